@@ -1,0 +1,34 @@
+# Everything runs in .venv, which is made on first use; nothing else is touched.
+PYTHON ?= python3.11
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench clean
+
+help:  ## Show this list.
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: .venv/installed  ## Train on real digits, export, and compare: the main job, end to end.
+	$(BIN)/attnexport demo
+
+test: .venv/installed  ## Run the whole suite.
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
+
+lint: .venv/installed  ## Check format, style, types and the direction of imports.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	PYTHONPATH=typings $(BIN)/lint-imports
+
+bench: .venv/installed  ## Measure speed, as ratios of two sides in one run.
+	$(BIN)/python benchmarks/command_line.py
+
+clean:  ## Remove the environment and what tools left.
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache attnexport.egg-info build
+
+# The constraints pin every version that the suite was run with.
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade -c constraints.txt pip setuptools
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[examples,dev]'
+	@touch $@

@@ -1,0 +1,85 @@
+"""The edge where every failure becomes one line and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+
+import click
+
+from attnexport.core.errors import (
+    ArgumentError,
+    AttnexportError,
+    ContentError,
+    GateError,
+    ParityError,
+)
+
+DONE, BUG, ARGUMENTS, CONTENT, NUMBERS, GATE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 4, 5, 130, 141
+
+_CODES: tuple[tuple[type[BaseException], int], ...] = (
+    (click.UsageError, ARGUMENTS),
+    (click.FileError, ARGUMENTS),
+    (ArgumentError, ARGUMENTS),
+    (ContentError, CONTENT),
+    (ParityError, NUMBERS),
+    (GateError, GATE),
+    (KeyboardInterrupt, INTERRUPTED),
+    (click.Abort, INTERRUPTED),
+    (OSError, CONTENT),
+    (MemoryError, CONTENT),
+)
+
+
+def run(command: Callable[[], object], *, as_json: bool, debug: bool) -> int:
+    """Run a command; print what went wrong, if anything, and return the exit code."""
+    try:
+        command()
+        sys.stdout.flush()
+    except click.exceptions.Exit as request:
+        return request.exit_code
+    except BaseException as error:
+        return _report(error, as_json=as_json, debug=debug)
+    return DONE
+
+
+def _report(error: BaseException, *, as_json: bool, debug: bool) -> int:
+    if isinstance(error, SystemExit):
+        raise error
+    if isinstance(error, OSError) and error.errno == errno.EPIPE:
+        # Nobody reads any more; keep the interpreter from complaining about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    code = next((code for kind, code in _CODES if isinstance(error, kind)), BUG)
+    if debug:
+        traceback.print_exception(error)
+    text = _describe(error, code)
+    click.echo(f"attnexport: {' '.join(text.split())}", err=True)
+    if as_json:
+        document = {"error": {"kind": type(error).__name__, "message": text, "exit_code": code}}
+        click.echo(json.dumps(document, indent=2))
+    return code
+
+
+def _describe(error: BaseException, code: int) -> str:
+    if isinstance(error, click.UsageError):
+        context = error.ctx
+        hint = f"; see '{context.command_path} --help'" if context else ""
+        return f"{error.format_message().rstrip('.')}{hint}"
+    if isinstance(error, click.ClickException):
+        return error.format_message()
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        return "interrupted"
+    if isinstance(error, AttnexportError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"out of memory: {error}"
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror or error}"
+    hint = "" if code != BUG else "; this is a bug of attnexport, --debug shows where"
+    return f"{type(error).__name__}: {error}{hint}"

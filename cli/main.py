@@ -1,0 +1,39 @@
+"""The command line: `attnexport COMMAND`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from .boundary import run
+from .command import common_options
+from .demo import demo
+from .savedmodel import savedmodel
+from .terminal import Terminal
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="attnexport", message="attnexport %(version)s")
+@common_options
+@click.pass_context
+def cli(context: click.Context, as_json: bool, quiet: bool, debug: bool) -> None:
+    """Export, validate and serve Keras attention models on TensorFlow Serving and LiteRT."""
+    context.obj = Terminal(as_json, quiet, debug)
+
+
+cli.add_command(savedmodel)
+cli.add_command(demo)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(
+        run(
+            lambda: cli.main(args=words or ["--help"], prog_name="attnexport", standalone_mode=False),
+            as_json="--json" in words,
+            debug="--debug" in words,
+        )
+    )

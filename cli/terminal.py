@@ -1,0 +1,88 @@
+"""The terminal: results on stdout, words on stderr, and nothing from the libraries on either."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_PIPE_WIDTH = 160  # columns where no terminal gives a width
+
+
+@dataclass
+class Terminal:
+    """Where a command prints, and how much.
+
+    Attributes:
+        json: Print one JSON document on stdout instead of a summary.
+        quiet: No notes and no progress.
+        debug: Show tracebacks, and what the libraries print.
+    """
+
+    json: bool = False
+    quiet: bool = False
+    debug: bool = False
+    _stdout: TextIO = field(default_factory=lambda: sys.stdout)
+    _stderr: TextIO = field(default_factory=lambda: sys.stderr)
+
+    def result(self, document: Any, show: Callable[[Console], None]) -> None:
+        """Print a command's result: the document with --json, else what `show` draws."""
+        if self.json:
+            print(json.dumps(document, indent=2, allow_nan=False), file=self._stdout, flush=True)
+        else:
+            show(self._console(self._stdout))
+            self._stdout.flush()
+
+    def note(self, text: str) -> None:
+        """Say something worth knowing."""
+        if not self.quiet:
+            print(f"note: {text}", file=self._stderr, flush=True)
+
+    @contextmanager
+    def steps(self) -> Iterator[Callable[[str], None]]:
+        """A spinner that says what is being done, where stderr is a terminal."""
+        if self.quiet or not self._stderr.isatty():
+            yield lambda step: None
+            return
+        with self._console(self._stderr).status("starting") as status:
+            yield lambda step: status.update(f"{step}…")
+
+    @contextmanager
+    def only_ours(self) -> Iterator[None]:
+        """Keep what libraries print off both streams, down to the file descriptors.
+
+        TensorFlow, absl and XNNPACK write past Python's streams, and a user's own modules may print where one JSON
+        document is promised. With `debug` all of it goes to stderr.
+        """
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if self.debug else "3")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        kept = os.dup(1), os.dup(2)
+        before = self._stdout, self._stderr
+        with tempfile.TemporaryFile() as sink:
+            try:
+                self._stdout, self._stderr = (os.fdopen(fd, "w", encoding="utf-8", errors="replace") for fd in kept)
+                for descriptor in (1, 2):
+                    os.dup2(kept[1] if self.debug else sink.fileno(), descriptor)
+                yield
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os.dup2(kept[0], 1)
+                os.dup2(kept[1], 2)
+                for stream in (self._stdout, self._stderr):
+                    stream.close()
+                self._stdout, self._stderr = before
+
+    def _console(self, stream: TextIO) -> Console:
+        from rich.console import Console
+
+        return Console(file=stream, highlight=False, width=None if stream.isatty() else _PIPE_WIDTH)

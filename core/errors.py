@@ -1,0 +1,86 @@
+"""Every error that attnexport raises on purpose, in one tree.
+
+AttnexportError
+├── ArgumentError       the arguments alone show it: a bad value, a name that clashes, a missing path
+├── ContentError        something read or written is not usable
+│   ├── ModelError      a model cannot be loaded, built or exported
+│   ├── SamplesError    samples do not fit the signature they are for
+│   ├── ManifestError   attnexport.json is damaged or of another schema
+│   └── StorageError    the file system refused
+├── ParityError         the numbers differ more than their budget allows
+└── GateError           an artifact is not what was asked for
+
+Nothing here knows of exit codes, gRPC or HTTP: the edges translate, each in one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any
+
+
+class AttnexportError(Exception):
+    """Base of all; its text is one line: what was wrong, where, and what would be right."""
+
+
+class ArgumentError(AttnexportError, ValueError):
+    """The arguments alone show that this cannot work."""
+
+
+class ContentError(AttnexportError):
+    """Something read or written is not usable."""
+
+
+class ModelError(ContentError):
+    """A model cannot be loaded, built or exported."""
+
+
+class SamplesError(ContentError):
+    """Samples do not fit the signature they are for."""
+
+
+class ManifestError(ContentError):
+    """The manifest is damaged, or of a schema that this version does not read."""
+
+
+class StorageError(ContentError):
+    """The file system refused to read or write."""
+
+
+class ParityError(AttnexportError):
+    """The numbers differ more than their budget allows."""
+
+
+class GateError(AttnexportError):
+    """An artifact is not what was asked for, so it did not take its final name."""
+
+
+def one_of(names: Iterable[str]) -> str:
+    """The valid alternatives as words: "'a', 'b' or 'c'"."""
+    quoted = [repr(name) for name in names]
+    if len(quoted) < 2:
+        return "".join(quoted) or "none"
+    return f"{', '.join(quoted[:-1])} or {quoted[-1]}"
+
+
+def no_such(what: str, name: str, names: Iterable[str]) -> str:
+    """That a name is unknown, the one that was probably meant, and all there are."""
+    known = list(names)
+    meant = get_close_matches(name, known, n=1)
+    guess = f"did you mean {meant[0]!r}? " if meant else ""
+    return f"there is no {what} {name!r}; {guess}there is {one_of(known)}"
+
+
+def check_size(name: str, value: Any, least: int = 1) -> int:
+    """The value itself where it is a whole number of at least `least`, else an ArgumentError."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ArgumentError(f"{name} must be a whole number of at least {least}; received {value!r}")
+    return value
+
+
+def first_line(error: BaseException, limit: int = 300) -> str:
+    """The first line of what another library said, short enough for a message of ours."""
+    text = str(error).strip()
+    line = text.splitlines()[0].strip() if text else type(error).__name__
+    return line if len(line) <= limit else line[: limit - 1] + "…"

@@ -1,0 +1,130 @@
+"""The manifest, attnexport.json: what was exported from what, with which result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from .errors import ArgumentError, ManifestError, first_line
+from .files import write_atomically
+from .signature import Signature, TensorSpec
+
+FILE_NAME = "attnexport.json"
+SCHEMA = 1
+
+_Kind = TypeVar("_Kind")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One artifact of a version.
+
+    `path` is relative to the export directory; `content_hash` is of variables and signatures, or of bytes for a
+    .tflite; `precision` is a row of parity's table of budgets; `parity` is the verdict that let it in.
+    """
+
+    kind: str
+    path: str
+    content_hash: str
+    size_bytes: int
+    precision: str
+    signatures: tuple[Signature, ...]
+    parity: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class VersionEntry:
+    """One version: its origin, the versions of everything that made it, and its artifacts.
+
+    `reference` names what parity was measured against; `created` is UTC, ISO 8601; `names` maps an exported tensor
+    name to the Keras name, where they differ.
+    """
+
+    version: int
+    created: str
+    source: Mapping[str, Any]
+    environment: Mapping[str, str]
+    reference: str
+    artifacts: tuple[Artifact, ...]
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All versions of one export directory, oldest first."""
+
+    name: str
+    versions: tuple[VersionEntry, ...] = ()
+
+    def with_version(self, entry: VersionEntry) -> Manifest:
+        """A manifest with one version more, or with that version's entry replaced."""
+        others = [old for old in self.versions if old.version != entry.version]
+        return replace(self, versions=tuple(sorted([*others, entry], key=lambda each: each.version)))
+
+    def write(self, directory: Path) -> None:
+        """Rename a new attnexport.json over the old one; the caller holds the directory's lock."""
+        document = {"schema": SCHEMA, **asdict(self)}
+        write_atomically(directory / FILE_NAME, json.dumps(document, indent=2, allow_nan=False) + "\n")
+
+
+def read_manifest(directory: Path) -> Manifest | None:
+    """The manifest of an export directory, or None where there is none yet.
+
+    Raises:
+        ManifestError: where it is damaged, or of a schema that this version does not read.
+    """
+    path = directory / FILE_NAME
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise ManifestError(
+            f"{path} is damaged ({first_line(error)}); move it away to start a new manifest, nothing else is lost"
+        ) from error
+    schema = document.get("schema") if isinstance(document, dict) else None
+    if schema != SCHEMA:
+        raise ManifestError(
+            f"{path} has schema {schema!r}, and this attnexport reads schema {SCHEMA}; "
+            "use the attnexport that wrote it, or move the file away"
+        )
+    try:
+        return _manifest({key: value for key, value in document.items() if key != "schema"})
+    except (KeyError, TypeError, ValueError, AttributeError, ArgumentError) as error:
+        raise ManifestError(f"{path} is damaged: {first_line(error)}") from error
+
+
+def _manifest(document: dict[str, Any]) -> Manifest:
+    versions = tuple(
+        _build(VersionEntry, entry, artifacts=tuple(_artifact(each) for each in entry["artifacts"]))
+        for entry in document["versions"]
+    )
+    return _build(Manifest, document, versions=versions)
+
+
+def _artifact(document: dict[str, Any]) -> Artifact:
+    return _build(Artifact, document, signatures=tuple(_signature(each) for each in document["signatures"]))
+
+
+def _signature(document: dict[str, Any]) -> Signature:
+    specs = {kind: tuple(_spec(each) for each in document[kind]) for kind in ("inputs", "outputs")}
+    return _build(Signature, document, **specs)
+
+
+def _spec(document: dict[str, Any]) -> TensorSpec:
+    shape = document["shape"]
+    return _build(TensorSpec, document, shape=None if shape is None else tuple(shape))
+
+
+def _build(kind: type[_Kind], document: dict[str, Any], **parts: Any) -> _Kind:
+    """The dataclass from its JSON object, refusing fields that are missing or unknown."""
+    known = {each.name: each for each in fields(cast(Any, kind))}
+    required = {name for name, each in known.items() if each.default is MISSING and each.default_factory is MISSING}
+    if missing := sorted(required - document.keys()):
+        raise ValueError(f"a {kind.__name__} lacks {', '.join(missing)}")
+    if unknown := sorted(document.keys() - known.keys()):
+        raise ValueError(f"a {kind.__name__} holds {', '.join(unknown)}, which this attnexport does not know")
+    return kind(**{**document, **parts})

@@ -1,0 +1,75 @@
+"""Runners: whatever can compute a signature, seen in one way only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+import numpy as np
+
+from .errors import ArgumentError, no_such
+from .signature import DEFAULT_SIGNATURE, Arrays, Signature
+
+
+class Runner(Protocol):
+    """A Keras model, a SavedModel, a .tflite, a server or a file of recorded outputs."""
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        """What can be run, by name."""
+
+    @property
+    def concurrent(self) -> bool:
+        """Whether several threads may call `run` at once."""
+
+    def run(self, inputs: Arrays, signature: str = DEFAULT_SIGNATURE) -> Arrays:
+        """One call: arrays by input name in, arrays by output name out."""
+
+    def close(self) -> None:
+        """Free what the runner holds; it is not used afterwards."""
+
+
+def find_signature(signatures: Mapping[str, Signature], name: str) -> Signature:
+    """The signature of that name, or an ArgumentError that lists the ones there are."""
+    if name not in signatures:
+        raise ArgumentError(no_such("signature", name, sorted(signatures)))
+    return signatures[name]
+
+
+def batched(
+    runner: Runner, inputs: Arrays, *, signature: str = DEFAULT_SIGNATURE, batch_size: int | None = None
+) -> Arrays:
+    """Run any number of samples through a runner, in the batches that it takes.
+
+    Args:
+        runner: Any Runner. One of fixed batch gets chunks of that size, the last one filled up by
+            repeating its last sample, and the filling is cut off again.
+        inputs: Arrays `[n, ...]` by input name, all of the same `n >= 1`.
+        signature: The signature to run.
+        batch_size: The largest batch for a runner of free batch; all at once where None.
+
+    Returns:
+        Arrays `[n, ...]` by output name.
+
+    Raises:
+        ArgumentError: for an unknown signature, no samples, or unequal sample counts.
+    """
+    fixed = find_signature(runner.signatures, signature).fixed_batch
+    counts = {name: len(array) for name, array in inputs.items()}
+    if not counts or len(set(counts.values())) > 1 or not min(counts.values()):
+        raise ArgumentError(f"inputs must hold the same number of samples, at least one; received {counts}")
+    n = next(iter(counts.values()))
+    parts = [
+        {name: output[:size] for name, output in runner.run(chunk, signature).items()}
+        for chunk, size in _chunks(inputs, n, fixed or batch_size or n, fill=fixed is not None)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _chunks(inputs: Arrays, n: int, size: int, *, fill: bool) -> Iterator[tuple[Arrays, int]]:
+    for start in range(0, n, size):
+        chunk = {name: array[start : start + size] for name, array in inputs.items()}
+        kept = min(size, n - start)
+        if fill and kept < size:
+            chunk = {name: np.concatenate([a, np.repeat(a[-1:], size - kept, axis=0)]) for name, a in chunk.items()}
+        yield chunk, kept

@@ -1,0 +1,177 @@
+"""Samples: named arrays on disk, checked once against the signature that they are for."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import ArgumentError, SamplesError, first_line, one_of
+from .signature import Arrays, TensorSpec, dtype_name, fits, format_shape
+
+LABELS = "labels"
+_CHECK_ROWS = 4096  # rows looked at together when checking values, so that memory-mapped files stay on disk
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Arrays `[n, ...]` by exported input name, with `labels [n]` where they are known.
+
+    `notes` are the things done to the data that its owner should hear of, a sentence each.
+    """
+
+    inputs: Arrays
+    labels: np.ndarray[Any, Any] | None = None
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+    def take(self, n: int) -> Samples:
+        """The first `n` samples."""
+        labels = None if self.labels is None else self.labels[:n]
+        return Samples({name: array[:n] for name, array in self.inputs.items()}, labels, self.notes)
+
+
+def load_samples(path: Path, specs: Sequence[TensorSpec], aliases: Mapping[str, str] | None = None) -> Samples:
+    """Read samples and check them against the inputs that they are for.
+
+    Args:
+        path: An `.npz` with one array `[n, ...]` per input and optionally `labels [n]`; an `.npy` for a single
+            input, memory-mapped; or a directory of `NAME.npy`.
+        specs: The inputs to be fed, as exported.
+        aliases: Other names that an input may go by (the Keras name), to its exported name.
+
+    Raises:
+        ArgumentError: where the path does not exist.
+        SamplesError: where the file is damaged, or its names, dtypes, shapes or values do not fit.
+    """
+    if not path.exists():
+        raise ArgumentError(f"samples {path} do not exist")
+    arrays, labels = _read(path), None
+    if LABELS in arrays and all(spec.name != LABELS for spec in specs):
+        labels = arrays.pop(LABELS)
+    inputs = _match_names(path, arrays, specs, aliases or {})
+    notes: list[str] = []
+    for spec in specs:
+        inputs[spec.name] = _cast(path, inputs[spec.name], spec, notes)
+        _check(path, inputs[spec.name], spec)
+    counts = {name: len(array) for name, array in inputs.items()}
+    if labels is not None:
+        counts[LABELS] = len(labels)
+    if len(set(counts.values())) > 1:
+        raise SamplesError(f"{path}: the arrays hold different numbers of samples: {counts}")
+    return Samples(inputs, labels, tuple(notes))
+
+
+def synthetic_samples(
+    specs: Sequence[TensorSpec], n: int, *, seed: int = 0, integers_below: int = 2, free_size: int = 8
+) -> Samples:
+    """Seeded samples that fit the inputs: standard normal floats, integers in `[0, integers_below)`.
+
+    Free dimensions other than the batch get `free_size`; a fixed batch is ignored, `batched` sees to it.
+    """
+    inputs: Arrays = {}
+    for index, spec in enumerate(specs):
+        rng = np.random.default_rng([seed, index])
+        shape = (n, *(free_size if size is None else size for size in (spec.shape or (None,))[1:]))
+        if spec.is_float:
+            inputs[spec.name] = rng.standard_normal(shape).astype(_numpy_dtype(spec.dtype))
+        elif spec.dtype == "string":
+            inputs[spec.name] = np.full(shape, b"sample", dtype=object)
+        else:
+            inputs[spec.name] = rng.integers(0, integers_below, shape).astype(spec.dtype)
+    return Samples(inputs)
+
+
+def content_hash(arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
+    """`sha256:...` of the arrays' names, dtypes, shapes and values, whatever file or order they came in."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())
+        digest.update(array.tobytes())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _numpy_dtype(name: str) -> np.dtype[Any]:
+    if name == "bfloat16":
+        import ml_dtypes
+
+        name = ml_dtypes.bfloat16
+    return np.dtype(name)
+
+
+def _read(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    try:
+        if path.is_dir():
+            files = sorted(path.glob("*.npy"))
+            if not files:
+                raise SamplesError(f"{path}: the directory holds no .npy file; one per input is wanted")
+            return {file.stem: np.load(file, mmap_mode="r", allow_pickle=False) for file in files}
+        if path.suffix == ".npy":
+            return {"": np.load(path, mmap_mode="r", allow_pickle=False)}
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as archive:
+                return dict(archive.items())
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise SamplesError(f"{path}: not a readable numpy file: {first_line(error)}") from error
+    raise SamplesError(f"{path}: samples are an .npz, an .npy or a directory of .npy files")
+
+
+def _match_names(
+    path: Path, arrays: dict[str, np.ndarray[Any, Any]], specs: Sequence[TensorSpec], aliases: Mapping[str, str]
+) -> Arrays:
+    # A lone array needs no name where a single input is fed.
+    if len(arrays) == 1 and len(specs) == 1 and next(iter(arrays)) in ("", "arr_0"):
+        return {specs[0].name: next(iter(arrays.values()))}
+    inputs = {aliases.get(name, name): array for name, array in arrays.items()}
+    wanted = {spec.name for spec in specs}
+    if wanted != inputs.keys():
+        raise SamplesError(
+            f"{path}: holds {one_of(sorted(name for name in arrays if name)) if '' not in arrays else 'a lone array'}, "
+            f"but the inputs are {one_of(sorted(wanted))}"
+        )
+    return inputs
+
+
+def _cast(path: Path, array: np.ndarray[Any, Any], spec: TensorSpec, notes: list[str]) -> np.ndarray[Any, Any]:
+    """Only what loses nothing that the model could have seen: wider to narrower floats, any integer that fits."""
+    actual = dtype_name(array)
+    if actual == spec.dtype:
+        return array.astype(object) if actual == "string" and array.dtype.kind != "O" else array
+    if spec.is_float and array.dtype.kind == "f":
+        notes.append(f"{path}: {spec.name!r} was cast from {actual} to {spec.dtype}")
+        with np.errstate(over="ignore"):  # what overflows shows as an infinity below
+            return array.astype(_numpy_dtype(spec.dtype))
+    if spec.is_integer and array.dtype.kind in "iu":
+        bounds = np.iinfo(spec.dtype)
+        if array.size and (array.min() < bounds.min or array.max() > bounds.max):
+            raise SamplesError(f"{path}: {spec.name!r} holds integers outside {spec.dtype}")
+        return array.astype(spec.dtype)
+    raise SamplesError(f"{path}: {spec.name!r} has dtype {actual}; {spec.dtype} is wanted")
+
+
+def _check(path: Path, array: np.ndarray[Any, Any], spec: TensorSpec) -> None:
+    wanted = (None, *spec.shape[1:]) if spec.shape else spec.shape
+    if not fits(array.shape, wanted):
+        hint = ""
+        if spec.shape and fits(array.shape, spec.shape[1:]):
+            hint = "; the batch dimension is missing (add it with array[None])"
+        raise SamplesError(
+            f"{path}: {spec.name!r} has shape {format_shape(array.shape)}; {format_shape(wanted)} is wanted{hint}"
+        )
+    if not array.size:
+        raise SamplesError(f"{path}: {spec.name!r} holds no samples")
+    if spec.is_float:
+        for start in range(0, len(array), _CHECK_ROWS):
+            finite = np.isfinite(array[start : start + _CHECK_ROWS].astype(np.float32, copy=False))
+            if not finite.all():
+                index = np.argwhere(~finite)[0]
+                index[0] += start
+                raise SamplesError(f"{path}: {spec.name!r} holds NaN or infinity at {index.tolist()}")

@@ -1,0 +1,137 @@
+"""Signatures: the named functions of an artifact, and the tensors that they take and give."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from .errors import ArgumentError, SamplesError, one_of
+
+Shape = tuple[int | None, ...]
+Arrays = dict[str, np.ndarray[Any, Any]]
+Method = Literal["predict", "classify", "regress"]
+
+DEFAULT_SIGNATURE = "serving_default"
+
+# What tf.saved_model.save takes as an argument's name; spaces and slashes are refused there late and darkly.
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*")
+
+
+def check_name(name: str, what: str) -> str:
+    """The name itself where TensorFlow takes it for a tensor or signature, else an ArgumentError."""
+    if not _NAME.fullmatch(name):
+        raise ArgumentError(
+            f"{what} {name!r} is not a usable name: it starts with a letter or underscore, "
+            "then letters, digits, '_', '-' or '.'"
+        )
+    return name
+
+
+def format_shape(shape: Shape | None) -> str:
+    """`[?, 10, 64]`; a free dimension is a question mark, an unknown rank `[...]`."""
+    if shape is None:
+        return "[...]"
+    return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
+
+
+def fits(actual: tuple[int, ...], wanted: Shape | None) -> bool:
+    """Whether an array of shape `actual` may be fed where `wanted` is declared."""
+    if wanted is None:
+        return True
+    return len(actual) == len(wanted) and all(w is None or a == w for a, w in zip(actual, wanted, strict=True))
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A named tensor: dtype as numpy names it (`string` for bytes), shape with None for a free dimension."""
+
+    name: str
+    dtype: str
+    shape: Shape | None
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "tensor name")
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.dtype} {format_shape(self.shape)}"
+
+    @property
+    def is_float(self) -> bool:
+        return self.dtype in ("float16", "bfloat16", "float32", "float64")
+
+    @property
+    def is_integer(self) -> bool:
+        return self.dtype.removeprefix("u").startswith("int")
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A named function of an artifact: what it takes, what it gives, and by which method it is served."""
+
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    method: Method = "predict"
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "signature name")
+        if self.method not in get_args(Method):
+            raise ArgumentError(f"signature {self.name!r}: method {self.method!r} is not {one_of(get_args(Method))}")
+        for kind, specs in (("input", self.inputs), ("output", self.outputs)):
+            if not specs:
+                raise ArgumentError(f"signature {self.name!r} has no {kind}")
+            repeated = duplicates(spec.name for spec in specs)
+            if repeated:
+                raise ArgumentError(f"signature {self.name!r} names the {kind} {repeated[0]!r} twice")
+
+    def __str__(self) -> str:
+        inputs, outputs = (", ".join(map(str, specs)) for specs in (self.inputs, self.outputs))
+        return f"{self.name}({inputs}) -> ({outputs})"
+
+    @property
+    def fixed_batch(self) -> int | None:
+        """The batch size that every input is fixed to, or None where the batch is free."""
+        sizes = {spec.shape[0] if spec.shape else None for spec in self.inputs}
+        return sizes.pop() if len(sizes) == 1 else None
+
+    def check_inputs(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        """Refuse inputs that do not fit by name, dtype or shape.
+
+        Raises:
+            SamplesError: naming the first input that does not fit and what would.
+        """
+        wanted = {spec.name: spec for spec in self.inputs}
+        missing, extra = sorted(wanted.keys() - inputs.keys()), sorted(inputs.keys() - wanted.keys())
+        if missing or extra:
+            told = ", ".join([f"missing {name!r}" for name in missing] + [f"unknown {name!r}" for name in extra])
+            raise SamplesError(f"signature {self.name!r}: {told}; its inputs are {'; '.join(map(str, self.inputs))}")
+        for name, spec in wanted.items():
+            array = inputs[name]
+            dtype = dtype_name(array)
+            if dtype != spec.dtype:
+                raise SamplesError(f"input {name!r} of {self.name!r} has dtype {dtype}; {spec.dtype} is wanted")
+            if not fits(array.shape, spec.shape):
+                raise SamplesError(
+                    f"input {name!r} of {self.name!r} has shape {format_shape(array.shape)}; "
+                    f"{format_shape(spec.shape)} is wanted"
+                )
+
+
+def dtype_name(array: np.ndarray[Any, Any]) -> str:
+    """The dtype as a TensorSpec names it: numpy's name, and `string` for bytes, str and object arrays."""
+    return "string" if array.dtype.kind in "OSU" else array.dtype.name
+
+
+def duplicates(names: Iterable[str]) -> list[str]:
+    """The names that occur more than once, in order of their second occurrence."""
+    seen: set[str] = set()
+    repeated = []
+    for name in names:
+        if name in seen and name not in repeated:
+            repeated.append(name)
+        seen.add(name)
+    return repeated

@@ -1,0 +1,1 @@
+"""Examples on real data; they need the extra `examples`."""

@@ -1,0 +1,43 @@
+"""Keras to SavedModel: layers, models, named signatures, warm-up records and the gate.
+
+Names load on first use, so that running a SavedModel does not load Keras's layers.
+"""
+
+from typing import TYPE_CHECKING
+
+from attnexport.core.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .endpoint import Endpoint
+    from .export import ExportResult, export_saved_model
+    from .layers import AttentionConcatLayer, MultiHeadAttentionConcat
+    from .models import PresetConfig, build_model, load_model
+    from .runners import KerasRunner, SavedModelRunner
+
+_HOMES = {
+    "AttentionConcatLayer": "layers",
+    "Endpoint": "endpoint",
+    "ExportResult": "export",
+    "KerasRunner": "runners",
+    "MultiHeadAttentionConcat": "layers",
+    "PresetConfig": "models",
+    "SavedModelRunner": "runners",
+    "build_model": "models",
+    "export_saved_model": "export",
+    "load_model": "models",
+}
+
+__all__ = [
+    "AttentionConcatLayer",
+    "Endpoint",
+    "ExportResult",
+    "KerasRunner",
+    "MultiHeadAttentionConcat",
+    "PresetConfig",
+    "SavedModelRunner",
+    "build_model",
+    "export_saved_model",
+    "load_model",
+]
+
+__getattr__ = lazy_names(__name__, _HOMES)

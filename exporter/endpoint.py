@@ -1,0 +1,89 @@
+"""An endpoint: a function that becomes a signature of a SavedModel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import tensorflow as tf
+
+from attnexport.core.errors import ArgumentError, ModelError
+from attnexport.core.signature import Arrays, Method, Signature, TensorSpec, check_name, duplicates
+
+Tensors = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A function to be exported as a signature.
+
+    Attributes:
+        name: The signature's name.
+        function: Tensors by input name to tensors by output name. It may use the model's variables.
+        inputs: What it takes.
+        method: By which method TF Serving serves it.
+        feed: Makes its inputs from those of `serving_default`, for warm-up and parity; None where it takes inputs
+            of its own, which are then made up.
+
+    Raises:
+        ArgumentError: for a name that cannot be a signature's.
+    """
+
+    name: str
+    function: Callable[[Tensors], Tensors]
+    inputs: tuple[TensorSpec, ...]
+    method: Method = "predict"
+    feed: Callable[[Arrays], Arrays] | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "signature name")
+        if self.name == "serve":
+            raise ArgumentError(
+                "a signature must not be called 'serve': the TFLite converter then ignores the others, without a word"
+            )
+
+
+@dataclass(frozen=True)
+class TracedEndpoint:
+    """An endpoint with its graph: the tf.function to save, and the signature that it turned out to have."""
+
+    endpoint: Endpoint
+    function: Any
+    signature: Signature
+
+
+def check_endpoint_names(names: Sequence[str]) -> None:
+    """Refuse names that occur twice.
+
+    Raises:
+        ArgumentError: naming the first.
+    """
+    if repeated := duplicates(names):
+        raise ArgumentError(f"signature {repeated[0]!r} is named twice")
+
+
+def trace(endpoint: Endpoint) -> TracedEndpoint:
+    """Trace an endpoint once, for its graph and the specs of its outputs.
+
+    Raises:
+        ModelError: where its function cannot be traced, or does not give a dict of tensors.
+    """
+    specs = {
+        spec.name: tf.TensorSpec(spec.shape, tf.dtypes.as_dtype(spec.dtype), name=spec.name) for spec in endpoint.inputs
+    }
+    function = tf.function(endpoint.function, input_signature=[specs], autograph=False)
+    try:
+        outputs = function.get_concrete_function().structured_outputs
+    except ArgumentError:
+        raise
+    except Exception as error:  # a user's layers may raise anything
+        text = " ".join(str(error).split())[:300]
+        raise ModelError(f"signature {endpoint.name!r} cannot be traced: {type(error).__name__}: {text}") from error
+    if not isinstance(outputs, dict) or not outputs:
+        raise ModelError(f"signature {endpoint.name!r} must return a dict of tensors; it returned {type(outputs)}")
+    output_specs = tuple(
+        TensorSpec(name, spec.dtype.name, None if spec.shape.rank is None else tuple(spec.shape))
+        for name, spec in outputs.items()
+    )
+    return TracedEndpoint(endpoint, function, Signature(endpoint.name, endpoint.inputs, output_specs, endpoint.method))

@@ -1,0 +1,100 @@
+"""The gate of a SavedModel: what it must pass before it takes its final name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from attnexport.core.errors import AttnexportError, GateError, ParityError, first_line
+from attnexport.core.runner import Runner
+from attnexport.core.signature import Signature
+from attnexport.parity import Case, Verdict, compare
+
+from .runners import SavedModelRunner
+from .warmup import read_warmup
+
+# They call back into the Python process that made them, and TF Serving has none.
+_PYTHON_OPERATORS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
+
+
+def gate_saved_model(
+    path: Path,
+    reference: Runner,
+    cases: Iterable[Case],
+    *,
+    expected: Mapping[str, Signature],
+    precision: str,
+    reference_name: str = "Keras",
+) -> Verdict:
+    """Load a SavedModel as TF Serving does, and hold it against its original.
+
+    Every signature must be there as it was asked for, load in a fresh graph and session, answer finite numbers
+    within the precision's budget of the reference, and replay its warm-up records.
+
+    Raises:
+        GateError: where it is not what was asked for.
+        ParityError: where only the numbers differ.
+    """
+    try:
+        return _gate(path, reference, cases, expected, precision, reference_name)
+    except AttnexportError as error:
+        kind = ParityError if isinstance(error, ParityError) else GateError
+        # Without the temporary path, which nobody knows.
+        said = first_line(error, limit=1000).replace(f"{path}: ", "").replace(f"{path} ", "it ")
+        raise kind(f"the SavedModel was not kept: {said}") from error
+
+
+def _gate(
+    path: Path,
+    reference: Runner,
+    cases: Iterable[Case],
+    expected: Mapping[str, Signature],
+    precision: str,
+    reference_name: str,
+) -> Verdict:
+    with closing(SavedModelRunner(path)) as runner:
+        _check_signatures(runner, expected)
+        if python := sorted(runner.operators & _PYTHON_OPERATORS):
+            raise GateError(
+                f"it calls Python ({', '.join(python)}), which TF Serving does not have; "
+                "write tf.py_function and tf.numpy_function as TensorFlow or Keras operations"
+            )
+        verdict = compare(
+            reference,
+            runner,
+            cases,
+            precision=precision,
+            reference_name=reference_name,
+            candidate_name="the SavedModel",
+            require_finite=True,
+        )
+        if not verdict:
+            failure = verdict.failures[0]
+            raise GateError(str(failure)) if failure.distance is None else ParityError(str(failure))
+        _replay(runner, path)
+    return verdict
+
+
+def _check_signatures(runner: SavedModelRunner, expected: Mapping[str, Signature]) -> None:
+    for name, signature in expected.items():
+        actual = runner.signatures.get(name)
+        if actual is None or _unordered(actual) != _unordered(signature):
+            raise GateError(f"its signature {name!r} is {actual or 'missing'}, where {signature} is wanted")
+
+
+def _unordered(signature: Signature) -> tuple[object, ...]:
+    return set(signature.inputs), set(signature.outputs), signature.method
+
+
+def _replay(runner: SavedModelRunner, path: Path) -> None:
+    try:
+        for number, (signature, inputs) in enumerate(read_warmup(path), start=1):
+            for name, output in runner.run(inputs, signature).items():
+                if output.dtype.kind == "f" and not np.isfinite(output).all():
+                    raise GateError(f"warm-up record {number} gives NaN or infinity in {name!r}")
+    except tf.errors.DataLossError as error:
+        raise GateError(f"its warm-up records are damaged: {first_line(error)}") from error

@@ -1,0 +1,143 @@
+"""Scaled dot-product attention as a pure function, and the layer that both attention-concat layers are made from.
+
+Shapes: B batch, H heads, T query steps, S key steps, D features, d_k features of a head. A leading dimension may
+be free, and so may T and S.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import keras
+from keras import ops
+
+# Added to the scores of masked positions, in float32: exp of it is 0, and a row that is masked as a whole stays
+# finite (its weights are uniform).
+_MASKED = -1e9
+
+_recorder: ContextVar[dict[str, Any] | None] = ContextVar("recorder", default=None)
+
+
+@contextmanager
+def record_attention_weights() -> Iterator[dict[str, Any]]:
+    """Collect the weights of every attention-concat layer called inside, by layer name in order of the calls."""
+    weights: dict[str, Any] = {}
+    token = _recorder.set(weights)
+    try:
+        yield weights
+    finally:
+        _recorder.reset(token)
+
+
+def record(name: str, weights: Any) -> None:
+    """Hand a layer's weights to `record_attention_weights`, if anyone listens; a layer called twice gets `name_1`."""
+    recorded = _recorder.get()
+    if recorded is not None:
+        key, calls = name, 0
+        while key in recorded:
+            calls += 1
+            key = f"{name}_{calls}"
+        recorded[key] = weights
+
+
+def scaled_dot_product_attention(
+    query: Any,
+    key: Any,
+    value: Any,
+    *,
+    d_k: int,
+    bias: Any = None,
+    drop: Callable[[Any], Any] | None = None,
+) -> tuple[Any, Any]:
+    """softmax(QKᵀ/√d_k)V (Vaswani et al., "Attention Is All You Need", 2017, equation 1).
+
+    The query is scaled before the product: the same mathematics, and 20 dB better than scaling the scores once the
+    scores are quantized to int8. The scores and the softmax of 16-bit inputs are computed in float32, where neither
+    a large product nor a mask overflows.
+
+    Args:
+        query: `[..., T, D]`.
+        key: `[..., S, D]`.
+        value: `[..., S, D_v]`.
+        d_k: The scale is 1/√d_k.
+        bias: Added to the scores, `[..., T, S]` or what broadcasts to it, in float32; see `mask_bias`.
+        drop: Applied to the weights before the sum (dropout).
+
+    Returns:
+        The context `[..., T, D_v]` and the weights `[..., T, S]`, in the dtype of the inputs.
+    """
+    dtype = keras.backend.standardize_dtype(query.dtype)
+    with keras.name_scope("scores"):
+        query = ops.multiply(query, ops.cast(1.0 / math.sqrt(d_k), dtype))
+        if dtype == "float16":  # the product of two large halves overflows; bfloat16 has float32's range
+            query, key = ops.cast(query, "float32"), ops.cast(key, "float32")
+        scores = ops.matmul(query, ops.swapaxes(key, -1, -2))
+        if dtype in ("float16", "bfloat16"):
+            scores = ops.cast(scores, "float32")
+        if bias is not None:
+            scores = ops.add(scores, ops.cast(bias, scores.dtype))
+    with keras.name_scope("weights"):
+        weights = ops.cast(ops.softmax(scores, axis=-1), dtype)
+    with keras.name_scope("context"):
+        context = ops.matmul(drop(weights) if drop else weights, value)
+    return context, weights
+
+
+def mask_bias(mask: Any) -> Any:
+    """A boolean mask (True: attend) as numbers to add to the scores: 0 or -1e9, float32."""
+    return ops.multiply(ops.subtract(1.0, ops.cast(mask, "float32")), _MASKED)
+
+
+def causal_mask(query: Any, key: Any) -> Any:
+    """True where key step s <= query step t: `[1, T, S]`, a constant where both are static."""
+    steps, key_steps = (x.shape[-2] if x.shape[-2] is not None else ops.shape(x)[-2] for x in (query, key))
+    rows, columns = ops.arange(steps, dtype="int32"), ops.arange(key_steps, dtype="int32")
+    return ops.expand_dims(ops.greater_equal(ops.expand_dims(rows, -1), columns), 0)
+
+
+def combine_masks(query: Any, key: Any, *, key_masks: list[Any], attention_mask: Any, causal: bool) -> Any:
+    """All masks as one, `[B, T, S]` or what broadcasts to it, or None where there is none.
+
+    Args:
+        query: `[B, T, D]`.
+        key: `[B, S, D]`.
+        key_masks: Padding masks `[B, S]` of key and value, None where there is none.
+        attention_mask: `[B, T, S]`, True: attend.
+        causal: Whether no step may look ahead.
+    """
+    masks = [ops.expand_dims(ops.cast(mask, "bool"), -2) for mask in key_masks if mask is not None]
+    if attention_mask is not None:
+        masks.append(ops.cast(attention_mask, "bool"))
+    if causal:
+        masks.append(causal_mask(query, key))
+    combined = masks[0] if masks else None
+    for mask in masks[1:]:
+        combined = ops.logical_and(combined, mask)
+    return combined
+
+
+def split_heads(x: Any, num_heads: int) -> Any:
+    """`[B, T, H·d_k]` to `[B, H, T, d_k]`, leaving the shape to be inferred in at most one place."""
+    batch, steps, features = x.shape
+    x = ops.reshape(x, (*_leading(x, batch, steps), num_heads, features // num_heads))
+    return ops.transpose(x, (0, 2, 1, 3))
+
+
+def merge_heads(x: Any) -> Any:
+    """`[B, H, T, d_k]` to `[B, T, H·d_k]`."""
+    batch, heads, steps, features = x.shape
+    x = ops.transpose(x, (0, 2, 1, 3))
+    return ops.reshape(x, (*_leading(x, batch, steps), heads * features))
+
+
+def _leading(x: Any, batch: int | None, steps: int | None) -> tuple[Any, Any]:
+    # A reshape by tf.shape keeps the TFLite delegate from taking the graph as one partition; -1 does not.
+    if steps is not None:
+        return -1, steps
+    if batch is not None:
+        return batch, -1
+    return -1, ops.shape(x)[1]

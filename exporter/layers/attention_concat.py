@@ -1,0 +1,68 @@
+"""Single-head attention, concatenated with its input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from attnexport.core.errors import ArgumentError, check_size
+
+from .attention import scaled_dot_product_attention
+from .base import AttentionConcat, KerasShape
+
+
+@keras.saving.register_keras_serializable(package="attnexport")
+class AttentionConcatLayer(AttentionConcat):
+    """concat(x, softmax(QKᵀ/√d_k)V) with Q = K = V = x, or learned projections of it.
+
+    `[batch, 10, 64]` gives `[batch, 10, 128]`. Source: Vaswani et al., "Attention Is All You Need", 2017, equation 1.
+
+    Args:
+        d_k: The scale is 1/√d_k; the key's features where None. With projections also their width.
+        axis: -1 concatenates features, 1 concatenates steps.
+        use_projection: Learn projections of query, key and value to `d_k` features.
+        use_causal_mask: No step looks ahead.
+        dropout: Share of weights dropped in training.
+        use_bias: Whether projections have a bias.
+        kernel_initializer: Of the projections.
+        bias_initializer: Of the projections.
+        kernel_regularizer: Of the projections.
+        seed: For dropout.
+
+    Raises:
+        ArgumentError: for sizes that are not positive, an axis that cannot be concatenated along, and shapes that
+            do not fit each other.
+    """
+
+    def __init__(self, d_k: int | None = None, axis: int = -1, use_projection: bool = False, **kwargs: Any) -> None:
+        super().__init__(axis=axis, **kwargs)
+        self.d_k = None if d_k is None else check_size("d_k", d_k)
+        self.use_projection = use_projection
+
+    def build_projections(self, query_shape: KerasShape, value_shape: KerasShape, key_shape: KerasShape) -> None:
+        if self.use_projection:
+            width = self._width(key_shape)
+            self.w_q = self.projection("w_q", query_shape, width)
+            self.w_k = self.projection("w_k", key_shape, width)
+            self.w_v = self.projection("w_v", value_shape, width)
+        elif query_shape[2] != key_shape[2]:
+            raise ArgumentError(
+                f"{self.name}: query has {query_shape[2]} features and key {key_shape[2]}; "
+                "they must be the same, or learn projections with use_projection=True"
+            )
+
+    def attend(self, query: Any, value: Any, key: Any, *, bias: Any, training: bool | None) -> tuple[Any, Any]:
+        d_k = self._width(key.shape)
+        if self.use_projection:
+            query, key, value = self.w_q(query), self.w_k(key), self.w_v(value)
+        return scaled_dot_product_attention(query, key, value, d_k=d_k, bias=bias, drop=self.drop(training))
+
+    def context_features(self, query_shape: KerasShape, value_shape: KerasShape) -> int:
+        return self._width(value_shape) if self.use_projection else value_shape[2]  # type: ignore[return-value]
+
+    def _width(self, key_shape: KerasShape) -> int:
+        return self.d_k or key_shape[2]  # type: ignore[return-value]  # build refuses free features
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "d_k": self.d_k, "use_projection": self.use_projection}

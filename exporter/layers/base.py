@@ -1,0 +1,209 @@
+"""What every attention-concat layer does alike: masks, dropout, concatenation, shapes and configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from attnexport.core.errors import ArgumentError
+from attnexport.core.signature import format_shape
+
+from .attention import combine_masks, mask_bias, record
+
+KerasShape = tuple[int | None, ...]
+
+_FEATURES, _STEPS = (-1, 2), (-2, 1)
+
+
+class AttentionConcat(keras.layers.Layer):  # type: ignore[misc]  # keras has no types
+    """Attention whose context is concatenated with its input (the query). Made concrete by two methods.
+
+    `attend` computes the context and the weights, `context_features` says how wide the context is.
+    """
+
+    def __init__(
+        self,
+        axis: int = -1,
+        use_causal_mask: bool = False,
+        dropout: float = 0.0,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if axis not in _FEATURES + _STEPS:
+            raise ArgumentError(
+                f"axis {axis!r} is not one to concatenate [batch, steps, features] along: "
+                "-1 (features) or 1 (steps), never the batch"
+            )
+        if not 0.0 <= dropout < 1.0:
+            raise ArgumentError(f"dropout must be at least 0 and below 1; received {dropout!r}")
+        self.supports_masking = True
+        self.axis = axis
+        self.use_causal_mask = use_causal_mask
+        self.dropout = dropout
+        self.use_bias = use_bias
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.seed = seed
+        # Without dropout there is no seed to keep, so that an export carries no variable that nothing reads.
+        self._drop = keras.layers.Dropout(dropout, seed=seed, dtype=self.dtype_policy) if dropout else None
+
+    def attend(self, query: Any, value: Any, key: Any, *, bias: Any, training: bool | None) -> tuple[Any, Any]:
+        """The context `[B, T, context_features]` and the weights `[B, (H,) T, S]`; `bias` is `[B, T, S]` or None."""
+        raise TypeError(f"{type(self).__name__} does not say how it attends")
+
+    def context_features(self, query_shape: KerasShape, value_shape: KerasShape) -> int:
+        """The width of the context."""
+        raise TypeError(f"{type(self).__name__} does not say how wide its context is")
+
+    def weights_shape(self, query_shape: KerasShape, key_shape: KerasShape) -> KerasShape:
+        """The shape of the attention weights."""
+        return (query_shape[0], query_shape[1], key_shape[1])
+
+    def build_projections(self, query_shape: KerasShape, value_shape: KerasShape, key_shape: KerasShape) -> None:
+        """Make the learned projections, if the layer has any."""
+
+    def build(
+        self, query_shape: KerasShape, value_shape: KerasShape | None = None, key_shape: KerasShape | None = None
+    ) -> None:
+        value_shape, key_shape = _default_shapes(query_shape, value_shape, key_shape)
+        for name, shape in (("query", query_shape), ("value", value_shape), ("key", key_shape)):
+            if len(shape) != 3 or shape[2] is None:
+                raise ArgumentError(
+                    f"{self.name}: {name} must be [batch, steps, features] with known features; "
+                    f"received {format_shape(tuple(shape))}"
+                )
+        if None not in (value_shape[1], key_shape[1]) and value_shape[1] != key_shape[1]:
+            raise ArgumentError(f"{self.name}: value has {value_shape[1]} steps and key {key_shape[1]}; they pair up")
+        self.build_projections(query_shape, value_shape, key_shape)
+        self.compute_output_shape(query_shape, value_shape, key_shape)
+        self.built = True
+
+    def call(
+        self,
+        query: Any,
+        value: Any = None,
+        key: Any = None,
+        mask: Any = None,
+        query_mask: Any = None,
+        value_mask: Any = None,
+        key_mask: Any = None,
+        attention_mask: Any = None,
+        return_attention_scores: bool = False,
+        training: bool | None = None,
+        use_causal_mask: bool = False,
+    ) -> Any:
+        """Attend and concatenate.
+
+        Args:
+            query: `[batch, steps, features]`; it is what the context is concatenated with.
+            value: `[batch, key steps, features]`, the query where None.
+            key: As value, the value where None.
+            mask: Padding mask `[batch, steps]` of self-attention, True: a real step; set by Keras masking.
+            query_mask: Of the query; it hides nothing and is passed on.
+            value_mask: Padding mask of the value.
+            key_mask: Padding mask of the key.
+            attention_mask: `[batch, steps, key steps]`, True: attend.
+            return_attention_scores: Give the weights, too.
+            training: Whether dropout is on.
+            use_causal_mask: No step looks ahead; also on where the layer was made with it.
+
+        Returns:
+            The concatenation `[batch, steps, features + context features]` (for the last axis), or a pair of it
+            and the weights, `[batch, steps, key steps]` or `[batch, heads, steps, key steps]`.
+        """
+        self_attention = value is None
+        value = query if value is None else value
+        key = value if key is None else key
+        masks = [mask, query_mask] if self_attention else [value_mask, key_mask]
+        combined = combine_masks(
+            query,
+            key,
+            key_masks=masks,
+            attention_mask=attention_mask,
+            causal=self.use_causal_mask or use_causal_mask,
+        )
+        bias = None if combined is None else mask_bias(combined)
+        context, weights = self.attend(query, value, key, bias=bias, training=training)
+        record(self.name, weights)
+        with keras.name_scope("concat"):
+            output = ops.concatenate([query, context], axis=self.axis)
+        return (output, weights) if return_attention_scores else output
+
+    def drop(self, training: bool | None) -> Any:
+        """Dropout on the weights, as `scaled_dot_product_attention` takes it, or None where there is none."""
+        if self._drop is None:
+            return None
+        return lambda weights: self._drop(weights, training=training)
+
+    def projection(self, name: str, shape: KerasShape, features: int) -> keras.layers.EinsumDense:
+        """A built projection of the last axis. Unlike Dense's, its product stays one operator when steps are free."""
+        kernel_initializer = self.kernel_initializer
+        layer = keras.layers.EinsumDense(
+            "btd,de->bte",
+            output_shape=(None, features),
+            bias_axes="e" if self.use_bias else None,
+            # An initializer with a seed gives the same numbers at every call, so each projection gets its own draw.
+            kernel_initializer=kernel_initializer.__class__.from_config(kernel_initializer.get_config()),
+            bias_initializer=self.bias_initializer,
+            kernel_regularizer=self.kernel_regularizer,
+            dtype=self.dtype_policy,
+            name=name,
+        )
+        layer.build(shape)
+        return layer
+
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
+        if previous_mask is None or self.axis in _FEATURES:
+            return previous_mask
+        return ops.concatenate([previous_mask, previous_mask], axis=1)
+
+    def compute_output_shape(
+        self, query_shape: KerasShape, value_shape: KerasShape | None = None, key_shape: KerasShape | None = None
+    ) -> KerasShape:
+        value_shape, _ = _default_shapes(query_shape, value_shape, key_shape)
+        context_shape = (*query_shape[:2], self.context_features(query_shape, value_shape))
+        if self.axis in _FEATURES:
+            return (*query_shape[:2], query_shape[2] + context_shape[2])  # type: ignore[operator]  # checked by build
+        if context_shape[2] != query_shape[2]:
+            raise ArgumentError(
+                f"{self.name}: the context {format_shape(context_shape)} cannot be concatenated with the input "
+                f"{format_shape(tuple(query_shape))} along axis {self.axis}: their features differ; use axis=-1"
+            )
+        return (query_shape[0], None if query_shape[1] is None else 2 * query_shape[1], query_shape[2])
+
+    def compute_output_spec(
+        self, query: Any, value: Any = None, key: Any = None, *, return_attention_scores: bool = False, **_: Any
+    ) -> Any:
+        query_shape = tuple(query.shape)
+        value_shape, key_shape = _default_shapes(query_shape, *(None if x is None else x.shape for x in (value, key)))
+        output_shape = self.compute_output_shape(query_shape, value_shape, key_shape)
+        output = keras.KerasTensor(output_shape, dtype=self.compute_dtype)
+        if not return_attention_scores:
+            return output
+        return output, keras.KerasTensor(self.weights_shape(query_shape, key_shape), dtype=self.compute_dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "axis": self.axis,
+            "use_causal_mask": self.use_causal_mask,
+            "dropout": self.dropout,
+            "use_bias": self.use_bias,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+            "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
+            "seed": self.seed,
+        }
+
+
+def _default_shapes(query: Any, value: Any, key: Any) -> tuple[Any, Any]:
+    value = query if value is None else value
+    return value, value if key is None else key

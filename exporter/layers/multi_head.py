@@ -1,0 +1,88 @@
+"""Multi-head attention, concatenated with its input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from attnexport.core.errors import ArgumentError, check_size
+
+from .attention import merge_heads, scaled_dot_product_attention, split_heads
+from .base import AttentionConcat, KerasShape
+
+
+@keras.saving.register_keras_serializable(package="attnexport")
+class MultiHeadAttentionConcat(AttentionConcat):
+    """concat(x, Concat(head_1 … head_h)W_o) with head_i = Attention(xW_q, xW_k, xW_v)_i.
+
+    `[batch, steps, features]` gives `[batch, steps, features + d_model]`. Source: Vaswani et al., "Attention Is All
+    You Need", 2017, section 3.2.2.
+
+    Args:
+        num_heads: Number of heads.
+        d_model: Width of all heads together, and of the output projection.
+        d_k: Width of one head; `d_model / num_heads`, which it is where None.
+        axis: -1 concatenates features, 1 concatenates steps.
+        use_causal_mask: No step looks ahead.
+        dropout: Share of weights dropped in training.
+        use_bias: Whether projections have a bias.
+        kernel_initializer: Of the projections.
+        bias_initializer: Of the projections.
+        kernel_regularizer: Of the projections.
+        seed: For dropout.
+
+    Raises:
+        ArgumentError: where `num_heads * d_k` is not `d_model`, for sizes that are not positive, and as
+            AttentionConcatLayer does.
+    """
+
+    def __init__(self, num_heads: int, d_model: int, d_k: int | None = None, axis: int = -1, **kwargs: Any) -> None:
+        super().__init__(axis=axis, **kwargs)
+        self.num_heads = check_size("num_heads", num_heads)
+        self.d_model = check_size("d_model", d_model)
+        self.d_k = _head_width(num_heads, d_model, d_k)
+
+    def build_projections(self, query_shape: KerasShape, value_shape: KerasShape, key_shape: KerasShape) -> None:
+        self.w_q = self.projection("w_q", query_shape, self.d_model)
+        self.w_k = self.projection("w_k", key_shape, self.d_model)
+        self.w_v = self.projection("w_v", value_shape, self.d_model)
+        self.w_o = self.projection("w_o", (*query_shape[:2], self.d_model), self.d_model)
+
+    def attend(self, query: Any, value: Any, key: Any, *, bias: Any, training: bool | None) -> tuple[Any, Any]:
+        query, key, value = (
+            split_heads(projected, self.num_heads) for projected in (self.w_q(query), self.w_k(key), self.w_v(value))
+        )
+        if bias is not None:
+            bias = ops.expand_dims(bias, 1)  # the same for every head
+        context, weights = scaled_dot_product_attention(
+            query, key, value, d_k=self.d_k, bias=bias, drop=self.drop(training)
+        )
+        return self.w_o(merge_heads(context)), weights
+
+    def context_features(self, query_shape: KerasShape, value_shape: KerasShape) -> int:
+        return self.d_model
+
+    def weights_shape(self, query_shape: KerasShape, key_shape: KerasShape) -> KerasShape:
+        return (query_shape[0], self.num_heads, query_shape[1], key_shape[1])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "num_heads": self.num_heads, "d_model": self.d_model, "d_k": self.d_k}
+
+
+def _head_width(num_heads: int, d_model: int, d_k: int | None) -> int:
+    """The width of a head, or an ArgumentError naming the values that would do."""
+    if d_k is None and d_model % num_heads == 0:
+        return d_model // num_heads
+    if d_k is not None and num_heads * check_size("d_k", d_k) == d_model:
+        return d_k
+    ways = []
+    if d_model % num_heads == 0:
+        ways.append(f"d_k={d_model // num_heads}")
+    if d_k is None:
+        ways.append(f"num_heads a divisor of {d_model}")
+    else:
+        ways += [f"num_heads={d_model // d_k}"] * (d_model % d_k == 0) + [f"d_model={num_heads * d_k}"]
+    received = f"num_heads={num_heads}, d_model={d_model}, d_k={d_k}"
+    raise ArgumentError(f"num_heads * d_k must be d_model; received {received}; what would do: {', or '.join(ways)}")

@@ -1,0 +1,133 @@
+"""The inputs of a Keras model, under the names and shapes that they are exported with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+
+from attnexport.core.errors import ArgumentError, ModelError, check_size
+from attnexport.core.signature import Shape, TensorSpec, duplicates, format_shape
+
+_GENERATED = re.compile(r"(keras_tensor|input_layer|input)(_\d+)?")
+
+
+@dataclass(frozen=True)
+class ModelInputs:
+    """A model and how its named inputs go into it.
+
+    Attributes:
+        model: The `keras.Model`.
+        structure: Its inputs as Keras nests them, with leaves in the order of `specs`.
+        specs: The inputs as exported.
+        keras_names: Exported name to Keras name.
+    """
+
+    model: Any
+    structure: Any
+    specs: tuple[TensorSpec, ...]
+    keras_names: Mapping[str, str]
+
+    def call(self, tensors: Mapping[str, Any]) -> Any:
+        """The model's outputs, nested as Keras gives them, in inference mode."""
+        leaves = [tensors[spec.name] for spec in self.specs]
+        return self.model(keras.tree.pack_sequence_as(self.structure, leaves), training=False)
+
+
+def model_inputs(
+    model: Any, names: Sequence[str] = (), *, steps: int | None = None, batch: int | None = None
+) -> ModelInputs:
+    """Name and fix the inputs of a model.
+
+    Args:
+        model: A built `keras.Model`.
+        names: Names for its inputs, in order; Keras's where empty, and `input` for generated ones.
+        steps: Fix the free steps (the second dimension) of its inputs to this.
+        batch: Fix the batch to this; free where None, unless the model fixes it.
+
+    Raises:
+        ModelError: where the model was never built, or its inputs are of a kind that cannot be exported.
+        ArgumentError: where names or sizes do not fit its inputs.
+    """
+    for what, size in (("steps", steps), ("batch", batch)):
+        if size is not None:
+            check_size(what, size)
+    structure = _input_structure(model)
+    leaves = keras.tree.flatten(structure)
+    keras_names = _keras_names(structure, leaves)
+    if names and len(names) != len(leaves):
+        raise ArgumentError(f"the model has {len(leaves)} inputs ({', '.join(keras_names)}), not {len(names)}")
+    exported = list(names) or _default_names(keras_names)
+    if repeated := duplicates(exported):
+        raise ArgumentError(f"two inputs are called {repeated[0]!r}; name them with --input-name")
+    specs = tuple(
+        _fix(TensorSpec(name, str(leaf.dtype), tuple(leaf.shape)), steps, batch)
+        for name, leaf in zip(exported, leaves, strict=True)
+    )
+    return ModelInputs(model, structure, specs, dict(zip(exported, keras_names, strict=True)))
+
+
+def _input_structure(model: Any) -> Any:
+    """The model's inputs as KerasTensors in their nesting."""
+    if not model.built:
+        raise ModelError(f"model {model.name!r} was never built: begin it with keras.Input, or call it once on data")
+    # A subclassed model, or a Sequential built without Input, knows only the shapes of its first call.
+    if getattr(model, "inputs", None):
+        structure = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+        if any(leaf.sparse or leaf.ragged for leaf in keras.tree.flatten(structure)):
+            raise ModelError(f"model {model.name!r} has sparse or ragged inputs; only dense ones can be exported")
+        return structure
+    config = model.get_build_config() or {}
+    shape = config.get("input_shape")
+    if shape is None:
+        raise ModelError(
+            f"model {model.name!r} is called with several arguments or was never called; "
+            "wrap it in a functional model with keras.Input"
+        )
+    dtype = model.variable_dtype
+
+    def leaf(each: Any) -> Any:
+        return keras.KerasTensor((None, *each[1:]), dtype=dtype, name="keras_tensor")
+
+    if isinstance(shape, dict):
+        return {key: leaf(each) for key, each in shape.items()}
+    if shape and isinstance(shape[0], list | tuple):
+        return [leaf(each) for each in shape]
+    return leaf(shape)
+
+
+def _keras_names(structure: Any, leaves: list[Any]) -> list[str]:
+    if isinstance(structure, dict):
+        # keras.tree flattens a dict in the order of its sorted keys.
+        return [str(key) for key in sorted(structure)]
+    return [leaf.name for leaf in leaves]
+
+
+def _default_names(keras_names: Sequence[str]) -> list[str]:
+    """Keras's names, except that generated ones become `input`, or `input_0`, `input_1`… where there are several."""
+    generated = [index for index, name in enumerate(keras_names) if _GENERATED.fullmatch(name)]
+    names = list(keras_names)
+    for count, index in enumerate(generated):
+        names[index] = "input" if len(generated) == 1 else f"input_{count}"
+    return names
+
+
+def _fix(spec: TensorSpec, steps: int | None, batch: int | None) -> TensorSpec:
+    """The spec with a fixed batch and fixed steps, where they are asked for and free."""
+    shape: list[int | None] = list(spec.shape or ())
+    if not shape:
+        raise ModelError(f"input {spec.name!r} has no batch dimension")
+    for axis, what, size in ((0, "batch", batch), (1, "steps", steps)):
+        if size is None or axis >= len(shape):
+            continue
+        if shape[axis] not in (None, size):
+            raise ArgumentError(f"input {spec.name!r} is {format_shape(_frozen(shape))}: its {what} cannot be {size}")
+        shape[axis] = size
+    return replace(spec, shape=_frozen(shape))
+
+
+def _frozen(shape: list[int | None]) -> Shape:
+    return tuple(shape)

@@ -1,0 +1,33 @@
+"""The models to export: presets, and the user's own."""
+
+from typing import TYPE_CHECKING
+
+from attnexport.core.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .presets import DEFAULT_PRESET, Pooling, Preset, PresetConfig, build_model
+    from .sources import LoadedModel, load_model, open_source
+
+_HOMES = {
+    "DEFAULT_PRESET": "presets",
+    "LoadedModel": "sources",
+    "Pooling": "presets",
+    "Preset": "presets",
+    "PresetConfig": "presets",
+    "build_model": "presets",
+    "load_model": "sources",
+    "open_source": "sources",
+}
+
+__all__ = [
+    "DEFAULT_PRESET",
+    "LoadedModel",
+    "Pooling",
+    "Preset",
+    "PresetConfig",
+    "build_model",
+    "load_model",
+    "open_source",
+]
+
+__getattr__ = lazy_names(__name__, _HOMES)

@@ -1,0 +1,73 @@
+"""Loading `.keras` files in safe mode, with an error for each way in which they fail."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from attnexport.core.errors import ModelError, first_line
+
+
+def load_keras_file(path: Path) -> Any:
+    """The `keras.Model` in a `.keras` file.
+
+    Raises:
+        ModelError: where the file is damaged, holds a layer that is not registered, or needs unsafe loading.
+    """
+    import keras
+
+    import attnexport.exporter.layers  # noqa: F401  # registers our own
+
+    config = _read_config(path)
+    if unknown := sorted(set(_unregistered(config))):
+        raise ModelError(
+            f"{path} uses {', '.join(unknown)}, which Keras does not know: decorate the class with "
+            "@keras.saving.register_keras_serializable() and name its module with --import MODULE"
+        )
+    try:
+        return keras.saving.load_model(path, safe_mode=True, compile=False)
+    except Exception as error:  # Keras raises whatever its parts raise
+        if any(word in str(error).lower() for word in ("safe_mode", "unsafe", "lambda")):
+            raise ModelError(
+                f"{path} holds Python code (a Lambda layer), which is not run from a file; "
+                "rewrite it as a registered layer"
+            ) from error
+        raise ModelError(f"{path} cannot be loaded: {first_line(error)}") from error
+
+
+def _read_config(path: Path) -> Any:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+            if damaged:
+                raise ModelError(f"{path} is damaged: its part {damaged} fails the checksum; copy it again")
+            return json.loads(archive.read("config.json"))
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise ModelError(
+            f"{path} is not a Keras 3 model, or damaged ({first_line(error)}); save it with model.save('NAME.keras')"
+        ) from error
+
+
+def _unregistered(config: Any) -> Iterator[str]:
+    """The classes in a model's configuration that neither Keras nor a registration provides."""
+    import keras
+
+    if isinstance(config, list):
+        for each in config:
+            yield from _unregistered(each)
+    if not isinstance(config, dict):
+        return
+    module, name = str(config.get("module") or ""), config.get("class_name")
+    registered_name = config.get("registered_name")
+    if (
+        name
+        and registered_name
+        and module.partition(".")[0] not in ("keras", "builtins")
+        and keras.saving.get_registered_object(registered_name) is None
+    ):
+        yield f"{module}.{name}" if module else registered_name
+    for each in config.values():
+        yield from _unregistered(each)

@@ -1,0 +1,131 @@
+"""The models that attnexport builds by itself: seeded, so that the same call gives the same weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from attnexport.core.errors import ArgumentError, check_size, no_such
+
+Preset = Literal["classifier", "multihead-classifier", "attention", "multihead"]
+Pooling = Literal["average", "max", "flatten"]
+
+DEFAULT_PRESET: Preset = "classifier"
+
+
+@dataclass(frozen=True)
+class PresetConfig:
+    """The sizes of a preset; those that a preset has no use for are ignored by it.
+
+    Attributes:
+        preset: `classifier` is Input, AttentionConcatLayer, Dense relu, Dense, one row of logits a step;
+            `multihead-classifier` the same with MultiHeadAttentionConcat; `attention` and `multihead` are the bare
+            layers.
+        steps: Sequence length; free where None.
+        features: Features of a step.
+        d_k: The attention's d_k; 64 for one head, `d_model / num_heads` for several where None.
+        num_heads: Heads of the multi-head presets.
+        d_model: Width of the multi-head presets.
+        units: Units of the hidden dense layer.
+        classes: Number of classes.
+        pooling: How steps are joined into one prediction a sequence; one prediction a step where None.
+        seed: For the weights.
+
+    Raises:
+        ArgumentError: for a size or combination that cannot be built.
+    """
+
+    preset: Preset = DEFAULT_PRESET
+    steps: int | None = 10
+    features: int = 64
+    d_k: int | None = None
+    num_heads: int = 8
+    d_model: int = 64
+    units: int = 128
+    classes: int = 10
+    pooling: Pooling | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.preset not in get_args(Preset):
+            raise ArgumentError(no_such("preset", self.preset, get_args(Preset)))
+        if self.pooling is not None and self.pooling not in get_args(Pooling):
+            raise ArgumentError(no_such("pooling", self.pooling, get_args(Pooling)))
+        for name in ("features", "num_heads", "d_model", "units", "classes", "steps", "d_k"):
+            if getattr(self, name) is not None or name not in ("steps", "d_k"):
+                check_size(name, getattr(self, name))
+        check_size("seed", self.seed, least=0)
+        if self.pooling == "flatten" and self.steps is None:
+            raise ArgumentError("pooling 'flatten' needs a fixed number of steps; use 'average' or 'max'")
+        if self.pooling and not self.has_head:
+            raise ArgumentError(f"preset {self.preset!r} has nothing to pool; pooling is for the classifiers")
+
+    @property
+    def output_name(self) -> str:
+        """What the output is called when exported."""
+        return "logits" if self.has_head else "features"
+
+    @property
+    def has_head(self) -> bool:
+        """Whether the preset classifies, rather than being a bare layer."""
+        return self.preset.endswith("classifier")
+
+
+def build_model(preset: Preset = DEFAULT_PRESET, **sizes: Any) -> Any:
+    """Build a preset.
+
+    Args:
+        preset: Its name.
+        **sizes: See PresetConfig.
+
+    Returns:
+        A built `keras.Sequential` with input `[batch, steps, features]`.
+
+    Raises:
+        ArgumentError: for a size or combination that cannot be built.
+    """
+    return build_preset(PresetConfig(preset, **sizes))
+
+
+def build_preset(config: PresetConfig) -> Any:
+    """The model of a configuration; see `build_model`."""
+    import keras
+
+    layers: list[Any] = [
+        keras.Input((config.steps, config.features), name="sequence"),
+        _attention(config),
+    ]
+    if config.has_head:
+        layers.append(keras.layers.Dense(config.units, activation="relu", name="hidden"))
+        if config.pooling:
+            layers.append(_POOLINGS[config.pooling](keras))
+        layers.append(keras.layers.Dense(config.classes, name="logits"))
+    model = keras.Sequential(layers, name=config.preset.replace("-", "_"))
+    _seed_weights(model, config.seed)
+    return model
+
+
+def _attention(config: PresetConfig) -> Any:
+    from attnexport.exporter.layers import AttentionConcatLayer, MultiHeadAttentionConcat
+
+    if config.preset.startswith("multihead"):
+        return MultiHeadAttentionConcat(config.num_heads, config.d_model, config.d_k, name="attention")
+    return AttentionConcatLayer(64 if config.d_k is None else config.d_k, name="attention")
+
+
+_POOLINGS: dict[str, Callable[[Any], Any]] = {
+    "average": lambda keras: keras.layers.GlobalAveragePooling1D(name="pooling"),
+    "max": lambda keras: keras.layers.GlobalMaxPooling1D(name="pooling"),
+    "flatten": lambda keras: keras.layers.Flatten(name="pooling"),
+}
+
+
+def _seed_weights(model: Any, seed: int) -> None:
+    """Draw every kernel from (seed, its place), which touches no global random state; biases stay zero."""
+    import keras
+
+    for index, variable in enumerate(model.trainable_variables):
+        if len(variable.shape) > 1:
+            initializer = keras.initializers.GlorotUniform(seed=1000 * seed + index)
+            variable.assign(initializer(variable.shape, variable.dtype))

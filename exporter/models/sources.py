@@ -1,0 +1,196 @@
+"""Where a model comes from: a preset, a `.keras` file, an export, a SavedModel or a factory."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from attnexport.core.errors import ArgumentError, AttnexportError, ModelError, first_line
+from attnexport.core.export_directory import ExportDirectory
+from attnexport.core.manifest import FILE_NAME
+from attnexport.core.signature import DEFAULT_SIGNATURE
+
+from .presets import PresetConfig, build_preset
+
+_FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready for export: a live Keras model, or a SavedModel that is taken as it is.
+
+    Attributes:
+        name: What the export is called unless told otherwise.
+        source: For the manifest: its `kind`, and what tells where it came from.
+        model: The `keras.Model`, None for a SavedModel.
+        saved_model: The SavedModel's directory, None for Keras.
+        keras_file: The `.keras` that the model was read from, if any.
+        input_names: What its inputs are called when exported, where Keras's names will not do.
+        output_names: What its outputs are called when exported.
+        notes: What its owner should know, a sentence each.
+    """
+
+    name: str
+    source: Mapping[str, Any]
+    model: Any = None
+    saved_model: Path | None = None
+    keras_file: Path | None = None
+    input_names: tuple[str, ...] = ()
+    output_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def load_model(source: str | os.PathLike[str], imports: Iterable[str] = ()) -> Any:
+    """Load the user's own Keras model.
+
+    Args:
+        source: A `.keras` file, an export directory, or `package.module:factory`.
+        imports: Modules that register custom layers, imported first.
+
+    Returns:
+        The `keras.Model`.
+
+    Raises:
+        ArgumentError: where the source or a module does not exist.
+        ModelError: where it cannot be loaded, or is a SavedModel, which holds no Keras model.
+    """
+    loaded = open_source(source, imports)
+    if loaded.model is None:
+        raise ModelError(f"{source} is a SavedModel, which holds no Keras model; pass its path to export_saved_model")
+    return loaded.model
+
+
+def open_source(source: Any, imports: Iterable[str] = ()) -> LoadedModel:
+    """What to export, from a `keras.Model`, a PresetConfig, or what `load_model` and a SavedModel's path name."""
+    import_modules(imports)
+    if isinstance(source, PresetConfig):
+        sizes = {key: value for key, value in vars(source).items() if key != "preset"}
+        origin = {"kind": "preset", "preset": source.preset, **sizes}
+        return LoadedModel(source.preset, origin, build_preset(source), output_names=(source.output_name,))
+    if not isinstance(source, str | os.PathLike):
+        return _from_object(source)
+    path = Path(source)
+    if path.is_dir():
+        return _from_directory(path)
+    if path.exists():
+        return _from_file(path)
+    if isinstance(source, str) and _FACTORY.fullmatch(source):
+        return _from_factory(source)
+    raise ArgumentError(
+        f"model {source} does not exist; a model is a .keras file, an export directory, a SavedModel directory, "
+        "or package.module:factory"
+    )
+
+
+def import_modules(names: Iterable[str]) -> None:
+    """Import modules for what they register, the working directory's own included.
+
+    Raises:
+        ArgumentError: where there is no such module.
+        ModelError: where it fails.
+    """
+    for name in names:
+        _import(name)
+
+
+def _import(name: str) -> Any:
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+            raise ArgumentError(f"there is no module {name!r} in the working directory or the environment") from error
+        raise ModelError(f"module {name!r} cannot be imported: {first_line(error)}") from error
+    except Exception as error:  # a user's module may raise anything
+        raise ModelError(f"module {name!r} cannot be imported: {type(error).__name__}: {first_line(error)}") from error
+
+
+def _from_object(model: Any) -> LoadedModel:
+    import keras
+
+    if not isinstance(model, keras.Model):
+        raise ArgumentError(f"a keras.Model or a path is wanted; received {type(model).__name__}")
+    return LoadedModel(model.name, {"kind": "object", "class": type(model).__name__}, model=model)
+
+
+def _from_factory(text: str) -> LoadedModel:
+    module_name, _, function_name = text.partition(":")
+    module = _import(module_name)
+    factory = getattr(module, function_name, None)
+    if not callable(factory):
+        raise ArgumentError(f"module {module_name!r} has no function {function_name!r}")
+    try:
+        loaded = _from_object(factory())
+    except ArgumentError as error:
+        raise ModelError(f"{text}() must return a keras.Model: {error}") from error
+    except AttnexportError:
+        raise
+    except Exception as error:  # a user's function may raise anything
+        raise ModelError(f"{text}() failed: {type(error).__name__}: {first_line(error)}") from error
+    return LoadedModel(loaded.name, {"kind": "factory", "factory": text}, model=loaded.model)
+
+
+def _from_file(path: Path) -> LoadedModel:
+    from .keras_file import load_keras_file
+
+    if path.suffix in (".h5", ".hdf5"):
+        raise ModelError(
+            f"{path} is a legacy HDF5 model of Keras 1 or 2: load it with the Keras that wrote it and save it again "
+            "with model.save('NAME.keras')"
+        )
+    if path.suffix != ".keras":
+        raise ModelError(f"{path} is not a .keras file; save the model with model.save('NAME.keras')")
+    source = {"kind": "keras", "file": path.name}
+    return LoadedModel(path.stem, source, model=load_keras_file(path), keras_file=path)
+
+
+def _from_directory(path: Path) -> LoadedModel:
+    if (path / FILE_NAME).exists():
+        return _from_export(path)
+    if (path / "saved_model.pb").exists():
+        return _from_saved_model(path, path.absolute().name)
+    versions = sorted((int(each.parent.name), each.parent) for each in path.glob("[0-9]*/saved_model.pb"))
+    if versions:
+        raise ArgumentError(f"{path} is a base path of SavedModel versions; name one, such as {versions[-1][1]}")
+    raise ModelError(f"{path} is neither an export (no {FILE_NAME}) nor a SavedModel (no saved_model.pb)")
+
+
+def _from_export(path: Path) -> LoadedModel:
+    directory = ExportDirectory(path)
+    entry = directory.newest()
+    origin = {"kind": "export", "export": directory.name, "version": entry.version}
+    artifacts = {artifact.kind: artifact for artifact in entry.artifacts}
+    if "keras" not in artifacts:
+        loaded = _from_saved_model(path / artifacts["saved_model"].path, directory.name)
+        return replace(loaded, name=directory.name, source=origin)
+    original = path / artifacts["keras"].path
+    if not original.exists():
+        raise ModelError(f"{original}, the original of version {entry.version}, is gone")
+    default = next(each for each in artifacts["keras"].signatures if each.name == DEFAULT_SIGNATURE)
+    return replace(
+        _from_file(original),
+        name=directory.name,
+        source=origin,
+        input_names=tuple(spec.name for spec in default.inputs),
+        output_names=tuple(spec.name for spec in default.outputs),
+    )
+
+
+def _from_saved_model(path: Path, name: str) -> LoadedModel:
+    notes: tuple[str, ...] = ()
+    if (path / "keras_metadata.pb").exists():
+        notes = (
+            f"{path} was saved by Keras 2, whose layers Keras 3 does not restore: it is served as the graph that it "
+            "is; to export the model itself, save it again as .keras",
+        )
+    if name.isdecimal():  # a version directory: the base path's name says more
+        parent = path.absolute().parent
+        name = parent.parent.name if parent.name == "saved_model" else parent.name
+    return LoadedModel(name, {"kind": "saved_model", "directory": path.name}, saved_model=path, notes=notes)

@@ -1,0 +1,116 @@
+"""Runners of the exporter: the Keras model itself, and a SavedModel in a session, the way TF Serving runs it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from attnexport.core.errors import ModelError, first_line
+from attnexport.core.runner import find_signature
+from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Method, Signature, TensorSpec
+
+from .endpoint import TracedEndpoint
+
+_METHODS: dict[str, Method] = {
+    "tensorflow/serving/predict": "predict",
+    "tensorflow/serving/classify": "classify",
+    "tensorflow/serving/regress": "regress",
+}
+
+
+class KerasRunner:
+    """Runs the endpoints of a live Keras model eagerly: what every artifact is compared with."""
+
+    concurrent = False
+
+    def __init__(self, endpoints: Sequence[TracedEndpoint]) -> None:
+        self._endpoints = {each.endpoint.name: each for each in endpoints}
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        return {name: each.signature for name, each in self._endpoints.items()}
+
+    def run(self, inputs: Arrays, signature: str = DEFAULT_SIGNATURE) -> Arrays:
+        find_signature(self.signatures, signature).check_inputs(inputs)
+        tensors = {name: tf.convert_to_tensor(array) for name, array in inputs.items()}
+        outputs = self._endpoints[signature].endpoint.function(tensors)
+        return {name: np.asarray(tf.convert_to_tensor(output)) for name, output in outputs.items()}
+
+    def close(self) -> None:
+        """Nothing to free: the model is its owner's."""
+
+
+class SavedModelRunner:
+    """Runs a SavedModel of TF 1 or 2 in a graph and session of its own: TF Serving's loading path.
+
+    `tf.saved_model.load` would be no proof: it answers rightly for files that TF Serving cannot run.
+
+    Raises:
+        ModelError: where it cannot be loaded, or a call fails.
+    """
+
+    concurrent = True
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._session = tf.compat.v1.Session(graph=tf.Graph())
+        self._callables: dict[str, Callable[..., Any]] = {}
+        try:
+            with self._session.graph.as_default():
+                self._meta_graph = tf.compat.v1.saved_model.load(self._session, ["serve"], str(path))
+        except Exception as error:  # protobuf's, TensorFlow's and the operating system's
+            self._session.close()
+            raise ModelError(f"{path} does not load in a session: {first_line(error)}") from error
+        self._signatures = {
+            name: _signature(name, definition)
+            for name, definition in self._meta_graph.signature_def.items()
+            if definition.inputs and definition.outputs
+        }
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        return self._signatures
+
+    @property
+    def operators(self) -> set[str]:
+        """The type of every operator in the graph and its functions."""
+        graph = self._meta_graph.graph_def
+        nodes = [node for function in graph.library.function for node in function.node_def]
+        return {node.op for node in [*graph.node, *nodes]}
+
+    def run(self, inputs: Arrays, signature: str = DEFAULT_SIGNATURE) -> Arrays:
+        spec = find_signature(self._signatures, signature)
+        spec.check_inputs(inputs)
+        if signature not in self._callables:
+            definition = self._meta_graph.signature_def[signature]
+            self._callables[signature] = self._session.make_callable(
+                [definition.outputs[each.name].name for each in spec.outputs],
+                feed_list=[definition.inputs[each.name].name for each in spec.inputs],
+            )
+        try:
+            outputs = self._callables[signature](*(inputs[each.name] for each in spec.inputs))
+        except tf.errors.OpError as error:
+            raise ModelError(f"{self._path}: signature {signature!r} fails: {first_line(error)}") from error
+        return dict(zip((each.name for each in spec.outputs), map(np.asarray, outputs), strict=True))
+
+    def close(self) -> None:
+        with contextlib.suppress(RuntimeError):  # closed before
+            self._session.close()
+
+
+def _signature(name: str, definition: Any) -> Signature:
+    inputs, outputs = (
+        tuple(_spec(key, infos[key]) for key in sorted(infos)) for infos in (definition.inputs, definition.outputs)
+    )
+    return Signature(name, inputs, outputs, _METHODS.get(definition.method_name, "predict"))
+
+
+def _spec(name: str, info: Any) -> TensorSpec:
+    shape = info.tensor_shape
+    sizes = None if shape.unknown_rank else tuple(None if dim.size < 0 else int(dim.size) for dim in shape.dim)
+    return TensorSpec(name, tf.dtypes.as_dtype(info.dtype).name, sizes)

@@ -1,0 +1,130 @@
+"""Compare two Runners, case by case, within the budget of a precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from attnexport.core.errors import ArgumentError, no_such, one_of
+from attnexport.core.runner import Runner, batched
+from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, dtype_name, format_shape
+
+from .budgets import BUDGETS, NOISE_FACTOR, Budget
+from .metrics import Array, Distance, distance
+from .verdict import Finding, Verdict, describe
+
+
+@dataclass(frozen=True)
+class Case:
+    """Inputs for one signature: arrays `[n, ...]` by input name."""
+
+    name: str
+    inputs: Arrays
+    signature: str = DEFAULT_SIGNATURE
+
+
+def compare(
+    reference: Runner,
+    candidate: Runner,
+    cases: Iterable[Case],
+    *,
+    precision: str = "float32",
+    reference_name: str = "Keras",
+    candidate_name: str = "the artifact",
+    require_finite: bool = False,
+) -> Verdict:
+    """Run every case through both and judge each output.
+
+    Float outputs are judged by the budget; NaN and infinity agree only with themselves at the same place, and with
+    nothing where `require_finite`. Integers, booleans and strings must be equal; shapes and dtypes must match.
+
+    Raises:
+        ArgumentError: for an unknown precision.
+    """
+    if precision not in BUDGETS:
+        raise ArgumentError(no_such("budget for precision", precision, BUDGETS))
+    findings: list[Finding] = []
+    for case in cases:
+        findings += _compare_case(reference, candidate, case, BUDGETS[precision], require_finite)
+    return Verdict(reference_name, candidate_name, precision, tuple(findings))
+
+
+def _compare_case(
+    reference: Runner, candidate: Runner, case: Case, budget: Budget, require_finite: bool
+) -> list[Finding]:
+    expected = batched(reference, case.inputs, signature=case.signature)
+    actual = batched(candidate, case.inputs, signature=case.signature)
+    if expected.keys() != actual.keys():
+        problem = f"there is {one_of(sorted(actual))}, where {one_of(sorted(expected))} is wanted"
+        return [Finding(case.signature, "*", case.name, problem=problem)]
+    noise = _Noise(reference, case, expected)
+    return [
+        Finding(
+            case.signature,
+            name,
+            case.name,
+            **_judge(expected[name], actual[name], budget, partial(noise.of, name), require_finite),
+        )
+        for name in sorted(expected)
+    ]
+
+
+class _Noise:
+    """The reference's own change when its float inputs move by one float32 ulp; measured once, if it is asked for."""
+
+    def __init__(self, reference: Runner, case: Case, outputs: Arrays) -> None:
+        self._reference, self._case, self._outputs = reference, case, outputs
+        self._moved: Arrays | None = None
+
+    def of(self, output: str) -> float:
+        """The largest change of an output, in its own unit."""
+        if self._moved is None:
+            moved = {name: _nudge(array) for name, array in self._case.inputs.items()}
+            self._moved = batched(self._reference, moved, signature=self._case.signature)
+        change = distance(self._outputs[output], self._moved[output]).max_error
+        return change if np.isfinite(change) else 0.0
+
+
+def _nudge(array: Array) -> Array:
+    """Each float moved to a neighbour in float32, up and down in turn, so that the moves do not cancel as a shift."""
+    if array.dtype.kind != "f":
+        return array
+    values = array.astype(np.float32).reshape(-1)
+    towards = np.where(np.arange(values.size) % 2, np.float32(np.inf), np.float32(-np.inf))
+    return np.nextafter(values, towards).reshape(array.shape).astype(array.dtype)
+
+
+def _judge(
+    expected: Array, actual: Array, budget: Budget, noise: Callable[[], float], require_finite: bool
+) -> dict[str, Any]:
+    """What a Finding says of one output, beside its place."""
+    if expected.shape != actual.shape:
+        return {"problem": f"shape {format_shape(actual.shape)}, where {format_shape(expected.shape)} is wanted"}
+    if dtype_name(expected) != dtype_name(actual):
+        return {"problem": f"dtype {dtype_name(actual)}, where {dtype_name(expected)} is wanted"}
+    if expected.dtype.kind != "f" and expected.dtype.name != "bfloat16":
+        differ = np.argwhere(np.asarray(expected != actual))
+        return {"problem": f"differs at {len(differ)} places, first at {differ[0].tolist()}"} if len(differ) else {}
+    if require_finite and not np.isfinite(actual.astype(np.float64)).all():
+        index = np.argwhere(~np.isfinite(actual.astype(np.float64)))[0].tolist()
+        return {"problem": f"holds NaN or infinity at {index}"}
+    measured = distance(expected, actual)
+    if budget.min_sqnr_db is not None:
+        limits = {"min_sqnr_db": budget.min_sqnr_db}
+        failed = measured.sqnr_db < budget.min_sqnr_db
+    else:
+        allowed = (budget.relative_error or 0.0) * measured.scale
+        if measured.max_error > allowed:
+            allowed = max(allowed, NOISE_FACTOR * noise())
+        limits = {"allowed_error": allowed}
+        failed = measured.max_error > allowed
+    return {"distance": measured, **limits, "problem": _explain(measured, expected, actual, limits) if failed else None}
+
+
+def _explain(measured: Distance, expected: Array, actual: Array, limits: dict[str, float]) -> str:
+    values = f"{float(actual[measured.index]):.6g} where {float(expected[measured.index]):.6g} is right"
+    return f"{describe(measured, **limits)}, worst at {list(measured.index)}: {values}"

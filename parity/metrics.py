@@ -1,0 +1,67 @@
+"""How far two arrays are apart: pure functions, in float64, NaN equal only to NaN at the same place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Distance:
+    """The distance of a candidate from its reference.
+
+    `max_error` is absolute and stands at `index`; `scale` is the reference's largest finite magnitude; `sqnr_db` is
+    the signal-to-quantization-noise ratio in dB, infinite where nothing differs.
+    """
+
+    max_error: float
+    index: tuple[int, ...]
+    mean_error: float
+    rms_error: float
+    scale: float
+    sqnr_db: float
+
+
+def absolute_errors(reference: Array, candidate: Array) -> Array:
+    """|candidate - reference| element by element, infinite where a NaN or infinity meets anything but itself."""
+    expected, actual = reference.astype(np.float64), candidate.astype(np.float64)
+    same = (expected == actual) | (np.isnan(expected) & np.isnan(actual))
+    with np.errstate(invalid="ignore"):
+        errors = np.where(same, 0.0, np.abs(actual - expected))
+    return np.where(np.isnan(errors), np.inf, errors)
+
+
+def distance(reference: Array, candidate: Array) -> Distance:
+    """Measure two float arrays of the same shape; empty ones are at no distance."""
+    if not reference.size:
+        return Distance(0.0, (), 0.0, 0.0, 0.0, float("inf"))
+    errors = absolute_errors(reference, candidate)
+    worst = np.unravel_index(int(errors.argmax()), errors.shape)
+    magnitudes = np.abs(reference.astype(np.float64))
+    magnitudes = magnitudes[np.isfinite(magnitudes)]
+    return Distance(
+        max_error=float(errors[worst]),
+        index=tuple(int(i) for i in worst),
+        mean_error=float(errors.mean()),
+        rms_error=float(np.sqrt(np.square(errors).mean())),
+        scale=float(magnitudes.max(initial=0.0)),
+        sqnr_db=sqnr_db(float(np.square(magnitudes).sum()), float(np.square(errors).sum())),
+    )
+
+
+def sqnr_db(signal: float, noise: float) -> float:
+    """Signal-to-quantization-noise ratio in dB from the two energies: 10 log10(signal / noise)."""
+    if noise == 0.0:
+        return float("inf")
+    if signal == 0.0 or not np.isfinite(noise):
+        return float("-inf")
+    return float(10.0 * np.log10(signal / noise))
+
+
+def agreement(labels: Array, scores: Array) -> float:
+    """Share of rows whose largest score `[n, classes]` is at the label `[n]`: accuracy, or top-1 agreement."""
+    return float((scores.argmax(axis=-1) == labels).mean())
