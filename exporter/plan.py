@@ -150,7 +150,7 @@ def _finite_weights(model: Any) -> dict[str, np.ndarray[Any, Any]]:
     """The model's weights by Keras path, refused where one is not finite."""
     weights: dict[str, np.ndarray[Any, Any]] = {}
     for variable in model.weights:
-        value = np.asarray(variable)
+        value = variable.numpy()
         if value.dtype.kind in "fV" and not np.isfinite(value.astype(np.float32)).all():
             raise ModelError(f"weight {variable.path!r} holds NaN or infinity; the training went wrong before")
         key, number = variable.path, 0

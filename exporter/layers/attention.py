@@ -81,7 +81,9 @@ def scaled_dot_product_attention(
         if bias is not None:
             scores = ops.add(scores, ops.cast(bias, scores.dtype))
     with keras.name_scope("weights"):
-        weights = ops.cast(ops.softmax(scores, axis=-1), dtype)
+        # Keras warns of a softmax over one element, but a sequence of one step is as good as any.
+        weights = ops.softmax(scores, axis=-1) if scores.shape[-1] != 1 else ops.ones_like(scores)
+        weights = ops.cast(weights, dtype)
     with keras.name_scope("context"):
         context = ops.matmul(drop(weights) if drop else weights, value)
     return context, weights

@@ -157,6 +157,7 @@ class AttentionConcat(keras.layers.Layer):  # type: ignore[misc]  # keras has no
             dtype=self.dtype_policy,
             name=name,
         )
+        layer.supports_masking = True  # else Keras warns that it drops the mask, which this layer passes on
         layer.build(shape)
         return layer
 
