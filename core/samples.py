@@ -113,11 +113,11 @@ def _read(path: Path) -> dict[str, np.ndarray[Any, Any]]:
             files = sorted(path.glob("*.npy"))
             if not files:
                 raise SamplesError(f"{path}: the directory holds no .npy file; one per input is wanted")
-            return {file.stem: np.load(file, mmap_mode="r", allow_pickle=False) for file in files}
+            return {file.stem: np.lib.format.open_memmap(file, mode="r") for file in files}
         if path.suffix == ".npy":
-            return {"": np.load(path, mmap_mode="r", allow_pickle=False)}
+            return {"": np.lib.format.open_memmap(path, mode="r")}
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 return dict(archive.items())
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise SamplesError(f"{path}: not a readable numpy file: {first_line(error)}") from error

@@ -15,7 +15,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from attnexport.core.errors import ArgumentError, StorageError, check_size, first_line
+from attnexport.core.errors import ArgumentError, StorageError, check_size
 from attnexport.core.export_directory import ExportDirectory
 from attnexport.core.files import size_of, writing
 from attnexport.core.manifest import Artifact, VersionEntry
@@ -27,6 +27,7 @@ from .endpoint import Endpoint
 from .gate import gate_saved_model
 from .models import LoadedModel, open_source
 from .plan import ExportPlan, plan_keras, plan_saved_model
+from .tensorflow_errors import reason
 from .warmup import RECORDS_PATH, count_warmup, write_warmup
 
 DEFAULT_OUTPUT = "export"
@@ -175,7 +176,7 @@ def _writing(root: Path) -> Iterator[None]:
         except tf.errors.OpError as error:
             full = "No space left" in str(error) or isinstance(error, tf.errors.ResourceExhaustedError)
             raise StorageError(
-                f"cannot write {root}: {'no space left on device' if full else first_line(error)}"
+                f"cannot write {root}: {'no space left on device' if full else reason(error)}"
             ) from error
 
 

@@ -15,6 +15,7 @@ from attnexport.core.signature import Signature
 from attnexport.parity import Case, Verdict, compare
 
 from .runners import SavedModelRunner
+from .tensorflow_errors import reason
 from .warmup import read_warmup
 
 # They call back into the Python process that made them, and TF Serving has none.
@@ -97,4 +98,4 @@ def _replay(runner: SavedModelRunner, path: Path) -> None:
                 if output.dtype.kind == "f" and not np.isfinite(output).all():
                     raise GateError(f"warm-up record {number} gives NaN or infinity in {name!r}")
     except tf.errors.DataLossError as error:
-        raise GateError(f"its warm-up records are damaged: {first_line(error)}") from error
+        raise GateError(f"its warm-up records are damaged: {reason(error)}") from error

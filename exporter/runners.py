@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from attnexport.core.errors import ModelError, first_line
+from attnexport.core.errors import ModelError
 from attnexport.core.runner import find_signature
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Method, Signature, TensorSpec
 
 from .endpoint import TracedEndpoint
+from .tensorflow_errors import reason
 
 _METHODS: dict[str, Method] = {
     "tensorflow/serving/predict": "predict",
@@ -65,7 +66,7 @@ class SavedModelRunner:
                 self._meta_graph = tf.compat.v1.saved_model.load(self._session, ["serve"], str(path))
         except Exception as error:  # protobuf's, TensorFlow's and the operating system's
             self._session.close()
-            raise ModelError(f"{path} does not load in a session: {first_line(error)}") from error
+            raise ModelError(f"{path} does not load in a session: {reason(error)}") from error
         self._signatures = {
             name: _signature(name, definition)
             for name, definition in self._meta_graph.signature_def.items()
@@ -95,7 +96,7 @@ class SavedModelRunner:
         try:
             outputs = self._callables[signature](*(inputs[each.name] for each in spec.inputs))
         except tf.errors.OpError as error:
-            raise ModelError(f"{self._path}: signature {signature!r} fails: {first_line(error)}") from error
+            raise ModelError(f"{self._path}: signature {signature!r} fails: {reason(error)}") from error
         return dict(zip((each.name for each in spec.outputs), map(np.asarray, outputs), strict=True))
 
     def close(self) -> None:

@@ -122,7 +122,7 @@ _POOLINGS: dict[str, Callable[[Any], Any]] = {
 
 
 def _seed_weights(model: Any, seed: int) -> None:
-    """Draw every kernel from (seed, its place), which touches no global random state; biases stay zero."""
+    """Draw every kernel from (seed, its place), whatever random state the process is in; biases stay zero."""
     import keras
 
     for index, variable in enumerate(model.trainable_variables):

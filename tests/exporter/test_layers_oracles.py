@@ -128,9 +128,7 @@ def test_same_as_keras_multi_head_attention_with_the_same_weights(
     mask = np.ones((4, 10), bool)
     if padded:
         mask[:, 6:] = False
-    context, scores = theirs(
-        x, value, value_mask=mask, use_causal_mask=causal, return_attention_scores=True
-    )
+    context, scores = theirs(x, value, value_mask=mask, use_causal_mask=causal, return_attention_scores=True)
     output, weights = ours(x, value, value_mask=mask, use_causal_mask=causal, return_attention_scores=True)
     np.testing.assert_allclose(output[..., 64:], context, rtol=0, atol=2e-6)
     np.testing.assert_allclose(weights, scores, rtol=0, atol=1e-6)

@@ -1,0 +1,189 @@
+"""The export directory: versions that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from attnexport.core import ArgumentError, Artifact, ExportDirectory, ManifestError, Signature, StorageError, TensorSpec
+from attnexport.core.manifest import FILE_NAME, VersionEntry
+
+SIGNATURE = Signature("s", (TensorSpec("x", "float32", None),), (TensorSpec("y", "float32", None),))
+
+
+def entry(version: int) -> VersionEntry:
+    artifact = Artifact("saved_model", f"saved_model/{version}", "sha256:0", 1, "float32", (SIGNATURE,))
+    return VersionEntry(version, "2026-01-01", {}, {}, "Keras", (artifact,))
+
+
+def export(root: Path, version: int | None = None) -> VersionEntry:
+    """A small export: an original, and a SavedModel of two files."""
+    with ExportDirectory(root).stage() as stage:
+        stage.add("original.keras", "keras/{version}.keras").write_text("original")
+        saved_model = stage.add("saved_model", "saved_model/{version}")
+        saved_model.mkdir()
+        (saved_model / "saved_model.pb").write_text("graph")
+        (saved_model / "variables").write_text("weights")
+        return stage.commit(entry, version)
+
+
+def tree(root: Path) -> set[str]:
+    return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.name != ".lock"}
+
+
+def whole(root: Path, *versions: int) -> set[str]:
+    """What a directory of whole versions holds."""
+    held = {FILE_NAME, "keras", "saved_model"}
+    for version in versions:
+        files = ("", "/saved_model.pb", "/variables")
+        held |= {f"keras/{version}.keras", *(f"saved_model/{version}{each}" for each in files)}
+    return held
+
+
+def test_versions_count_up_and_are_whole(tmp_path: Path) -> None:
+    root = tmp_path / "exports" / "m"
+    assert [export(root).version for _ in range(3)] == [1, 2, 3]
+    assert tree(root) == whole(root, 1, 2, 3)
+    assert [each.version for each in ExportDirectory(root).manifest().versions] == [1, 2, 3]
+    assert ExportDirectory(root).newest().version == 3
+    assert {path.name for path in (root / "saved_model").iterdir()} == {"1", "2", "3"}
+
+
+def test_a_version_is_never_overwritten_nor_its_number_used_again(tmp_path: Path) -> None:
+    root = tmp_path / "m"
+    export(root, 5)
+    with pytest.raises(StorageError, match="version 5 .* next free one is 6"):
+        export(root, 5)
+    (root / "saved_model" / "9").mkdir()  # copied here by someone
+    assert export(root).version == 10
+    for path in sorted((root / "saved_model" / "10").iterdir()):
+        path.unlink()
+    (root / "saved_model" / "10").rmdir()
+    assert export(root).version == 11
+
+
+def test_an_empty_directory_has_no_newest(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="holds no export yet"):
+        ExportDirectory(tmp_path).newest()
+
+
+def test_a_failed_export_leaves_nothing_not_even_directories(tmp_path: Path) -> None:
+    root = tmp_path / "a" / "b" / "m"
+    with pytest.raises(RuntimeError), ExportDirectory(root).stage() as stage:
+        stage.add("x", "keras/{version}.keras").write_text("half")
+        raise RuntimeError
+    assert not (tmp_path / "a").exists()
+    export(root)
+    before = tree(root)
+    with pytest.raises(RuntimeError), ExportDirectory(root).stage():
+        raise RuntimeError
+    assert tree(root) == before
+
+
+def test_a_commit_that_fails_halfway_is_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "m"
+    export(root)
+    before = tree(root)
+    real, calls = os.rename, []
+
+    def fail_second(source: Path, target: Path) -> None:
+        calls.append(target)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        real(source, target)
+
+    monkeypatch.setattr(os, "rename", fail_second)
+    with pytest.raises(StorageError, match="no space left"):
+        export(root)
+    assert tree(root) == before
+
+
+def test_a_damaged_manifest_stops_an_export_before_it_begins(tmp_path: Path) -> None:
+    root = tmp_path / "m"
+    export(root)
+    (root / FILE_NAME).write_text("{")
+    before = tree(root)
+    with pytest.raises(ManifestError):
+        export(root)
+    assert tree(root) == before
+
+
+def test_a_file_in_the_way_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "m").write_text("a file")
+    with pytest.raises(StorageError, match="a file"):
+        export(tmp_path / "m")
+    with pytest.raises(StorageError, match="not a directory"):
+        export(tmp_path / "m" / "deeper")
+    assert (tmp_path / "m").read_text() == "a file"
+
+
+def test_two_at_once_get_two_versions(tmp_path: Path) -> None:
+    root, versions, barrier = tmp_path / "m", [], threading.Barrier(4)
+
+    def work() -> None:
+        barrier.wait()
+        versions.append(export(root).version)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(versions) == [1, 2, 3, 4]
+    assert tree(root) == whole(root, 1, 2, 3, 4)
+
+
+KILLED = """
+import os, signal, sys
+from attnexport.core import files, export_directory
+sys.path.insert(0, sys.argv[3])
+from test_export_directory import export
+from pathlib import Path
+function, count = sys.argv[1].rsplit(":", 1)
+seen = 0
+def dying(real):
+    def call(*arguments):
+        global seen
+        seen += 1
+        if seen == int(count):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*arguments)
+    return call
+setattr(os, function, dying(getattr(os, function)))
+export(Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize(
+    "moment",
+    ["fsync:1", "fsync:5", "replace:1", "rename:1", "rename:2", "fsync:9", "fsync:10", "replace:2"],
+)
+def test_killed_at_any_moment_the_old_state_stands_and_the_next_export_sweeps(
+    tmp_path: Path, moment: str, run_python: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    root = tmp_path / "m"
+    export(root)
+    died = run_python(KILLED, moment, str(root), str(Path(__file__).parent))
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    for saved_model in (root / "saved_model").iterdir():  # whatever a server sees is whole
+        assert {path.name for path in saved_model.iterdir()} == {"saved_model.pb", "variables"}
+    known = [each.version for each in ExportDirectory(root).manifest().versions]
+    assert known in ([1], [1, 2])
+    following = export(root).version
+    assert tree(root) == whole(root, *known, following)
+
+
+def test_a_running_export_is_not_swept(tmp_path: Path) -> None:
+    root = tmp_path / "m"
+    with ExportDirectory(root).stage() as stage:
+        path = stage.add("original.keras", "keras/{version}.keras")
+        path.write_text("mine")
+        assert export(root).version == 1
+        assert path.read_text() == "mine"
+        assert stage.commit(entry).version == 2

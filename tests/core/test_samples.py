@@ -1,0 +1,122 @@
+"""Samples: every form they come in, and every way in which they do not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from attnexport.core import ArgumentError, SamplesError, TensorSpec, load_samples, synthetic_samples
+from attnexport.core.samples import content_hash
+
+X = TensorSpec("x", "float32", (None, 4, 3))
+TOKENS = TensorSpec("tokens", "int32", (None, 4))
+GOOD = np.random.default_rng(0).standard_normal((5, 4, 3)).astype(np.float32)
+
+
+def save(path: Path, **arrays: Any) -> Path:
+    np.savez(path, **arrays)
+    return path
+
+
+def test_npz_by_exported_or_keras_name_with_labels(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npz", keras_tensor=GOOD, labels=np.arange(5))
+    samples = load_samples(path, [X], {"keras_tensor": "x"})
+    np.testing.assert_array_equal(samples.inputs["x"], GOOD)
+    assert samples.labels is not None
+    assert len(samples) == 5
+    assert len(samples.take(2)) == 2
+    np.testing.assert_array_equal(load_samples(save(tmp_path / "b.npz", x=GOOD), [X]).inputs["x"], GOOD)
+
+
+def test_a_lone_array_needs_no_name_and_npy_stays_on_disk(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", GOOD)
+    samples = load_samples(tmp_path / "a.npy", [X])
+    assert isinstance(samples.inputs["x"], np.memmap)
+    np.savez(tmp_path / "lone.npz", GOOD)
+    np.testing.assert_array_equal(load_samples(tmp_path / "lone.npz", [X]).inputs["x"], GOOD)
+
+
+def test_a_directory_holds_one_npy_an_input(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", GOOD)
+    np.save(tmp_path / "tokens.npy", np.ones((5, 4), np.int64))
+    samples = load_samples(tmp_path, [X, TOKENS])
+    assert samples.inputs["tokens"].dtype == np.int32
+
+
+def test_float64_is_cast_with_a_word(tmp_path: Path) -> None:
+    samples = load_samples(save(tmp_path / "a.npz", x=GOOD.astype(np.float64)), [X])
+    assert samples.inputs["x"].dtype == np.float32
+    assert "cast from float64 to float32" in samples.notes[0]
+
+
+def _with(index: tuple[int, ...], value: float) -> Any:
+    changed = GOOD.copy()
+    changed[index] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"y": GOOD}, r"holds 'y', but the inputs are 'x'"),
+        ({"x": GOOD.astype(np.int32)}, "has dtype int32; float32 is wanted"),
+        ({"x": GOOD[0]}, r"shape \[4, 3\].*batch dimension is missing"),
+        ({"x": GOOD[:, :, :2]}, r"shape \[5, 4, 2\]; \[\?, 4, 3\] is wanted"),
+        ({"x": GOOD[:0]}, "holds no samples"),
+        ({"x": _with((3, 1, 2), np.nan)}, r"NaN or infinity at \[3, 1, 2\]"),
+        ({"x": _with((0, 0, 0), np.inf)}, "NaN or infinity"),
+        ({"x": GOOD.astype(np.float64) * 1e39}, "NaN or infinity"),
+        ({"x": GOOD, "labels": np.arange(4)}, "different numbers of samples"),
+        ({"x": np.array([[object()]])}, "not a readable numpy file"),
+    ],
+)
+def test_what_does_not_fit_is_said(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
+    path = save(tmp_path / "a.npz", **arrays)
+    with pytest.raises(SamplesError, match=message) as error:
+        load_samples(path, [X])
+    assert str(path) in str(error.value)
+
+
+def test_integers_beyond_the_dtype_are_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npz", tokens=np.full((2, 4), 2**40))
+    with pytest.raises(SamplesError, match="integers outside int32"):
+        load_samples(path, [TOKENS])
+
+
+@pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04 cut off"])
+@pytest.mark.parametrize("suffix", [".npz", ".npy"])
+def test_damaged_files_are_said_to_be(tmp_path: Path, content: bytes, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(SamplesError, match="not a readable numpy file"):
+        load_samples(path, [X])
+
+
+def test_a_missing_file_is_the_arguments_fault(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="do not exist"):
+        load_samples(tmp_path / "nope.npz", [X])
+    (tmp_path / "a.csv").write_text("1,2")
+    with pytest.raises(SamplesError, match=r"\.npz, an \.npy or a directory"):
+        load_samples(tmp_path / "a.csv", [X])
+
+
+def test_synthetic_samples_fit_and_repeat() -> None:
+    specs = [X, TOKENS, TensorSpec("s", "string", (None,)), TensorSpec("h", "bfloat16", (None, None))]
+    first, second = (synthetic_samples(specs, 3, seed=4, integers_below=9) for _ in range(2))
+    for spec in specs:
+        np.testing.assert_array_equal(first.inputs[spec.name], second.inputs[spec.name])
+    assert first.inputs["h"].shape == (3, 8)
+    assert first.inputs["h"].dtype.name == "bfloat16"
+    assert first.inputs["tokens"].max() < 9
+    assert np.any(first.inputs["x"] != synthetic_samples(specs, 3, seed=5).inputs["x"])
+
+
+def test_the_content_hash_is_of_content_alone() -> None:
+    arrays = {"a": GOOD, "b": np.arange(3)}
+    assert content_hash(arrays) == content_hash(dict(reversed(arrays.items())))
+    assert content_hash(arrays) == content_hash({**arrays, "a": np.asfortranarray(GOOD)})
+    different = [{"a": GOOD}, {**arrays, "a": _with((0, 0, 0), 0)}, {**arrays, "b": np.arange(3, dtype=np.int32)}]
+    assert content_hash(arrays) not in map(content_hash, different)

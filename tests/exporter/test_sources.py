@@ -1,0 +1,181 @@
+"""The user's own models: every form they come in, and an error for each way in which they fail."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from attnexport.core import ArgumentError, ModelError
+from attnexport.exporter import build_model, load_model
+from attnexport.exporter.models import open_source
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A working directory of its own, importable while the test runs."""
+    import sys
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+def test_a_keras_file_is_loaded(here: Path) -> None:
+    model = build_model()
+    model.save("mine.keras")
+    loaded = open_source("mine.keras")
+    assert loaded.name == "mine"
+    assert loaded.keras_file == Path("mine.keras")
+    x = np.ones((2, 10, 64), np.float32)
+    np.testing.assert_array_equal(loaded.model(x), model(x))
+
+
+def test_an_export_gives_its_newest_original_under_its_names(exported_classifier: Any) -> None:
+    loaded = open_source(exported_classifier.directory)
+    assert loaded.name == "classifier"
+    assert loaded.output_names == ("logits",)
+    assert loaded.source == {"kind": "export", "export": "classifier", "version": 1}
+
+
+def test_a_saved_model_is_taken_as_it_is(exported_classifier: Any) -> None:
+    loaded = open_source(exported_classifier.path)
+    assert loaded.name == "classifier"
+    assert loaded.saved_model == exported_classifier.path
+    with pytest.raises(ModelError, match="holds no Keras model; pass its path to export_saved_model"):
+        load_model(exported_classifier.path)
+    with pytest.raises(ArgumentError, match=r"base path of SavedModel versions; name one, such as .*1"):
+        open_source(exported_classifier.path.parent)
+
+
+def test_a_keras_2_saved_model_is_served_as_its_graph_with_a_word(here: Path, exported_classifier: Any) -> None:
+    import shutil
+
+    shutil.copytree(exported_classifier.path, here / "old")
+    (here / "old" / "keras_metadata.pb").write_bytes(b"")
+    loaded = open_source("old")
+    assert loaded.saved_model
+    assert "saved by Keras 2" in loaded.notes[0]
+
+
+def test_a_factory_in_the_working_directory_is_called(here: Path) -> None:
+    (here / "factories.py").write_text(
+        "from attnexport.exporter import build_model\n"
+        "def good(): return build_model()\n"
+        "def wrong(): return 3\n"
+        "def broken(): raise RuntimeError('no data')\n"
+        "number = 3\n"
+    )
+    assert load_model("factories:good").name == "classifier"
+    for name, error, message in (
+        ("wrong", ModelError, r"must return a keras.Model: .*received int"),
+        ("broken", ModelError, r"factories:broken\(\) failed: RuntimeError: no data"),
+        ("number", ArgumentError, "has no function 'number'"),
+        ("missing", ArgumentError, "has no function 'missing'"),
+    ):
+        with pytest.raises(error, match=message):
+            load_model(f"factories:{name}")
+
+
+def test_modules_that_fail_to_import_are_told_from_those_that_are_not_there(here: Path) -> None:
+    (here / "needs_more.py").write_text("import nothing_of_that_name\n")
+    (here / "syntax.py").write_text("def (:\n")
+    with pytest.raises(ArgumentError, match="there is no module 'nowhere.at_all'"):
+        load_model("nowhere.at_all:factory")
+    with pytest.raises(ModelError, match="'needs_more' cannot be imported: .*nothing_of_that_name"):
+        load_model("needs_more:factory")
+    with pytest.raises(ModelError, match="'syntax' cannot be imported: SyntaxError"):
+        load_model("x.keras", imports=["syntax"])
+
+
+LAYER = """
+import keras
+@keras.saving.register_keras_serializable(package="theirs")
+class Twice(keras.layers.Layer):
+    def call(self, x):
+        return 2 * x
+"""
+
+
+def test_a_layer_that_is_not_registered_is_named_with_the_remedy(
+    here: Path, run_python: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    (here / "their_layers.py").write_text(LAYER)
+    code = "import keras, their_layers as t\nkeras.Sequential([keras.Input((3,)), t.Twice()]).save('theirs.keras')\n"
+    assert run_python(code).returncode == 0
+    with pytest.raises(ModelError, match=r"their_layers\.Twice.*register_keras_serializable.*--import MODULE"):
+        load_model("theirs.keras")
+    model = load_model("theirs.keras", imports=["their_layers"])
+    np.testing.assert_array_equal(model(np.ones((1, 3))), [[2, 2, 2]])
+
+
+def test_python_code_in_a_file_is_not_run(here: Path) -> None:
+    keras.Sequential([keras.Input((3,)), keras.layers.Lambda(lambda x: x + 1)]).save("lambda.keras")
+    with pytest.raises(ModelError, match="Lambda layer.*not run from a file"):
+        load_model("lambda.keras")
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-2000])
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+def _other_zip(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("hello.txt", "hello")
+
+
+def _bad_config(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", json.dumps({"module": "keras", "class_name": "Sequential", "config": 7}))
+
+
+@pytest.mark.parametrize(
+    "damage", [_truncate, _flip, _other_zip, _bad_config, lambda p: p.write_bytes(b""), lambda p: p.write_text("hello")]
+)
+def test_a_damaged_file_is_said_to_be(here: Path, damage: Callable[[Path], Any]) -> None:
+    path = here / "model.keras"
+    build_model().save(path)
+    damage(path)
+    with pytest.raises(ModelError, match=r"model\.keras (is|cannot)"):
+        load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("old.h5", ModelError, "legacy HDF5"),
+        ("model.onnx", ModelError, "not a .keras file"),
+        ("empty/", ModelError, "neither an export .* nor a SavedModel"),
+        ("nowhere.keras", ArgumentError, "does not exist; a model is"),
+        ("no such thing", ArgumentError, "does not exist; a model is"),
+    ],
+)
+def test_what_is_no_model_gets_a_word_of_its_own(here: Path, name: str, error: type[Exception], message: str) -> None:
+    if name.endswith("/"):
+        (here / name).mkdir()
+    elif not name.startswith("no"):
+        (here / name).write_bytes(b"x")
+    with pytest.raises(error, match=message):
+        load_model(name)
+
+
+def test_only_models_are_models() -> None:
+    with pytest.raises(ArgumentError, match="received int"):
+        load_model(3)  # type: ignore[arg-type]
