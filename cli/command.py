@@ -35,7 +35,10 @@ def command(name: str) -> Callable[[Callable[..., None]], click.Command]:
             given: Terminal = click.get_current_context().ensure_object(Terminal)
             terminal = Terminal(as_json or given.json, quiet or given.quiet, debug or given.debug)
             with terminal.only_ours():
-                function(terminal, **options)
+                try:
+                    function(terminal, **options)
+                except KeyboardInterrupt as error:
+                    raise click.Abort from error  # click would print an empty line first
 
         return invoke
 

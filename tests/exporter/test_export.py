@@ -98,7 +98,7 @@ def test_classify_carries_labels_and_leaves_probabilities_alone(tmp_path: Path) 
 def test_no_classify_for_a_row_a_step_and_labels_say_why(tmp_path: Path) -> None:
     result = export_saved_model(PresetConfig(), tmp_path)
     assert set(signatures(result)) == {"serving_default", "attention"}
-    with pytest.raises(ArgumentError, match="'classify', which needs .* one row of scores"):
+    with pytest.raises(ArgumentError, match=r"'classify', which needs .* one row of scores"):
         export_saved_model(PresetConfig(), tmp_path, labels=["a"])
     with pytest.raises(ArgumentError, match="there are 2 labels for 10 classes"):
         export_saved_model(PresetConfig(pooling="max"), tmp_path, labels=["a", "b"])

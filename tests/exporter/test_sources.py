@@ -91,9 +91,9 @@ def test_a_factory_in_the_working_directory_is_called(here: Path) -> None:
 def test_modules_that_fail_to_import_are_told_from_those_that_are_not_there(here: Path) -> None:
     (here / "needs_more.py").write_text("import nothing_of_that_name\n")
     (here / "syntax.py").write_text("def (:\n")
-    with pytest.raises(ArgumentError, match="there is no module 'nowhere.at_all'"):
+    with pytest.raises(ArgumentError, match=r"there is no module 'nowhere.at_all'"):
         load_model("nowhere.at_all:factory")
-    with pytest.raises(ModelError, match="'needs_more' cannot be imported: .*nothing_of_that_name"):
+    with pytest.raises(ModelError, match=r"'needs_more' cannot be imported: .*nothing_of_that_name"):
         load_model("needs_more:factory")
     with pytest.raises(ModelError, match="'syntax' cannot be imported: SyntaxError"):
         load_model("x.keras", imports=["syntax"])
@@ -122,7 +122,7 @@ def test_a_layer_that_is_not_registered_is_named_with_the_remedy(
 
 def test_python_code_in_a_file_is_not_run(here: Path) -> None:
     keras.Sequential([keras.Input((3,)), keras.layers.Lambda(lambda x: x + 1)]).save("lambda.keras")
-    with pytest.raises(ModelError, match="Lambda layer.*not run from a file"):
+    with pytest.raises(ModelError, match=r"Lambda layer.*not run from a file"):
         load_model("lambda.keras")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ class _Runner:
     """Computes one function of one input."""
 
     concurrent = True
-    signatures = {
+    signatures: ClassVar[dict[str, Signature]] = {
         "serving_default": Signature(
             "serving_default", (TensorSpec("x", "float32", (None, 6)),), (TensorSpec("y", "float32", None),)
         )
