@@ -28,6 +28,7 @@ _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (ContentError, CONTENT),
     (ParityError, NUMBERS),
     (GateError, GATE),
+    (ModuleNotFoundError, ARGUMENTS),
     (KeyboardInterrupt, INTERRUPTED),
     (click.Abort, INTERRUPTED),
     (OSError, CONTENT),
@@ -76,6 +77,8 @@ def _describe(error: BaseException, code: int) -> str:
         return "interrupted"
     if isinstance(error, AttnexportError):
         return str(error)
+    if isinstance(error, ModuleNotFoundError):
+        return f"this command needs the package {error.name!r}, which is not installed: pip install attnexport"
     if isinstance(error, MemoryError):
         return f"out of memory: {error}"
     if isinstance(error, OSError):

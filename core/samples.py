@@ -93,9 +93,10 @@ def content_hash(arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
     """`sha256:...` of the arrays' names, dtypes, shapes and values, whatever file or order they came in."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())
-        digest.update(array.tobytes())
+        array = np.asarray(arrays[name])
+        digest.update(f"{name}\0{array.dtype.name}\0{array.shape}\0".encode())
+        values = np.ascontiguousarray(array).reshape(-1)
+        digest.update(repr(values.tolist()).encode() if values.dtype == object else values.view(np.uint8).data)
     return f"sha256:{digest.hexdigest()}"
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from attnexport.core.errors import ModelError, first_line
+
 from .endpoint import TracedEndpoint
 
 _METHOD_NAMES = {
@@ -24,14 +26,23 @@ def write_saved_model(path: Path, model: Any, endpoints: Sequence[TracedEndpoint
     Args:
         path: The directory to write.
         model: The `keras.Model`, for the lookup tables that its layers own.
-        endpoints: What to save; the first is not renamed, so `serving_default` must be among them.
+        endpoints: What to save; `serving_default` must be among them.
+
+    Raises:
+        ModelError: where an endpoint uses what cannot be saved.
+        OSError, tf.errors.OpError: where the file system refuses.
     """
-    # Only ExportArchive keeps the variables of a Keras 3 model findable in a session; see docs/limits.md.
+    # Only ExportArchive keeps the variables of a Keras 3 model findable in a session; see docs/field-notes.md.
     archive = keras.export.ExportArchive()
     for each in endpoints:
         archive.add_endpoint(each.endpoint.name, each.function)
     _track_tables(archive, model)
-    archive.write_out(str(path), verbose=False)
+    try:
+        archive.write_out(str(path), verbose=False)
+    except (OSError, tf.errors.OpError):
+        raise
+    except Exception as error:  # TensorFlow asserts that everything a function uses is tracked
+        raise ModelError(f"the model cannot be saved: {first_line(error)}") from error
     _set_methods(path, endpoints)
 
 

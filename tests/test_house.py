@@ -1,0 +1,201 @@
+"""The rule of the house, held: packages, public names, file lengths, the wheel, and what the README promises."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import venv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def folders(root: Path) -> dict[str, str]:
+    """Every package's name and folder, from the tree itself."""
+    held = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.py"],
+        cwd=root, capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    outside = {"tests", "benchmarks", "docs", "typings", "docker", ".ci"}
+    found = {Path(path).parent.as_posix() for path in held if (root / path).exists()}
+    return {f"attnexport.{each.replace('/', '.')}": each for each in found if each.split("/")[0] not in outside | {"."}}
+
+
+def test_pyproject_names_every_folder_and_no_other(root: Path) -> None:
+    settings = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]
+    assert settings["package-dir"] == folders(root)
+    assert settings["packages"] == sorted(folders(root))
+
+
+def test_every_folder_is_typed_documented_and_seen_by_the_tools(root: Path) -> None:
+    for folder in folders(root).values():
+        assert (root / folder / "__init__.py").read_text().startswith('"""'), folder
+        top = folder.split("/")[0]
+        assert (root / top / "py.typed").exists()
+        assert (root / "typings" / "attnexport" / top).resolve() == root / top
+
+
+def test_no_file_is_longer_than_300_lines(root: Path) -> None:
+    files = [
+        path for folder in [*folders(root).values(), "tests", "benchmarks"] for path in (root / folder).rglob("*.py")
+    ]
+    assert {path.name: lines for path in files if (lines := len(path.read_text().splitlines())) > 300} == {}
+
+
+@pytest.mark.parametrize("package", ["core", "parity", "exporter", "exporter.layers", "exporter.models"])
+def test_public_names_are_listed_sorted_and_there(package: str) -> None:
+    module = importlib.import_module(f"attnexport.{package}")
+    for name in module.__all__:
+        assert getattr(module, name) is not None
+    assert len(set(module.__all__)) == len(module.__all__)
+    homes = getattr(module, "_HOMES", None)
+    if homes is not None:
+        assert sorted(homes) == sorted(module.__all__)
+        assert list(homes) == sorted(homes)
+        # A submodule of the same name would hide what the package exports as soon as it is imported.
+        assert not set(homes) & set(homes.values())
+    with pytest.raises(AttributeError):
+        _ = module.there_is_no_such_name
+
+
+def test_naming_the_packages_loads_no_tensorflow(run_python: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    code = (
+        "import sys, attnexport.core, attnexport.parity, attnexport.exporter, attnexport.exporter.models\n"
+        "from attnexport.exporter.models import PresetConfig\n"
+        "assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules)\n"
+        "from attnexport.parity import compare\n"
+        "assert not {'tensorflow', 'keras'} & set(sys.modules)\n"
+    )
+    done = run_python(code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_constraints_pin_every_requirement_and_name_no_index(root: Path) -> None:
+    lines = (root / "constraints.txt").read_text().splitlines()
+    assert all(re.fullmatch(r"[A-Za-z0-9_.\-]+==[A-Za-z0-9_.+]+", line) for line in lines)
+    pinned = {line.partition("==")[0].lower().replace("_", "-") for line in lines}
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    extras = [each for extra in project["optional-dependencies"].values() for each in extra]
+    wanted = {
+        re.match(r"[A-Za-z0-9_\-]+", each)[0].lower().replace("_", "-") for each in project["dependencies"] + extras
+    }  # type: ignore[index]
+    assert wanted <= pinned
+
+
+def copy_distribution(name: str, target: Path, done: set[str]) -> None:
+    """Install a distribution with what it needs from this environment: the network is not asked."""
+    key = re.split(r"[^A-Za-z0-9_.\-]", name)[0].lower()
+    if key in done:
+        return
+    done.add(key)
+    distribution = importlib.metadata.distribution(key)
+    for file in distribution.files or []:
+        if not file.parts[0].startswith("..") and "__pycache__" not in file.parts:
+            (target / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(str(distribution.locate_file(file)), target / file)
+    for requirement in distribution.requires or []:
+        if "extra ==" not in requirement and "python_version <" not in requirement and "win32" not in requirement:
+            copy_distribution(requirement, target, done)
+
+
+def test_the_wheel_gives_a_command_line_without_tensorflow(root: Path, tmp_path: Path) -> None:
+    """Built, and installed with `--no-deps` beside requirements-client.txt alone."""
+    source = tmp_path / "source"
+    shutil.copytree(
+        root, source, ignore=shutil.ignore_patterns(".venv", ".git", "export", "build", "*.egg-info", ".*_cache")
+    )
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    build = [
+        *pip,
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "--wheel-dir",
+        str(tmp_path),
+        str(source),
+    ]
+    subprocess.run(build, check=True, capture_output=True)
+    [wheel] = tmp_path.glob("attnexport-*.whl")
+    venv.create(tmp_path / "clean", with_pip=False, symlinks=True)
+    python = tmp_path / "clean" / "bin" / "python"
+    install = [*pip, "--python", str(python), "install", "--no-deps", "--no-index", str(wheel)]
+    subprocess.run(install, check=True, capture_output=True)
+    [site] = (tmp_path / "clean" / "lib").glob("python*/site-packages")
+    installed: set[str] = set()
+    for line in (root / "requirements-client.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            copy_distribution(line, site, installed)
+    assert not {"tensorflow", "keras"} & installed
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [str(tmp_path / "clean" / "bin" / "attnexport"), *words]
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, cwd=tmp_path, env={"PATH": "/usr/bin"}
+        )
+
+    helped = run("--help")
+    assert (helped.returncode, helped.stderr) == (0, "")
+    assert "savedmodel" in helped.stdout
+    assert run("--version").stdout.startswith("attnexport ")
+    # What does need it says so, in one line.
+    without = run("savedmodel")
+    assert without.returncode == 2, without.stderr
+    assert "tensorflow" in without.stderr
+    assert without.stderr.count("\n") == 1
+
+
+def blocks(root: Path, language: str) -> list[str]:
+    """The README's blocks of one language, in order."""
+    text: str = (root / "README.md").read_text()
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def test_the_readme_commands_work_as_they_stand(root: Path, attnexport: Run) -> None:
+    commands = [line[2:] for block in blocks(root, "console") for line in block.splitlines() if line.startswith("$ ")]
+    assert len(commands) >= 5
+    for command in commands:
+        program, *arguments = command.split()
+        assert program == "attnexport"
+        code, _, err = attnexport(*arguments)
+        assert code == 0, (command, err)
+        assert all(line.startswith("note: ") for line in err.splitlines())
+
+
+def test_the_readme_shows_what_appears(root: Path, attnexport: Run) -> None:
+    def without_figures(text: str) -> list[str]:
+        """A size and an error differ a little from machine to machine."""
+        return [re.sub(r"[\d.e-]+ kB|(error|allowed) [\d.e-]+", "…", line).rstrip() for line in text.splitlines()]
+
+    shown = without_figures(blocks(root, "console")[0])[1:]
+    _, out, _ = attnexport("savedmodel")
+    assert without_figures(out)[: len(shown)] == shown
+
+
+def test_the_readme_python_runs(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for block in blocks(root, "python"):
+        exec(compile(block, "README.md", "exec"), {})
+    assert (tmp_path / "export" / "sentiment" / "saved_model" / "1" / "saved_model.pb").exists()
+
+
+def test_what_the_documents_name_is_there(root: Path) -> None:
+    for document in (root / "README.md", root / "CONTRIBUTING.md", *(root / "docs").glob("*.md")):
+        for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name} names {target}"
+    for path in re.findall(r"`(tests/[\w/]+\.py)`", (root / "README.md").read_text()):
+        assert (root / path).exists(), path
+
+
+def test_ci_calls_the_same_two_commands(root: Path) -> None:
+    script = (root / ".ci" / "run").read_text()
+    assert "make lint test" in script
+    assert "make demo" in script
