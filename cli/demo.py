@@ -106,6 +106,6 @@ def _show(console: Console, directory: Path, rows: list[_Row]) -> None:
             f"{row.size_bytes / 1000:,.0f} kB",
             row.saved_model,
         )
-    console.print("Handwritten digits, accuracy on 450 held-out images:\n")
+    console.print("Handwritten digits, accuracy on 397 held-out images:\n")
     console.print(table)
     console.print(f"\nTrained models and their samples are in {directory / 'digits'}.", soft_wrap=True)

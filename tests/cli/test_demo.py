@@ -27,9 +27,9 @@ def test_the_demo_goes_the_whole_way(attnexport: Run, tmp_path: Path) -> None:
         np.load(tmp_path / document["evaluation"]) as evaluation,
         np.load(tmp_path / document["calibration"]) as calibration,
     ):
-        assert evaluation["rows"].shape == (450, 8, 8)
-        assert evaluation["labels"].shape == (450,)
-        assert calibration["rows"].shape == (1347, 8, 8)
+        assert evaluation["rows"].shape == (397, 8, 8)
+        assert evaluation["labels"].shape == (397,)
+        assert calibration["rows"].shape == (1400, 8, 8)
         seen = {row.tobytes() for row in calibration["rows"]}
         assert sum(row.tobytes() in seen for row in evaluation["rows"]) == 0
 
