@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -43,18 +41,14 @@ def run(command: Callable[[], object], *, as_json: bool, debug: bool) -> int:
         sys.stdout.flush()
     except click.exceptions.Exit as request:
         return request.exit_code
+    except SystemExit as request:  # click's way to end on a pipe that nobody reads, while it prints help
+        return BROKEN_PIPE if request.code == 1 else int(request.code or 0)
     except BaseException as error:
         return _report(error, as_json=as_json, debug=debug)
     return DONE
 
 
 def _report(error: BaseException, *, as_json: bool, debug: bool) -> int:
-    if isinstance(error, SystemExit):
-        raise error
-    if isinstance(error, OSError) and error.errno == errno.EPIPE:
-        # Nobody reads any more; keep the interpreter from complaining about it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
     code = next((code for kind, code in _CODES if isinstance(error, kind)), BUG)
     if debug:
         traceback.print_exception(error)

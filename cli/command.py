@@ -10,6 +10,7 @@ import click
 
 from attnexport.core.errors import no_such
 
+from .boundary import BROKEN_PIPE
 from .terminal import Terminal
 
 
@@ -39,6 +40,8 @@ def command(name: str) -> Callable[[Callable[..., None]], click.Command]:
                     function(terminal, **options)
                 except KeyboardInterrupt as error:
                     raise click.Abort from error  # click would print an empty line first
+                except BrokenPipeError as error:
+                    raise click.exceptions.Exit(BROKEN_PIPE) from error  # and here exit with a bug's code
 
         return invoke
 

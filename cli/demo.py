@@ -62,7 +62,7 @@ def demo(terminal: Terminal, output: str) -> None:
         "evaluation": str(trained.evaluation),
         "models": [asdict(row) for row in rows],
     }
-    terminal.result(document, lambda console: _show(console, directory, rows))
+    terminal.result(document, lambda console: _show(console, directory, rows, digits.HELD_OUT))
 
 
 def _accuracy(exported: ExportResult, evaluation: Path) -> float:
@@ -91,7 +91,7 @@ def _row(name: str, keras_accuracy: float, accuracy: float, exported: ExportResu
     )
 
 
-def _show(console: Console, directory: Path, rows: list[_Row]) -> None:
+def _show(console: Console, directory: Path, rows: list[_Row], held_out: int) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -106,6 +106,6 @@ def _show(console: Console, directory: Path, rows: list[_Row]) -> None:
             f"{row.size_bytes / 1000:,.0f} kB",
             row.saved_model,
         )
-    console.print("Handwritten digits, accuracy on 397 held-out images:\n")
+    console.print(f"Handwritten digits, accuracy on {held_out} held-out images:\n")
     console.print(table)
     console.print(f"\nTrained models and their samples are in {directory / 'digits'}.", soft_wrap=True)

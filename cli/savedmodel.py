@@ -63,7 +63,7 @@ def savedmodel(terminal: Terminal, **options: Any) -> None:
 
 def _read_labels(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return path.read_text(encoding="utf-8-sig").rstrip("\r\n").splitlines()
     except FileNotFoundError as error:
         raise ArgumentError(f"labels {path} do not exist") from error
     except (OSError, UnicodeDecodeError) as error:

@@ -72,10 +72,12 @@ def no_such(what: str, name: str, names: Iterable[str]) -> str:
     return f"there is no {what} {name!r}; {guess}there is {one_of(known)}"
 
 
-def check_size(name: str, value: Any, least: int = 1) -> int:
-    """The value itself where it is a whole number of at least `least`, else an ArgumentError."""
+def check_size(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
+    """The value itself where it is a whole number from `least` to `most`, else an ArgumentError."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ArgumentError(f"{name} must be a whole number of at least {least}; received {value!r}")
+    if most is not None and value > most:
+        raise ArgumentError(f"{name} must be at most {most}; received {value!r}")
     return value
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from .errors import ArgumentError, StorageError
+from .errors import ArgumentError, ManifestError, StorageError
 from .files import sync, sync_tree, write_atomically, writing
-from .manifest import Manifest, VersionEntry, read_manifest
+from .manifest import FILE_NAME, Manifest, VersionEntry, read_manifest
 
 _LOCK = ".lock"
 _TEMPORARY = ".tmp-"
@@ -53,7 +53,7 @@ class ExportDirectory:
         Raises:
             StorageError: naming the next free one.
         """
-        taken = self._taken()
+        taken = self.taken_versions()
         if version in taken:
             raise StorageError(
                 f"version {version} of {self.root} exists already and a version is never overwritten; "
@@ -80,7 +80,9 @@ class ExportDirectory:
             try:
                 yield Stage(self, temporary)
             finally:
-                shutil.rmtree(temporary, ignore_errors=True)
+                # Under the lock, or a sweep could take the half removed for dead.
+                with suppress(OSError), self.locked():
+                    shutil.rmtree(temporary, ignore_errors=True)
                 alive.release()
         finally:
             self._remove_if_unused(made)
@@ -100,8 +102,8 @@ class ExportDirectory:
         finally:
             lock.release()
 
-    def _taken(self) -> set[int]:
-        """Every version number ever used here, deleted ones included."""
+    def taken_versions(self) -> set[int]:
+        """Every version number ever used here, deleted ones included, and 0, which is none."""
         on_disk = {int(path.stem) for kind in _KINDS for path in self.root.glob(f"{kind}/*") if path.stem.isdecimal()}
         return {0} | on_disk | {entry.version for entry in self.manifest().versions}
 
@@ -115,14 +117,17 @@ class ExportDirectory:
             try:
                 with alive:
                     self._undo(leftover)
-                    shutil.rmtree(leftover)
+                    shutil.rmtree(leftover, ignore_errors=True)
             except Timeout:
                 continue  # its export is still running
 
     def _undo(self, leftover: Path) -> None:
+        manifest = read_manifest(self.root)
+        if manifest is None:
+            return  # a commit begins by writing one; where it was taken away, nobody can tell what was committed
         with suppress(FileNotFoundError):
             journal = json.loads((leftover / _JOURNAL).read_text(encoding="utf-8"))
-            if journal["version"] not in {entry.version for entry in self.manifest().versions}:
+            if journal["version"] not in {entry.version for entry in manifest.versions}:
                 for final in journal["paths"]:
                     _remove(self.root / final)
 
@@ -130,9 +135,10 @@ class ExportDirectory:
         """Take the directories that this export made away again, unless something is in them by now."""
         if self.root not in made:
             return
-        with suppress(OSError), self.locked():
-            if {path.name for path in self.root.iterdir()} <= {_LOCK}:
+        with suppress(OSError, ManifestError), self.locked():
+            if {path.name for path in self.root.iterdir()} <= {_LOCK, FILE_NAME} and not self.manifest().versions:
                 # Whoever waits for this lock sees that its file is gone and makes the directory anew.
+                (self.root / FILE_NAME).unlink(missing_ok=True)
                 (self.root / _LOCK).unlink()
                 for directory in made:
                     directory.rmdir()
@@ -165,42 +171,51 @@ class Stage:
             version: The version to take, the next one where None.
 
         Raises:
-            StorageError: where the version exists or the file system refuses; nothing has changed then.
+            StorageError: where the version exists or the file system refuses. Nothing has changed then, unless the
+                very last flush failed, after the manifest was in its place.
         """
-        root = self._directory.root
+        directory, root = self._directory, self._directory.root
         with writing(root):
             for staged in self._targets:
                 sync_tree(staged)
-            with self._directory.locked():
+            with directory.locked():
                 if version is None:
-                    version = max(self._directory._taken()) + 1
-                self._directory.check_free(version)
+                    version = max(directory.taken_versions()) + 1
+                directory.check_free(version)
                 entry = describe(version)
                 finals = {staged: root / target.format(version=version) for staged, target in self._targets.items()}
+                manifest = directory.manifest()
+                manifest.write(root)
                 self._write_journal(version, list(finals.values()))
                 try:
                     for staged, final in finals.items():
                         final.parent.mkdir(parents=True, exist_ok=True)
                         os.rename(staged, final)
                         sync(final.parent)
-                    self._directory.manifest().with_version(entry).write(root)
+                    manifest.with_version(entry).write(root)
                 except BaseException:
-                    for staged, final in finals.items():
-                        if not staged.exists():
-                            _remove(final)
-                    _remove_empty({final.parent for final in finals.values()})
+                    if entry not in directory.manifest().versions:
+                        for staged, final in finals.items():
+                            if not staged.exists():
+                                _remove(final)
+                        _remove_empty({final.parent for final in finals.values()})
                     raise
+                # From here on the manifest is the truth, even where someone moves it away.
+                (self._temporary / _JOURNAL).unlink()
         return entry
 
     def _write_journal(self, version: int, finals: list[Path]) -> None:
         paths = [final.relative_to(self._directory.root).as_posix() for final in finals]
         write_atomically(self._temporary / _JOURNAL, json.dumps({"version": version, "paths": paths}))
+        sync(self._directory.root)
 
 
 def _make_directories(path: Path) -> list[Path]:
     """Make a directory with its parents; returns those that were made, innermost first."""
     missing = [each for each in (path, *path.parents) if not each.exists()]
     path.mkdir(parents=True, exist_ok=True)
+    for each in missing:
+        sync(each.parent)
     return missing
 
 

@@ -8,12 +8,13 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from .errors import ArgumentError, ManifestError, first_line
+from .errors import ArgumentError, ManifestError, StorageError, check_size, first_line
 from .files import write_atomically
 from .signature import Signature, TensorSpec
 
 FILE_NAME = "attnexport.json"
 SCHEMA = 1
+MAX_VERSION = 2**63 - 1  # TF Serving reads a directory's name as an int64
 
 _Kind = TypeVar("_Kind")
 
@@ -51,6 +52,13 @@ class VersionEntry:
     artifacts: tuple[Artifact, ...]
     names: Mapping[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        check_size("version", self.version, most=MAX_VERSION)
+
+    def artifact(self, kind: str) -> Artifact | None:
+        """The version's artifact of a kind, None where it has none."""
+        return next((each for each in self.artifacts if each.kind == kind), None)
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -75,13 +83,16 @@ def read_manifest(directory: Path) -> Manifest | None:
 
     Raises:
         ManifestError: where it is damaged, or of a schema that this version does not read.
+        StorageError: where it cannot be read.
     """
     path = directory / FILE_NAME
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
         raise ManifestError(
             f"{path} is damaged ({first_line(error)}); move it away to start a new manifest, nothing else is lost"
         ) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +62,8 @@ def load_samples(path: Path, specs: Sequence[TensorSpec], aliases: Mapping[str, 
         _check(path, inputs[spec.name], spec)
     counts = {name: len(array) for name, array in inputs.items()}
     if labels is not None:
+        if labels.ndim != 1:
+            raise SamplesError(f"{path}: 'labels' has shape {format_shape(labels.shape)}; [?] is wanted, one a sample")
         counts[LABELS] = len(labels)
     if len(set(counts.values())) > 1:
         raise SamplesError(f"{path}: the arrays hold different numbers of samples: {counts}")
@@ -120,7 +121,9 @@ def _read(path: Path) -> dict[str, np.ndarray[Any, Any]]:
         if path.suffix == ".npz":
             with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 return dict(archive.items())
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except SamplesError:
+        raise
+    except Exception as error:  # on damaged files numpy and zipfile raise whatever their parts raise
         raise SamplesError(f"{path}: not a readable numpy file: {first_line(error)}") from error
     raise SamplesError(f"{path}: samples are an .npz, an .npy or a directory of .npy files")
 
@@ -131,8 +134,8 @@ def _match_names(
     # A lone array needs no name where a single input is fed.
     if len(arrays) == 1 and len(specs) == 1 and next(iter(arrays)) in ("", "arr_0"):
         return {specs[0].name: next(iter(arrays.values()))}
-    inputs = {aliases.get(name, name): array for name, array in arrays.items()}
     wanted = {spec.name for spec in specs}
+    inputs = arrays if arrays.keys() == wanted else {aliases.get(name, name): each for name, each in arrays.items()}
     if wanted != inputs.keys():
         raise SamplesError(
             f"{path}: holds {one_of(sorted(name for name in arrays if name)) if '' not in arrays else 'a lone array'}, "

@@ -22,13 +22,19 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*")
 
 
 def check_name(name: str, what: str) -> str:
-    """The name itself where TensorFlow takes it for a tensor or signature, else an ArgumentError."""
+    """The name itself where TensorFlow takes it for a tensor or signature that is exported, else an ArgumentError."""
     if not _NAME.fullmatch(name):
         raise ArgumentError(
             f"{what} {name!r} is not a usable name: it starts with a letter or underscore, "
             "then letters, digits, '_', '-' or '.'"
         )
     return name
+
+
+def usable_name(text: str) -> str:
+    """The text as a name that `check_name` accepts."""
+    name = re.sub(r"[^A-Za-z0-9_.\-]", "_", text)
+    return name if _NAME.fullmatch(name) else f"_{name}"
 
 
 def format_shape(shape: Shape | None) -> str:
@@ -53,9 +59,6 @@ class TensorSpec:
     dtype: str
     shape: Shape | None
 
-    def __post_init__(self) -> None:
-        check_name(self.name, "tensor name")
-
     def __str__(self) -> str:
         return f"{self.name}: {self.dtype} {format_shape(self.shape)}"
 
@@ -78,7 +81,6 @@ class Signature:
     method: Method = "predict"
 
     def __post_init__(self) -> None:
-        check_name(self.name, "signature name")
         if self.method not in get_args(Method):
             raise ArgumentError(f"signature {self.name!r}: method {self.method!r} is not {one_of(get_args(Method))}")
         for kind, specs in (("input", self.inputs), ("output", self.outputs)):

@@ -22,7 +22,7 @@ INPUT = "rows"
 
 ATTENTION, MULTIHEAD = "digits-attention", "digits-multihead"
 
-_HELD_OUT = 397
+HELD_OUT = 397
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ def load_digits() -> Digits:
     order = np.random.default_rng(0).permutation(len(data.target))
     images, labels = (data.images / 16).astype(np.float32)[order], data.target.astype(np.int64)[order]
     return Digits(
-        {INPUT: images[:-_HELD_OUT], "labels": labels[:-_HELD_OUT]},
-        {INPUT: images[-_HELD_OUT:], "labels": labels[-_HELD_OUT:]},
+        {INPUT: images[:-HELD_OUT], "labels": labels[:-HELD_OUT]},
+        {INPUT: images[-HELD_OUT:], "labels": labels[-HELD_OUT:]},
     )
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
-from attnexport.core.errors import ArgumentError
+import numpy as np
+
+from attnexport.core.errors import ArgumentError, AttnexportError, ModelError
+from attnexport.core.runner import batched
 from attnexport.core.samples import Samples, load_samples, synthetic_samples
-from attnexport.core.signature import Signature, TensorSpec
+from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature
 from attnexport.parity import Case
 
 from .plan import ExportPlan
@@ -15,9 +19,7 @@ from .warmup import MAX_RECORDS
 
 DEFAULT_WARMUP = 3
 _GATE_SAMPLES = 64  # of the user's own samples, besides made up ones
-
-# What the gate makes up: an odd batch, and a single sample of another length where steps are free.
-_SYNTHETIC = ((3, 8), (1, 5))
+_FREE_SIZES = (8, 32, 256)  # for free dimensions, the first that the model takes: convolutions need room
 
 
 def warmup_samples(plan: ExportPlan, warmup: int | str | os.PathLike[str] | None) -> tuple[Samples | None, list[str]]:
@@ -31,22 +33,27 @@ def warmup_samples(plan: ExportPlan, warmup: int | str | os.PathLike[str] | None
         Samples, none of which is for no records; None leaves what is there.
 
     Raises:
-        ArgumentError: for a number that TF Serving does not replay.
+        ArgumentError: for a number that TF Serving does not replay, or where samples cannot be made up.
         SamplesError: where the samples do not fit.
     """
-    if warmup is None and (plan.keeps_warmup or not plan.feeds):
+    if warmup is None and plan.keeps_warmup:
         return None, []
+    limit = MAX_RECORDS // len(plan.feeds)
     if warmup is None or isinstance(warmup, int):
         count = DEFAULT_WARMUP if warmup is None else warmup
-        limit = _samples_limit(plan)
         if not 0 <= count <= limit:
             raise ArgumentError(
                 f"warm-up takes 0 to {limit} samples for {len(plan.feeds)} signatures "
                 f"(TF Serving replays {MAX_RECORDS} records at most); received {count}"
             )
-        return synthetic_samples(plan.inputs, count, integers_below=plan.integers_below), []
+        try:
+            return Samples(_make_up(plan, plan.signatures[DEFAULT_SIGNATURE], count or 1)).take(count), []
+        except ModelError as error:
+            if warmup:
+                raise ArgumentError(f"warm-up samples cannot be made up, give a file of them: {error}") from error
+            return None, [f"there are no warm-up records: {error}"] if warmup is None else []
     samples = load_samples(Path(warmup), plan.inputs, {old: new for new, old in plan.names.items()})
-    notes, limit = list(samples.notes), _samples_limit(plan)
+    notes = list(samples.notes)
     if len(samples) > limit:
         notes.append(
             f"warm-up uses the first {limit} of {len(samples)} samples: "
@@ -55,33 +62,64 @@ def warmup_samples(plan: ExportPlan, warmup: int | str | os.PathLike[str] | None
     return samples.take(limit), notes
 
 
-def gate_cases(plan: ExportPlan, samples: Samples | None) -> list[Case]:
-    """What the gate compares, for every signature whose inputs can be made up or were given."""
-    cases = [case for signature in plan.signatures.values() for case in _synthetic_cases(plan, signature)]
-    if samples is not None and len(samples):
-        few = samples.take(_GATE_SAMPLES)
-        title = f"{len(few)} warm-up samples"
-        cases += [Case(title, feed(few.inputs), name) for name, feed in plan.feeds.items()]
-    return cases
+def gate_cases(plan: ExportPlan, samples: Samples | None) -> tuple[list[Case], list[str]]:
+    """What the gate compares: made up samples where the original takes them, and the user's own.
+
+    Returns:
+        The cases, and a note for each signature that has none.
+
+    Raises:
+        ModelError: where `serving_default` has none.
+    """
+    cases, notes = [], []
+    for signature in plan.signatures.values():
+        own = [Case(f"{len(few)} warm-up samples", few, signature.name) for few in _given(plan, signature, samples)]
+        try:
+            made_up = _synthetic_cases(plan, signature)
+        except ModelError as error:
+            made_up = []
+            if not own:
+                problem = f"signature {signature.name!r} cannot be compared: {error}"
+                if signature.name == DEFAULT_SIGNATURE:
+                    raise ModelError(f"{problem}; give samples that the model is made for, --warmup FILE") from error
+                notes.append(problem)
+        cases += made_up + own
+    return cases, notes
+
+
+def _given(plan: ExportPlan, signature: Signature, samples: Samples | None) -> list[Arrays]:
+    feed = plan.feeds.get(signature.name)
+    return [feed(samples.take(_GATE_SAMPLES).inputs)] if feed and samples is not None and len(samples) else []
 
 
 def _synthetic_cases(plan: ExportPlan, signature: Signature) -> list[Case]:
-    feed = plan.feeds.get(signature.name)
-    specs = plan.inputs if feed else signature.inputs
-    if not feed and any(spec.dtype == "string" for spec in specs):
-        return []  # what a string means to a graph (a tf.Example, a sentence) cannot be made up
-    cases = []
-    for count, free_size in _SYNTHETIC if _has_free_size(specs) else _SYNTHETIC[:1]:
-        made_up = synthetic_samples(
-            specs, count, seed=1, integers_below=plan.integers_below, free_size=free_size
-        ).inputs
-        cases.append(Case(f"{count} synthetic samples", feed(made_up) if feed else made_up, signature.name))
+    """An odd batch, and a single sample of another length where that is free and the original takes it."""
+    cases = [Case("3 synthetic samples", _make_up(plan, signature, 3), signature.name)]
+    with suppress(ModelError):  # too short for it, which is no fault
+        cases.append(Case("1 synthetic sample", _make_up(plan, signature, 1, free_sizes=(5,)), signature.name))
     return cases
 
 
-def _has_free_size(specs: tuple[TensorSpec, ...]) -> bool:
-    return any(spec.shape is None or None in spec.shape for spec in specs)
+def _make_up(plan: ExportPlan, signature: Signature, count: int, free_sizes: tuple[int, ...] = _FREE_SIZES) -> Arrays:
+    """Inputs for a signature that the original answers with finite numbers.
 
-
-def _samples_limit(plan: ExportPlan) -> int:
-    return MAX_RECORDS // max(len(plan.feeds), 1)
+    Raises:
+        ModelError: where it does not.
+    """
+    feed = plan.feeds.get(signature.name)
+    specs = plan.inputs if feed else signature.inputs
+    problem = ""
+    for free_size in free_sizes:
+        samples = synthetic_samples(
+            specs, count, seed=count, integers_below=plan.integers_below, free_size=free_size
+        ).inputs
+        inputs = feed(samples) if feed else samples
+        try:
+            outputs = batched(plan.reference, inputs, signature=signature.name)
+        except AttnexportError as error:
+            problem = problem or str(error)
+            continue
+        if all(np.isfinite(each.astype(np.float64)).all() for each in outputs.values() if each.dtype.kind == "f"):
+            return inputs
+        problem = problem or "the original answers synthetic samples with NaN or infinity"
+    raise ModelError(problem)

@@ -5,64 +5,60 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from attnexport.core.errors import ArgumentError
-from attnexport.core.signature import Arrays, Signature, TensorSpec
+from attnexport.core.signature import Arrays, Signature, TensorSpec, duplicates
 
-from .endpoint import Endpoint, Tensors
-from .model_inputs import ModelInputs
-
-_PROBABILITIES = ("softmax", "sigmoid")
+from .endpoint import Endpoint, Tensors, TracedEndpoint
 
 
-def classify_endpoint(
-    inputs: ModelInputs,
-    default: Signature,
-    predict: Callable[[Tensors], Tensors],
-    labels: Sequence[str] | None,
-) -> Endpoint | None:
+def classify_endpoint(default: TracedEndpoint, labels: Sequence[str] | None, samples: Arrays | None) -> Endpoint | None:
     """The endpoint for a model whose inputs have fixed shapes and whose one output is `[batch, classes]`, else None.
 
-    An example holds one feature per input, under the input's name. Scores are probabilities: the output itself
-    where the model ends in softmax or sigmoid, else its softmax.
+    An example holds one feature per input, under the input's name. Scores are probabilities: the output itself where
+    it lies within 0 and 1 on every sample (a softmax or sigmoid), else its softmax. A single column of probabilities
+    is that of the second of two classes; any other single column is no classification.
+
+    Args:
+        default: The endpoint `serving_default`.
+        labels: The classes' names, their numbers where None.
+        samples: What the model can be tried on, `[n, ...]` by input name.
 
     Raises:
-        ArgumentError: where there are not as many labels as classes.
+        ArgumentError: where there are not as many labels as classes, or one is empty or named twice.
     """
-    shapes = [spec.shape[1:] if spec.shape else (None,) for spec in default.inputs]
-    output = default.outputs[0]
+    signature, predict = default.signature, default.endpoint.function
+    shapes = [spec.shape[1:] if spec.shape else (None,) for spec in signature.inputs]
+    columns = _columns(signature)
     if (
-        len(default.outputs) > 1
-        or not output.is_float
-        or output.shape is None
-        or len(output.shape) != 2
-        or output.shape[1] is None
+        samples is None
+        or columns is None
         or any(None in shape for shape in shapes)
-        or not all(spec.is_float or spec.is_integer for spec in default.inputs)
+        or not all(spec.is_float or spec.is_integer for spec in signature.inputs)
     ):
         return None
-    classes = output.shape[1]
-    if labels is not None and len(labels) != classes:
-        raise ArgumentError(f"there are {len(labels)} labels for {classes} classes")
-    names = np.array([str(index) for index in range(classes)] if labels is None else list(labels), dtype=object)
+    gives_probabilities = _within_0_and_1(predict, samples)
+    if columns == 1 and not gives_probabilities:
+        return None
+    names = np.array(_check_labels(labels, max(columns, 2)), dtype=object)
     features = {
         spec.name: tf.io.FixedLenFeature(shape, tf.float32 if spec.is_float else tf.int64)
-        for spec, shape in zip(default.inputs, shapes, strict=True)
+        for spec, shape in zip(signature.inputs, shapes, strict=True)
     }
-    gives_probabilities = _ends_in_probabilities(inputs.model)
 
     def classify(tensors: Tensors) -> Tensors:
         parsed = tf.io.parse_example(tensors["inputs"], features)
-        cast = {spec.name: tf.cast(parsed[spec.name], spec.dtype) for spec in default.inputs}
+        cast = {spec.name: tf.cast(parsed[spec.name], spec.dtype) for spec in signature.inputs}
         scores = tf.cast(next(iter(predict(cast).values())), tf.float32)
-        if not gives_probabilities:
+        if columns == 1:
+            scores = tf.concat([1.0 - scores, scores], axis=-1)
+        elif not gives_probabilities:
             scores = tf.nn.softmax(scores)
         return {"classes": tf.tile(tf.constant(names)[None], [tf.shape(scores)[0], 1]), "scores": scores}
 
-    batch = default.inputs[0].shape[0] if default.inputs[0].shape else None
+    batch = signature.inputs[0].shape[0] if signature.inputs[0].shape else None
     examples = TensorSpec("inputs", "string", (batch,))
     return Endpoint("classify", classify, (examples,), method="classify", feed=serialize_examples)
 
@@ -86,11 +82,30 @@ def _feature(row: Any) -> tf.train.Feature:
     return tf.train.Feature(float_list=tf.train.FloatList(value=values.astype(np.float32)))
 
 
-def _ends_in_probabilities(model: Any) -> bool:
-    """Whether the model's last layer is a softmax or sigmoid, as a layer or an activation."""
-    last = model.layers[-1] if getattr(model, "layers", None) else None
-    if isinstance(last, keras.Model):
-        return _ends_in_probabilities(last)
-    if isinstance(last, keras.layers.Softmax):
-        return True
-    return getattr(getattr(last, "activation", None), "__name__", "") in _PROBABILITIES
+def _columns(signature: Signature) -> int | None:
+    """The number of columns where the signature gives one row of scores a sample, else None."""
+    output = signature.outputs[0]
+    if len(signature.outputs) > 1 or not output.is_float or output.shape is None or len(output.shape) != 2:
+        return None
+    return output.shape[1]
+
+
+def _within_0_and_1(predict: Callable[[Tensors], Tensors], samples: Arrays) -> bool:
+    try:
+        outputs = predict({name: tf.convert_to_tensor(array) for name, array in samples.items()})
+    except Exception:  # a user's layers may raise anything; what the model gives on such samples is not known then
+        return False
+    scores = np.asarray(tf.cast(next(iter(outputs.values())), tf.float32))
+    return bool(((scores >= 0) & (scores <= 1)).all())
+
+
+def _check_labels(labels: Sequence[str] | None, classes: int) -> list[str]:
+    if labels is None:
+        return [str(index) for index in range(classes)]
+    if len(labels) != classes:
+        raise ArgumentError(f"there are {len(labels)} labels for {classes} classes")
+    if not all(labels):
+        raise ArgumentError(f"label {list(labels).index('') + 1} is empty")
+    if repeated := duplicates(labels):
+        raise ArgumentError(f"label {repeated[0]!r} is named twice")
+    return list(labels)

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from attnexport.core.errors import ArgumentError, ModelError
+from attnexport.core.errors import ArgumentError, AttnexportError, ModelError
 from attnexport.core.signature import Arrays, Method, Signature, TensorSpec, check_name, duplicates
 
 Tensors = dict[str, Any]
@@ -38,6 +38,8 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         check_name(self.name, "signature name")
+        for spec in self.inputs:
+            check_name(spec.name, "input name")
         if self.name == "serve":
             raise ArgumentError(
                 "a signature must not be called 'serve': the TFLite converter then ignores the others, without a word"
@@ -75,15 +77,22 @@ def trace(endpoint: Endpoint) -> TracedEndpoint:
     function = tf.function(endpoint.function, input_signature=[specs], autograph=False)
     try:
         outputs = function.get_concrete_function().structured_outputs
-    except ArgumentError:
+    except AttnexportError:
         raise
     except Exception as error:  # a user's layers may raise anything
         text = " ".join(str(error).split())[:300]
         raise ModelError(f"signature {endpoint.name!r} cannot be traced: {type(error).__name__}: {text}") from error
     if not isinstance(outputs, dict) or not outputs:
-        raise ModelError(f"signature {endpoint.name!r} must return a dict of tensors; it returned {type(outputs)}")
-    output_specs = tuple(
-        TensorSpec(name, spec.dtype.name, None if spec.shape.rank is None else tuple(spec.shape))
-        for name, spec in outputs.items()
-    )
+        raise ModelError(
+            f"signature {endpoint.name!r} must return a dict of tensors; it returned {type(outputs).__name__}"
+        )
+    output_specs = tuple(_output_spec(endpoint.name, name, output) for name, output in outputs.items())
     return TracedEndpoint(endpoint, function, Signature(endpoint.name, endpoint.inputs, output_specs, endpoint.method))
+
+
+def _output_spec(signature: str, name: str, output: Any) -> TensorSpec:
+    check_name(name, "output name")
+    shape = getattr(output, "shape", None)
+    if not isinstance(shape, tf.TensorShape) or shape.rank == 0:
+        raise ModelError(f"signature {signature!r}: output {name!r} is not a tensor with a batch dimension")
+    return TensorSpec(name, output.dtype.name, None if shape.rank is None else tuple(shape))

@@ -8,7 +8,8 @@ from typing import Any
 
 import keras
 
-from attnexport.core.errors import ArgumentError, no_such
+from attnexport.core.errors import ArgumentError, ModelError, no_such
+from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, duplicates, usable_name
 
 from .classify import classify_endpoint
 from .endpoint import Endpoint, Tensors, TracedEndpoint, check_endpoint_names, trace
@@ -17,7 +18,10 @@ from .model_inputs import ModelInputs
 
 
 def model_endpoints(
-    inputs: ModelInputs, output_names: Sequence[str] = (), labels: Sequence[str] | None = None
+    inputs: ModelInputs,
+    output_names: Sequence[str] = (),
+    labels: Sequence[str] | None = None,
+    samples: Arrays | None = None,
 ) -> list[TracedEndpoint]:
     """The endpoints that a model offers, traced.
 
@@ -28,29 +32,33 @@ def model_endpoints(
         inputs: The model and the names of its inputs.
         output_names: Names for its outputs, in order; Keras's or `output` where empty.
         labels: The classes' names, for `classify`; their numbers where None.
+        samples: What the model can be tried on, `[n, ...]` by input name; without them there is no `classify`.
 
     Raises:
         ArgumentError: for names that do not fit the outputs, or labels that do not fit the classes.
         ModelError: where the model cannot be traced.
     """
     recorded: list[str] = []
+    own_names = _own_output_names(inputs.model)
+    if repeated := duplicates(output_names):
+        raise ArgumentError(f"two outputs are called {repeated[0]!r}")
 
     def predict(tensors: Tensors) -> Tensors:
         with record_attention_weights() as weights:
             outputs = inputs.call(tensors)
         recorded[:] = list(weights)
-        return _name_outputs(outputs, output_names)
+        return _name_outputs(outputs, output_names, own_names)
 
     def attention(tensors: Tensors) -> Tensors:
         with record_attention_weights() as weights:
             inputs.call(tensors)
-        return {re.sub(r"[^A-Za-z0-9_.\-]", "_", name): each for name, each in weights.items()}
+        return {usable_name(name): each for name, each in weights.items()}
 
-    default = trace(Endpoint("serving_default", predict, inputs.specs, feed=dict))
+    default = trace(Endpoint(DEFAULT_SIGNATURE, predict, inputs.specs, feed=dict))
     offered = [default]
     if recorded:
         offered.append(trace(Endpoint("attention", attention, inputs.specs, feed=dict)))
-    classify = classify_endpoint(inputs, default.signature, predict, labels)
+    classify = classify_endpoint(default, labels, samples)
     if classify:
         offered.append(trace(classify))
     elif labels is not None:
@@ -74,16 +82,34 @@ def choose(offered: Sequence[TracedEndpoint], names: Sequence[str]) -> list[Trac
     for name in names:
         if name not in by_name:
             raise ArgumentError(no_such("signature that this model offers called", name, by_name))
-    return [by_name[name] for name in dict.fromkeys(["serving_default", *names])]
+    return [by_name[name] for name in dict.fromkeys([DEFAULT_SIGNATURE, *names])]
 
 
-def _name_outputs(outputs: Any, names: Sequence[str]) -> Tensors:
-    """Outputs by name: those asked for, else a dict's keys, else `output`, or `output_0`, `output_1` and so on."""
+def _own_output_names(model: Any) -> list[str]:
+    """The names of the layers that give the outputs, where their author chose them, each for one output."""
+    names = []
+    for output in getattr(model, "outputs", None) or []:
+        operation = output._keras_history.operation
+        if re.fullmatch(rf"{_snake_case(type(operation).__name__)}(_\d+)?", operation.name):
+            return []
+        names.append(usable_name(operation.name))
+    return [] if duplicates(names) else names
+
+
+def _snake_case(class_name: str) -> str:
+    """As Keras makes a layer's name of its class."""
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", class_name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def _name_outputs(outputs: Any, asked: Sequence[str], own: Sequence[str]) -> Tensors:
+    """Outputs by name: those asked for, a dict's keys, the layers' own, or `output`, `output_0`, `output_1`."""
     flat = keras.tree.flatten(outputs)
-    if names and len(names) != len(flat):
-        raise ArgumentError(f"the model has {len(flat)} outputs, and {len(names)} names were given for them")
-    if names:
-        return dict(zip(names, flat, strict=True))
+    if asked and len(asked) != len(flat):
+        raise ArgumentError(f"the model has {len(flat)} outputs, and {len(asked)} names were given for them")
     if isinstance(outputs, dict):
-        return {str(key): outputs[key] for key in sorted(outputs)}
-    return {"output" if len(flat) == 1 else f"output_{index}": each for index, each in enumerate(flat)}
+        if any(keras.tree.is_nested(each) for each in outputs.values()):
+            raise ModelError("the model gives nested outputs; a signature gives a flat dict of tensors")
+        own = [str(key) for key in sorted(outputs)]  # the order in which keras.tree flattens it
+    numbered = ["output"] if len(flat) == 1 else [f"output_{index}" for index in range(len(flat))]
+    return dict(zip(asked or own or numbered, flat, strict=True))

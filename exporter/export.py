@@ -18,7 +18,7 @@ import tensorflow as tf
 from attnexport.core.errors import ArgumentError, StorageError, check_size
 from attnexport.core.export_directory import ExportDirectory
 from attnexport.core.files import size_of, writing
-from attnexport.core.manifest import Artifact, VersionEntry
+from attnexport.core.manifest import MAX_VERSION, Artifact, VersionEntry
 from attnexport.core.samples import Samples
 from attnexport.parity import Verdict
 
@@ -105,7 +105,7 @@ def export_saved_model(
         StorageError: where the file system refuses; nothing was kept.
     """
     if version is not None:
-        check_size("version", version)
+        check_size("version", version, most=MAX_VERSION)
     imports = list(imports)
     on_step("loading the model")
     loaded = open_source(model, imports)
@@ -125,6 +125,8 @@ def export_saved_model(
     plan = _plan(loaded, options)
     with closing(plan.reference):
         samples, notes = warmup_samples(plan, warmup)
+        if "serve" in plan.signatures:
+            notes.append("its signature 'serve' makes the TFLite converter ignore the others")
         with directory.stage() as stage:
             on_step("writing the SavedModel")
             saved_model = stage.add("saved_model", "saved_model/{version}")
@@ -132,18 +134,21 @@ def export_saved_model(
                 original = None
                 if plan.write_original:
                     original = stage.add("original.keras", "keras/{version}.keras")
-                    plan.write_original(original)
+                    notes += plan.write_original(original)
                 plan.write(saved_model)
-                records = _write_warmup(saved_model, directory.name, plan, samples)
+                _write_warmup(saved_model, directory.name, plan, samples)
             on_step("checking it in a session")
+            cases, not_compared = gate_cases(plan, samples)
+            notes += not_compared
             verdict = gate_saved_model(
                 saved_model,
                 plan.reference,
-                gate_cases(plan, samples),
+                cases,
                 expected=plan.signatures,
                 precision=plan.precision,
                 reference_name=plan.reference_name,
             )
+            records = count_warmup(saved_model)
             sizes = {"saved_model": size_of(saved_model), "keras": size_of(original) if original else 0}
             entry = stage.commit(lambda number: _entry(number, loaded, plan, imports, verdict, sizes), version=version)
     artifact = next(each for each in entry.artifacts if each.kind == "saved_model")
@@ -180,13 +185,14 @@ def _writing(root: Path) -> Iterator[None]:
             ) from error
 
 
-def _write_warmup(saved_model: Path, name: str, plan: ExportPlan, samples: Samples | None) -> int:
+def _write_warmup(saved_model: Path, name: str, plan: ExportPlan, samples: Samples | None) -> None:
     """Write a record a sample and signature; without samples what a copied SavedModel has stays."""
     if samples is None:
-        return count_warmup(saved_model)
+        return
     (saved_model / RECORDS_PATH).unlink(missing_ok=True)
-    inputs = {each: feed(samples.inputs) for each, feed in plan.feeds.items()} if len(samples) else {}
-    return write_warmup(saved_model, name, plan.signatures, inputs) if inputs else 0
+    if len(samples):
+        inputs = {each: feed(samples.inputs) for each, feed in plan.feeds.items()}
+        write_warmup(saved_model, name, plan.signatures, inputs)
 
 
 def _entry(

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 import keras
 
 from attnexport.core.errors import ArgumentError, ModelError, check_size
-from attnexport.core.signature import Shape, TensorSpec, duplicates, format_shape
+from attnexport.core.signature import TensorSpec, duplicates
 
-_GENERATED = re.compile(r"(keras_tensor|input_layer|input)(_\d+)?")
+_GENERATED = re.compile(r"(keras_tensor|input_layer)(_\d+)?")
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,6 @@ def model_inputs(
         ModelError: where the model was never built, or its inputs are of a kind that cannot be exported.
         ArgumentError: where names or sizes do not fit its inputs.
     """
-    for what, size in (("steps", steps), ("batch", batch)):
-        if size is not None:
-            check_size(what, size)
     structure = _input_structure(model)
     leaves = keras.tree.flatten(structure)
     keras_names = _keras_names(structure, leaves)
@@ -63,11 +61,11 @@ def model_inputs(
     exported = list(names) or _default_names(keras_names)
     if repeated := duplicates(exported):
         raise ArgumentError(f"two inputs are called {repeated[0]!r}; name them with --input-name")
-    specs = tuple(
-        _fix(TensorSpec(name, str(leaf.dtype), tuple(leaf.shape)), steps, batch)
-        for name, leaf in zip(exported, leaves, strict=True)
-    )
-    return ModelInputs(model, structure, specs, dict(zip(exported, keras_names, strict=True)))
+    specs = [TensorSpec(name, str(leaf.dtype), tuple(leaf.shape)) for name, leaf in zip(exported, leaves, strict=True)]
+    for axis, what, size in ((0, "batch", batch), (1, "steps", steps)):
+        if size is not None:
+            specs = _fix(specs, axis, what, check_size(what, size))
+    return ModelInputs(model, structure, tuple(specs), dict(zip(exported, keras_names, strict=True)))
 
 
 def _input_structure(model: Any) -> Any:
@@ -89,18 +87,18 @@ def _input_structure(model: Any) -> Any:
         )
     dtype = model.variable_dtype
 
-    def leaf(each: Any) -> Any:
-        return keras.KerasTensor((None, *each[1:]), dtype=dtype, name="keras_tensor")
+    def tensors(each: Any) -> Any:
+        if isinstance(each, dict):
+            return {key: tensors(value) for key, value in each.items()}
+        if all(size is None or isinstance(size, int) for size in each):
+            return keras.KerasTensor((None, *each[1:]), dtype=dtype, name="keras_tensor")
+        return [tensors(value) for value in each]
 
-    if isinstance(shape, dict):
-        return {key: leaf(each) for key, each in shape.items()}
-    if shape and isinstance(shape[0], list | tuple):
-        return [leaf(each) for each in shape]
-    return leaf(shape)
+    return tensors(shape)
 
 
 def _keras_names(structure: Any, leaves: list[Any]) -> list[str]:
-    if isinstance(structure, dict):
+    if isinstance(structure, dict) and len(structure) == len(leaves):
         # keras.tree flattens a dict in the order of its sorted keys.
         return [str(key) for key in sorted(structure)]
     return [leaf.name for leaf in leaves]
@@ -110,24 +108,20 @@ def _default_names(keras_names: Sequence[str]) -> list[str]:
     """Keras's names, except that generated ones become `input`, or `input_0`, `input_1`… where there are several."""
     generated = [index for index, name in enumerate(keras_names) if _GENERATED.fullmatch(name)]
     names = list(keras_names)
-    for count, index in enumerate(generated):
-        names[index] = "input" if len(generated) == 1 else f"input_{count}"
+    numbered = (name for name in map("input_{}".format, count()) if name not in keras_names)
+    for index in generated:
+        names[index] = "input" if len(generated) == 1 and "input" not in keras_names else next(numbered)
     return names
 
 
-def _fix(spec: TensorSpec, steps: int | None, batch: int | None) -> TensorSpec:
-    """The spec with a fixed batch and fixed steps, where they are asked for and free."""
-    shape: list[int | None] = list(spec.shape or ())
-    if not shape:
-        raise ModelError(f"input {spec.name!r} has no batch dimension")
-    for axis, what, size in ((0, "batch", batch), (1, "steps", steps)):
-        if size is None or axis >= len(shape):
-            continue
-        if shape[axis] not in (None, size):
-            raise ArgumentError(f"input {spec.name!r} is {format_shape(_frozen(shape))}: its {what} cannot be {size}")
-        shape[axis] = size
-    return replace(spec, shape=_frozen(shape))
-
-
-def _frozen(shape: list[int | None]) -> Shape:
-    return tuple(shape)
+def _fix(specs: list[TensorSpec], axis: int, what: str, size: int) -> list[TensorSpec]:
+    """The specs with one dimension fixed wherever it is free; somewhere it must be free, or of that size."""
+    fixed, taken = [], False
+    for spec in specs:
+        shape = list(spec.shape or ())
+        if axis < len(shape) and shape[axis] in (None, size):
+            shape[axis], taken = size, True
+        fixed.append(replace(spec, shape=tuple(shape)))
+    if not taken:
+        raise ArgumentError(f"{what} cannot be {size}: the inputs are {'; '.join(map(str, specs))}")
+    return fixed

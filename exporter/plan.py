@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,15 +15,17 @@ import tensorflow as tf
 
 from attnexport.core.errors import ModelError
 from attnexport.core.runner import Runner
-from attnexport.core.samples import content_hash
+from attnexport.core.samples import content_hash, synthetic_samples
 from attnexport.core.signature import Arrays, Signature, TensorSpec
 
 from .endpoint import Endpoint, check_endpoint_names, trace
 from .endpoints import choose, model_endpoints
 from .model_inputs import model_inputs
 from .models import LoadedModel
+from .models.keras_file import load_keras_file
 from .runners import KerasRunner, SavedModelRunner
 from .saved_model import copy_saved_model, flat_layers, write_saved_model
+from .tensorflow_errors import reason
 from .warmup import RECORDS_PATH
 
 Feed = Callable[[Arrays], Arrays]
@@ -34,7 +37,8 @@ class ExportPlan:
 
     Attributes:
         write: Writes the SavedModel to a directory.
-        write_original: Writes the `.keras` that parity is measured against, None where there is none.
+        write_original: Writes the `.keras` that parity is measured against, and gives notes on it; None where there is
+            none.
         reference: Runs the original.
         reference_name: What it is called in verdicts.
         signatures: The signatures that the SavedModel must have.
@@ -48,7 +52,7 @@ class ExportPlan:
     """
 
     write: Callable[[Path], None]
-    write_original: Callable[[Path], None] | None
+    write_original: Callable[[Path], list[str]] | None
     reference: Runner
     reference_name: str
     signatures: Mapping[str, Signature]
@@ -81,32 +85,28 @@ def plan_keras(
     model = loaded.model
     check_endpoint_names([*signatures, *(each.name for each in endpoints)])
     inputs = model_inputs(model, input_names or loaded.input_names, steps=steps, batch=batch)
-    weights = _finite_weights(model)
-    offered = model_endpoints(inputs, output_names or loaded.output_names, labels)
+    integers_below = _integers_below(model)
+    _check_weights(model)
+    samples = synthetic_samples(inputs.specs, _batch(inputs.specs), integers_below=integers_below).inputs
+    offered = model_endpoints(inputs, output_names or loaded.output_names, labels, samples)
     chosen = choose(offered, signatures)
     for each in endpoints:
         check_endpoint_names([each.name, *(other.endpoint.name for other in chosen)])
         chosen.append(trace(each))
     runner = KerasRunner(chosen)
 
-    def write_original(path: Path) -> None:
-        if loaded.keras_file:
-            shutil.copyfile(loaded.keras_file, path)
-        else:
-            model.save(path)
-
     return ExportPlan(
         write=lambda path: write_saved_model(path, model, chosen),
-        write_original=write_original,
+        write_original=lambda path: _write_original(path, loaded),
         reference=runner,
         reference_name="Keras",
         signatures=runner.signatures,
         inputs=inputs.specs,
         feeds={each.endpoint.name: each.endpoint.feed for each in chosen if each.endpoint.feed},
         precision=_precision(model),
-        content_hash=_hash(weights, runner.signatures),
+        content_hash=_hash(_described(model, labels) | _hashed_weights(model), runner.signatures),
         names={new: old for new, old in inputs.keras_names.items() if new != old},
-        integers_below=_integers_below(model),
+        integers_below=integers_below,
     )
 
 
@@ -124,7 +124,7 @@ def plan_saved_model(loaded: LoadedModel) -> ExportPlan:
     if default is None:
         runner.close()
         raise ModelError(
-            f"{source} has no signature 'serving_default', which TF Serving asks for; "
+            f"{source} has no signature 'serving_default' of dense tensors, which TF Serving asks for; "
             f"it has {', '.join(runner.signatures) or 'none'}"
         )
     return ExportPlan(
@@ -134,47 +134,77 @@ def plan_saved_model(loaded: LoadedModel) -> ExportPlan:
         reference_name="the SavedModel in a session",
         signatures=runner.signatures,
         inputs=default.inputs,
-        # What a string means to a graph (a tf.Example, a sentence) cannot be made up.
         feeds={
-            name: dict
-            for name, signature in runner.signatures.items()
-            if set(signature.inputs) == set(default.inputs) and all(s.dtype != "string" for s in signature.inputs)
+            name: dict for name, signature in runner.signatures.items() if set(signature.inputs) == set(default.inputs)
         },
         precision="float32",
-        content_hash=_hash(_checkpoint(source), runner.signatures),
+        content_hash=_hash(_files(source), runner.signatures),
         keeps_warmup=(source / RECORDS_PATH).exists(),
     )
 
 
-def _finite_weights(model: Any) -> dict[str, np.ndarray[Any, Any]]:
-    """The model's weights by Keras path, refused where one is not finite."""
-    weights: dict[str, np.ndarray[Any, Any]] = {}
+def _write_original(path: Path, loaded: LoadedModel) -> list[str]:
+    if loaded.keras_file:
+        shutil.copyfile(loaded.keras_file, path)
+        return []
+    try:
+        loaded.model.save(path)
+    except OSError:
+        raise
+    except Exception as error:  # a user's get_config may raise anything
+        raise ModelError(f"the model cannot be saved as .keras: {reason(error)}") from error
+    try:
+        load_keras_file(path)
+    except ModelError as error:
+        said = str(error).replace(f"{path} ", "it ")
+        return [f"the .keras kept beside the SavedModel cannot be loaded again as it stands: {said}"]
+    return []
+
+
+def _check_weights(model: Any) -> None:
     for variable in model.weights:
         value = variable.numpy()
-        if value.dtype.kind in "fV" and not np.isfinite(value.astype(np.float32)).all():
+        if value.dtype.kind in "fV" and not np.isfinite(value.astype(np.float32, copy=False)).all():
             raise ModelError(f"weight {variable.path!r} holds NaN or infinity; the training went wrong before")
+
+
+def _described(model: Any, labels: Sequence[str] | None) -> Arrays:
+    """What a model computes beside its weights, as far as Keras can write it down."""
+    try:
+        config = {key: each for key, each in json.loads(model.to_json()).items() if key != "compile_config"}
+    except Exception:  # a user's get_config may raise anything; saving says so
+        config = {}
+    text = json.dumps([config, list(labels or ())], sort_keys=True)
+    return {"config": np.frombuffer(text.encode(), np.uint8)}
+
+
+def _hashed_weights(model: Any) -> Arrays:
+    """The hash of each weight by its Keras path, one weight in memory at a time."""
+    hashes: Arrays = {}
+    for variable in model.weights:
         key, number = variable.path, 0
-        while key in weights:  # two nested models may use one name
+        while key in hashes:  # two nested models may use one name
             number += 1
             key = f"{variable.path}#{number}"
-        weights[key] = value
-    return weights
+        hashes[key] = np.frombuffer(content_hash({"": variable.numpy()}).encode(), np.uint8)
+    return hashes
 
 
-def _checkpoint(saved_model: Path) -> dict[str, np.ndarray[Any, Any]]:
-    """The variables of a SavedModel by their names in its checkpoint, or its graph where it has none."""
+def _files(saved_model: Path) -> Arrays:
+    """The graph of a SavedModel, and its variables by their names in its checkpoint."""
+    arrays: Arrays = {"saved_model.pb": np.frombuffer((saved_model / "saved_model.pb").read_bytes(), np.uint8)}
     prefix = saved_model / "variables" / "variables"
-    if not prefix.with_suffix(".index").exists():
-        return {"saved_model.pb": np.frombuffer((saved_model / "saved_model.pb").read_bytes(), np.uint8)}
-    reader = tf.train.load_checkpoint(str(prefix))
-    arrays = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-    # The checkpoint's own description of its objects is bytes, and differs from process to process.
-    return {name: np.asarray(array) for name, array in arrays.items() if not isinstance(array, bytes)}
+    if prefix.with_suffix(".index").exists():
+        reader = tf.train.load_checkpoint(str(prefix))
+        for name in reader.get_variable_to_shape_map():
+            if not isinstance(value := reader.get_tensor(name), bytes):  # the checkpoint's description of its objects
+                arrays[name] = np.asarray(value)
+    return arrays
 
 
-def _hash(weights: Mapping[str, np.ndarray[Any, Any]], signatures: Mapping[str, Signature]) -> str:
+def _hash(parts: Arrays, signatures: Mapping[str, Signature]) -> str:
     described = "\n".join(str(signatures[name]) for name in sorted(signatures))
-    return content_hash({**weights, "signatures": np.frombuffer(described.encode(), np.uint8)})
+    return content_hash({**parts, "signatures": np.frombuffer(described.encode(), np.uint8)})
 
 
 def _precision(model: Any) -> str:
@@ -187,3 +217,9 @@ def _integers_below(model: Any) -> int:
     """The size of the smallest vocabulary."""
     vocabularies = [layer.input_dim for layer in flat_layers(model) if isinstance(layer, keras.layers.Embedding)]
     return min(vocabularies, default=2)
+
+
+def _batch(specs: tuple[TensorSpec, ...]) -> int:
+    """How many samples to try a model on at once."""
+    shape = specs[0].shape
+    return (shape and shape[0]) or 16

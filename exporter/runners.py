@@ -39,7 +39,10 @@ class KerasRunner:
     def run(self, inputs: Arrays, signature: str = DEFAULT_SIGNATURE) -> Arrays:
         find_signature(self.signatures, signature).check_inputs(inputs)
         tensors = {name: tf.convert_to_tensor(array) for name, array in inputs.items()}
-        outputs = self._endpoints[signature].endpoint.function(tensors)
+        try:
+            outputs = self._endpoints[signature].endpoint.function(tensors)
+        except Exception as error:  # a user's layers may raise anything
+            raise ModelError(f"Keras fails on signature {signature!r}: {reason(error)}") from error
         return {name: np.asarray(tf.convert_to_tensor(output)) for name, output in outputs.items()}
 
     def close(self) -> None:
@@ -64,14 +67,14 @@ class SavedModelRunner:
         try:
             with self._session.graph.as_default():
                 self._meta_graph = tf.compat.v1.saved_model.load(self._session, ["serve"], str(path))
+            self._signatures = {
+                name: _signature(name, definition)
+                for name, definition in self._meta_graph.signature_def.items()
+                if _is_dense(definition.inputs) and _is_dense(definition.outputs)
+            }
         except Exception as error:  # protobuf's, TensorFlow's and the operating system's
             self._session.close()
             raise ModelError(f"{path} does not load in a session: {reason(error)}") from error
-        self._signatures = {
-            name: _signature(name, definition)
-            for name, definition in self._meta_graph.signature_def.items()
-            if definition.inputs and definition.outputs
-        }
 
     @property
     def signatures(self) -> Mapping[str, Signature]:
@@ -102,6 +105,11 @@ class SavedModelRunner:
     def close(self) -> None:
         with contextlib.suppress(RuntimeError):  # closed before
             self._session.close()
+
+
+def _is_dense(infos: Any) -> bool:
+    """Whether there are tensors, and each is one tensor rather than the parts of a sparse or composite one."""
+    return bool(infos) and all(info.WhichOneof("encoding") == "name" for info in infos.values())
 
 
 def _signature(name: str, definition: Any) -> Signature:

@@ -8,9 +8,13 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import prediction_log_pb2
 
-from attnexport.core.signature import Arrays, Signature
+from attnexport.core.errors import ModelError
+from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature
+
+from .tensorflow_errors import reason
 
 RECORDS_PATH = Path("assets.extra") / "tf_serving_warmup_requests"
 MAX_RECORDS = 1000  # TF Serving refuses a version with more
@@ -18,7 +22,7 @@ MAX_RECORDS = 1000  # TF Serving refuses a version with more
 
 def write_warmup(
     saved_model: Path, model_name: str, signatures: Mapping[str, Signature], inputs: Mapping[str, Arrays]
-) -> int:
+) -> None:
     """Write one record a sample and signature (a batch, where the batch is fixed).
 
     Args:
@@ -26,13 +30,9 @@ def write_warmup(
         model_name: The name that the requests carry.
         signatures: The SavedModel's signatures.
         inputs: By signature, arrays `[n, ...]` by input name.
-
-    Returns:
-        The number of records.
     """
     path = saved_model / RECORDS_PATH
     path.parent.mkdir(parents=True, exist_ok=True)
-    count = 0
     with tf.io.TFRecordWriter(str(path)) as writer:
         for name, arrays in inputs.items():
             batch = signatures[name].fixed_batch or 1
@@ -42,29 +42,45 @@ def write_warmup(
                 rows = np.arange(start, start + batch) % total
                 record = _record(model_name, signatures[name], {key: each[rows] for key, each in arrays.items()})
                 writer.write(record.SerializeToString())
-                count += 1
-    return count
 
 
-def read_warmup(saved_model: Path) -> Iterator[tuple[str, Arrays]]:
-    """The records of a SavedModel, as signature name and inputs; none where it has none.
+def read_warmup(saved_model: Path) -> Iterator[tuple[str, Arrays] | None]:
+    """The records of a SavedModel, as signature name and inputs; nothing where it has none.
+
+    A record of another kind than Predict, Classify and Regress is None.
 
     Raises:
-        tf.errors.DataLossError: where the file is damaged.
+        ModelError: where one cannot be read.
     """
     path = saved_model / RECORDS_PATH
     if not path.exists():
         return
-    for data in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-        log = prediction_log_pb2.PredictionLog.FromString(data)
-        kind = log.WhichOneof("log_type")
-        request = getattr(log, kind).request
-        if kind == "predict_log":
-            inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
-        else:
-            examples = request.input.example_list.examples
-            inputs = {"inputs": np.array([each.SerializeToString() for each in examples], dtype=object)}
-        yield request.model_spec.signature_name or "serving_default", inputs
+    number = 0
+    try:
+        for data in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            number += 1
+            yield _read_record(prediction_log_pb2.PredictionLog.FromString(data))
+    except (tf.errors.OpError, DecodeError, ValueError, TypeError) as error:
+        raise ModelError(f"its warm-up records are damaged at number {number or 1}: {reason(error)}") from error
+
+
+def _read_record(log: Any) -> tuple[str, Arrays] | None:
+    kind = log.WhichOneof("log_type")
+    if kind not in ("predict_log", "classify_log", "regress_log"):
+        return None
+    request = getattr(log, kind).request
+    if kind == "predict_log":
+        inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
+    else:
+        with_context = request.input.example_list_with_context
+        examples = [*request.input.example_list.examples]
+        for example in with_context.examples:
+            merged = tf.train.Example()
+            merged.CopyFrom(with_context.context)
+            merged.MergeFrom(example)
+            examples.append(merged)
+        inputs = {"inputs": np.array([each.SerializeToString() for each in examples], dtype=object)}
+    return request.model_spec.signature_name or DEFAULT_SIGNATURE, inputs
 
 
 def count_warmup(saved_model: Path) -> int:

@@ -72,12 +72,10 @@ def scaled_dot_product_attention(
     """
     dtype = keras.backend.standardize_dtype(query.dtype)
     with keras.name_scope("scores"):
-        query = ops.multiply(query, ops.cast(1.0 / math.sqrt(d_k), dtype))
-        if dtype == "float16":  # the product of two large halves overflows; bfloat16 has float32's range
-            query, key = ops.cast(query, "float32"), ops.cast(key, "float32")
-        scores = ops.matmul(query, ops.swapaxes(key, -1, -2))
         if dtype in ("float16", "bfloat16"):
-            scores = ops.cast(scores, "float32")
+            query, key = ops.cast(query, "float32"), ops.cast(key, "float32")
+        query = ops.multiply(query, ops.cast(1.0 / math.sqrt(d_k), query.dtype))
+        scores = ops.matmul(query, ops.swapaxes(key, -1, -2))
         if bias is not None:
             scores = ops.add(scores, ops.cast(bias, scores.dtype))
     with keras.name_scope("weights"):

@@ -107,9 +107,10 @@ class AttentionConcat(keras.layers.Layer):  # type: ignore[misc]  # keras has no
             value: `[batch, key steps, features]`, the query where None.
             key: As value, the value where None.
             mask: Padding mask `[batch, steps]` of self-attention, True: a real step; set by Keras masking.
-            query_mask: Of the query; it hides nothing and is passed on.
-            value_mask: Padding mask of the value.
-            key_mask: Padding mask of the key.
+            query_mask: Padding mask of the query. In self-attention it is that of the keys, too; otherwise it hides
+                nothing, and is passed on.
+            value_mask: Padding mask of the value `[batch, key steps]`.
+            key_mask: Padding mask of the key `[batch, key steps]`; both hide.
             attention_mask: `[batch, steps, key steps]`, True: attend.
             return_attention_scores: Give the weights, too.
             training: Whether dropout is on.
@@ -118,15 +119,23 @@ class AttentionConcat(keras.layers.Layer):  # type: ignore[misc]  # keras has no
         Returns:
             The concatenation `[batch, steps, features + context features]` (for the last axis), or a pair of it
             and the weights, `[batch, steps, key steps]` or `[batch, heads, steps, key steps]`.
+
+        Raises:
+            ArgumentError: for a key without a value, or `mask` with one.
         """
-        self_attention = value is None
+        key_masks = [value_mask, key_mask]
+        if value is None:
+            if key is not None:
+                raise ArgumentError(f"{self.name}: a key was given without a value")
+            key_masks += [mask, query_mask]
+        elif mask is not None:
+            raise ArgumentError(f"{self.name}: mask is for self-attention; with a value use value_mask or key_mask")
         value = query if value is None else value
         key = value if key is None else key
-        masks = [mask, query_mask] if self_attention else [value_mask, key_mask]
         combined = combine_masks(
             query,
             key,
-            key_masks=masks,
+            key_masks=key_masks,
             attention_mask=attention_mask,
             causal=self.use_causal_mask or use_causal_mask,
         )
@@ -145,13 +154,11 @@ class AttentionConcat(keras.layers.Layer):  # type: ignore[misc]  # keras has no
 
     def projection(self, name: str, shape: KerasShape, features: int) -> keras.layers.EinsumDense:
         """A built projection of the last axis. Unlike Dense's, its product stays one operator when steps are free."""
-        kernel_initializer = self.kernel_initializer
         layer = keras.layers.EinsumDense(
             "btd,de->bte",
             output_shape=(None, features),
             bias_axes="e" if self.use_bias else None,
-            # An initializer with a seed gives the same numbers at every call, so each projection gets its own draw.
-            kernel_initializer=kernel_initializer.__class__.from_config(kernel_initializer.get_config()),
+            kernel_initializer=_own_draw(self.kernel_initializer, name),
             bias_initializer=self.bias_initializer,
             kernel_regularizer=self.kernel_regularizer,
             dtype=self.dtype_policy,
@@ -203,6 +210,16 @@ class AttentionConcat(keras.layers.Layer):  # type: ignore[misc]  # keras has no
             "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
             "seed": self.seed,
         }
+
+
+def _own_draw(initializer: Any, name: str) -> Any:
+    """An initializer for one projection: a seeded one gives the same numbers at every call, so each gets its own."""
+    if not isinstance(initializer, keras.initializers.Initializer):
+        return initializer  # a function
+    config = initializer.get_config()
+    if isinstance(config.get("seed"), int):
+        config["seed"] += "qkvo".index(name[-1])
+    return initializer.__class__.from_config(config)
 
 
 def _default_shapes(query: Any, value: Any, key: Any) -> tuple[Any, Any]:

@@ -45,7 +45,9 @@ def _read_config(path: Path) -> Any:
             if damaged:
                 raise ModelError(f"{path} is damaged: its part {damaged} fails the checksum; copy it again")
             return json.loads(archive.read("config.json"))
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # on damaged files zipfile raises whatever its parts raise
         raise ModelError(
             f"{path} is not a Keras 3 model, or damaged ({first_line(error)}); save it with model.save('NAME.keras')"
         ) from error

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from attnexport.core.errors import ArgumentError, AttnexportError, ModelError, first_line
+from attnexport.core.errors import ArgumentError, AttnexportError, ManifestError, ModelError, first_line
 from attnexport.core.export_directory import ExportDirectory
 from attnexport.core.manifest import FILE_NAME
 from attnexport.core.signature import DEFAULT_SIGNATURE
@@ -156,7 +156,8 @@ def _from_directory(path: Path) -> LoadedModel:
         return _from_export(path)
     if (path / "saved_model.pb").exists():
         return _from_saved_model(path, path.absolute().name)
-    versions = sorted((int(each.parent.name), each.parent) for each in path.glob("[0-9]*/saved_model.pb"))
+    bases = (each.parent for each in path.glob("*/saved_model.pb"))
+    versions = sorted((int(base.name), base) for base in bases if base.name.isdecimal())
     if versions:
         raise ArgumentError(f"{path} is a base path of SavedModel versions; name one, such as {versions[-1][1]}")
     raise ModelError(f"{path} is neither an export (no {FILE_NAME}) nor a SavedModel (no saved_model.pb)")
@@ -166,14 +167,18 @@ def _from_export(path: Path) -> LoadedModel:
     directory = ExportDirectory(path)
     entry = directory.newest()
     origin = {"kind": "export", "export": directory.name, "version": entry.version}
-    artifacts = {artifact.kind: artifact for artifact in entry.artifacts}
-    if "keras" not in artifacts:
-        loaded = _from_saved_model(path / artifacts["saved_model"].path, directory.name)
-        return replace(loaded, name=directory.name, source=origin)
-    original = path / artifacts["keras"].path
+    keras, saved_model = entry.artifact("keras"), entry.artifact("saved_model")
+    origin_of = keras or saved_model
+    default = (
+        next((each for each in origin_of.signatures if each.name == DEFAULT_SIGNATURE), None) if origin_of else None
+    )
+    if origin_of is None or default is None:
+        raise ManifestError(f"{path / FILE_NAME}: version {entry.version} has no original to export")
+    original = path / origin_of.path
     if not original.exists():
         raise ModelError(f"{original}, the original of version {entry.version}, is gone")
-    default = next(each for each in artifacts["keras"].signatures if each.name == DEFAULT_SIGNATURE)
+    if keras is None:
+        return replace(_from_saved_model(original, directory.name), name=directory.name, source=origin)
     return replace(
         _from_file(original),
         name=directory.name,
