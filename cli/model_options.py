@@ -13,6 +13,8 @@ from attnexport.exporter.models.presets import DEFAULT_PRESET, Pooling, Preset, 
 
 from .command import Choice
 
+# By a part of a preset's name, what only such presets use.
+_USED_BY = {"multihead": ("num_heads", "d_model"), "classifier": ("units", "classes", "pooling")}
 _PRESET_ONLY = ("preset", "features", "d_k", "num_heads", "d_model", "units", "classes", "pooling", "seed")
 
 
@@ -75,6 +77,11 @@ def model_source(options: dict[str, Any]) -> tuple[str | PresetConfig, int | Non
     model, steps = options["model"], options["steps"]
     if model is None:
         sizes = {key: options[key] for key in _PRESET_ONLY}
+        preset = options["preset"]
+        unused = [key for kind, keys in _USED_BY.items() if kind not in preset for key in keys]
+        for key in unused:
+            if context.get_parameter_source(key) is ParameterSource.COMMANDLINE:
+                raise ArgumentError(f"--{key.replace('_', '-')} has no use in the preset {preset!r}")
         sizes["steps"] = {None: 10, "dynamic": None}.get(steps, steps)
         return PresetConfig(**sizes), None
     for key in _PRESET_ONLY:

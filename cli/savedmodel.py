@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 @command("savedmodel")
 @model_options
 @click.option("--version", type=int, help="The version to write. [the next one]")
-@click.option("--input-name", "input_names", multiple=True, help="Name of an input, in order.")
-@click.option("--output-name", "output_names", multiple=True, help="Name of an output, in order.")
+@click.option("--input-name", "input_names", multiple=True, help="Name of an input, in order (a dict's keys: sorted).")
+@click.option(
+    "--output-name", "output_names", multiple=True, help="Name of an output, in order (a dict's keys: sorted)."
+)
 @click.option("--batch", type=int, help="Fix the batch to this size. [free]")
 @click.option(
     "--signature",
@@ -33,7 +35,11 @@ if TYPE_CHECKING:
     help="Export this signature beside serving_default: attention, classify. [all that the model offers]",
 )
 @click.option("--labels", metavar="FILE", help="Names of the classes, one a line, for the signature classify.")
-@click.option("--warmup", type=NumberOr("FILE|N"), help="Warm-up records: samples, or how many synthetic ones. [3]")
+@click.option(
+    "--warmup",
+    type=NumberOr("FILE|N"),
+    help="Warm-up records, one a sample and signature: samples, or how many synthetic ones. [3]",
+)
 def savedmodel(terminal: Terminal, **options: Any) -> None:
     """Export a model for TensorFlow Serving.
 
@@ -63,7 +69,7 @@ def savedmodel(terminal: Terminal, **options: Any) -> None:
 
 def _read_labels(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8-sig").rstrip("\r\n").splitlines()
+        return path.read_text(encoding="utf-8-sig").rstrip().splitlines()
     except FileNotFoundError as error:
         raise ArgumentError(f"labels {path} do not exist") from error
     except (OSError, UnicodeDecodeError) as error:

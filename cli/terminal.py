@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
+from attnexport.core.errors import StorageError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -36,10 +38,20 @@ class Terminal:
     def result(self, document: Any, show: Callable[[Console], None]) -> None:
         """Print a command's result: the document with --json, else what `show` draws."""
         if self.json:
-            print(json.dumps(document, indent=2, allow_nan=False), file=self._stdout, flush=True)
+            text = json.dumps(document, indent=2, allow_nan=False)
         else:
-            show(self._console(self._stdout))
-            self._stdout.flush()
+            console = self._console(self._stdout)
+            with console.capture() as captured:
+                show(console)
+            text = "\n".join(line.rstrip() for line in captured.get().rstrip().split("\n"))
+        try:
+            print(text, file=self._stdout, flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise StorageError(
+                f"the result cannot be printed on stdout ({error.strerror}); it stands all the same"
+            ) from error
 
     def note(self, text: str) -> None:
         """Say something worth knowing."""

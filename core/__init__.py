@@ -72,4 +72,4 @@ __all__ = [
     "synthetic_samples",
 ]
 
-__getattr__ = lazy_names(__name__, _HOMES)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -44,7 +44,8 @@ def batched(
     Args:
         runner: Any Runner. One of fixed batch gets chunks of that size, the last one filled up by
             repeating its last sample, and the filling is cut off again.
-        inputs: Arrays `[n, ...]` by input name, all of the same `n >= 1`.
+        inputs: Arrays `[n, ...]` by input name, all of the same `n >= 1`. Where the signature has a scalar, there is
+            no batch, and all goes in one call.
         signature: The signature to run.
         batch_size: The largest batch for a runner of free batch; all at once where None.
 
@@ -54,7 +55,10 @@ def batched(
     Raises:
         ArgumentError: for an unknown signature, no samples, or unequal sample counts.
     """
-    fixed = find_signature(runner.signatures, signature).fixed_batch
+    found = find_signature(runner.signatures, signature)
+    if not found.is_batched:
+        return runner.run(inputs, signature)
+    fixed = found.fixed_batch
     counts = {name: len(array) for name, array in inputs.items()}
     if not counts or len(set(counts.values())) > 1 or not min(counts.values()):
         raise ArgumentError(f"inputs must hold the same number of samples, at least one; received {counts}")

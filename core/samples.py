@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import ArgumentError, SamplesError, first_line, one_of
+from .errors import ArgumentError, SamplesError, first_line
 from .signature import Arrays, TensorSpec, dtype_name, fits, format_shape
 
 LABELS = "labels"
@@ -37,12 +37,16 @@ class Samples:
         return Samples({name: array[:n] for name, array in self.inputs.items()}, labels, self.notes)
 
 
-def load_samples(path: Path, specs: Sequence[TensorSpec], aliases: Mapping[str, str] | None = None) -> Samples:
+def load_samples(
+    source: Path | Mapping[str, Any] | np.ndarray[Any, Any],
+    specs: Sequence[TensorSpec],
+    aliases: Mapping[str, str] | None = None,
+) -> Samples:
     """Read samples and check them against the inputs that they are for.
 
     Args:
-        path: An `.npz` with one array `[n, ...]` per input and optionally `labels [n]`; an `.npy` for a single
-            input, memory-mapped; or a directory of `NAME.npy`.
+        source: An `.npz` with one array `[n, ...]` per input and optionally `labels [n]`; an `.npy` for a single
+            input, memory-mapped; a directory of `NAME.npy`; or the arrays themselves.
         specs: The inputs to be fed, as exported.
         aliases: Other names that an input may go by (the Keras name), to its exported name.
 
@@ -50,9 +54,8 @@ def load_samples(path: Path, specs: Sequence[TensorSpec], aliases: Mapping[str, 
         ArgumentError: where the path does not exist.
         SamplesError: where the file is damaged, or its names, dtypes, shapes or values do not fit.
     """
-    if not path.exists():
-        raise ArgumentError(f"samples {path} do not exist")
-    arrays, labels = _read(path), None
+    path, arrays = _open(source)
+    labels = None
     if LABELS in arrays and all(spec.name != LABELS for spec in specs):
         labels = arrays.pop(LABELS)
     inputs = _match_names(path, arrays, specs, aliases or {})
@@ -80,7 +83,8 @@ def synthetic_samples(
     inputs: Arrays = {}
     for index, spec in enumerate(specs):
         rng = np.random.default_rng([seed, index])
-        shape = (n, *(free_size if size is None else size for size in (spec.shape or (None,))[1:]))
+        sizes = (None,) if spec.shape is None else spec.shape
+        shape = (n, *(free_size if size is None else size for size in sizes[1:])) if sizes else ()
         if spec.is_float:
             inputs[spec.name] = rng.standard_normal(shape).astype(_numpy_dtype(spec.dtype))
         elif spec.dtype == "string":
@@ -109,6 +113,17 @@ def _numpy_dtype(name: str) -> np.dtype[Any]:
     return np.dtype(name)
 
 
+def _open(source: Path | Mapping[str, Any] | np.ndarray[Any, Any]) -> tuple[str, dict[str, np.ndarray[Any, Any]]]:
+    """What to call the samples in messages, and their arrays."""
+    if isinstance(source, Path):
+        if not source.exists():
+            raise ArgumentError(f"samples {source} do not exist")
+        return str(source), _read(source)
+    if isinstance(source, Mapping):
+        return "samples", {str(name): np.asarray(array) for name, array in source.items()}
+    return "samples", {"": np.asarray(source)}
+
+
 def _read(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     try:
         if path.is_dir():
@@ -129,7 +144,7 @@ def _read(path: Path) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def _match_names(
-    path: Path, arrays: dict[str, np.ndarray[Any, Any]], specs: Sequence[TensorSpec], aliases: Mapping[str, str]
+    path: str, arrays: dict[str, np.ndarray[Any, Any]], specs: Sequence[TensorSpec], aliases: Mapping[str, str]
 ) -> Arrays:
     # A lone array needs no name where a single input is fed.
     if len(arrays) == 1 and len(specs) == 1 and next(iter(arrays)) in ("", "arr_0"):
@@ -138,13 +153,13 @@ def _match_names(
     inputs = arrays if arrays.keys() == wanted else {aliases.get(name, name): each for name, each in arrays.items()}
     if wanted != inputs.keys():
         raise SamplesError(
-            f"{path}: holds {one_of(sorted(name for name in arrays if name)) if '' not in arrays else 'a lone array'}, "
-            f"but the inputs are {one_of(sorted(wanted))}"
+            f"{path}: holds {', '.join(map(repr, sorted(arrays))) if '' not in arrays else 'a lone array'}, "
+            f"but the inputs are {', '.join(map(repr, sorted(wanted)))}"
         )
     return inputs
 
 
-def _cast(path: Path, array: np.ndarray[Any, Any], spec: TensorSpec, notes: list[str]) -> np.ndarray[Any, Any]:
+def _cast(path: str, array: np.ndarray[Any, Any], spec: TensorSpec, notes: list[str]) -> np.ndarray[Any, Any]:
     """Only what loses nothing that the model could have seen: wider to narrower floats, any integer that fits."""
     actual = dtype_name(array)
     if actual == spec.dtype:
@@ -161,7 +176,7 @@ def _cast(path: Path, array: np.ndarray[Any, Any], spec: TensorSpec, notes: list
     raise SamplesError(f"{path}: {spec.name!r} has dtype {actual}; {spec.dtype} is wanted")
 
 
-def _check(path: Path, array: np.ndarray[Any, Any], spec: TensorSpec) -> None:
+def _check(path: str, array: np.ndarray[Any, Any], spec: TensorSpec) -> None:
     wanted = (None, *spec.shape[1:]) if spec.shape else spec.shape
     if not fits(array.shape, wanted):
         hint = ""

@@ -95,6 +95,11 @@ class Signature:
         return f"{self.name}({inputs}) -> ({outputs})"
 
     @property
+    def is_batched(self) -> bool:
+        """Whether every input and output has a first dimension, which is taken for the batch."""
+        return all(spec.shape != () for spec in (*self.inputs, *self.outputs))
+
+    @property
     def fixed_batch(self) -> int | None:
         """The batch size that every input is fixed to, or None where the batch is free."""
         sizes = {spec.shape[0] if spec.shape else None for spec in self.inputs}

@@ -40,4 +40,4 @@ __all__ = [
     "load_model",
 ]
 
-__getattr__ = lazy_names(__name__, _HOMES)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,17 +19,20 @@ from attnexport.parity import Case
 from .plan import ExportPlan
 from .warmup import MAX_RECORDS
 
+Warmup = int | str | os.PathLike[str] | Mapping[str, Any] | np.ndarray[Any, Any]
+
 DEFAULT_WARMUP = 3
 _GATE_SAMPLES = 64  # of the user's own samples, besides made up ones
 _FREE_SIZES = (8, 32, 256)  # for free dimensions, the first that the model takes: convolutions need room
 
 
-def warmup_samples(plan: ExportPlan, warmup: int | str | os.PathLike[str] | None) -> tuple[Samples | None, list[str]]:
+def warmup_samples(plan: ExportPlan, warmup: Warmup | None) -> tuple[Samples | None, list[str]]:
     """The samples to make warm-up records of, and notes on them.
 
     Args:
         plan: The export.
-        warmup: Samples on disk, or how many synthetic ones; a few where None, unless a copied SavedModel has records.
+        warmup: Samples, on disk or as arrays, or how many synthetic ones; a few where None, unless a copied
+            SavedModel has records.
 
     Returns:
         Samples, none of which is for no records; None leaves what is there.
@@ -52,7 +57,8 @@ def warmup_samples(plan: ExportPlan, warmup: int | str | os.PathLike[str] | None
             if warmup:
                 raise ArgumentError(f"warm-up samples cannot be made up, give a file of them: {error}") from error
             return None, [f"there are no warm-up records: {error}"] if warmup is None else []
-    samples = load_samples(Path(warmup), plan.inputs, {old: new for new, old in plan.names.items()})
+    source = Path(warmup) if isinstance(warmup, str | os.PathLike) else warmup
+    samples = load_samples(source, plan.inputs, {old: new for new, old in plan.names.items()})
     notes = list(samples.notes)
     if len(samples) > limit:
         notes.append(

@@ -103,7 +103,7 @@ def _check_labels(labels: Sequence[str] | None, classes: int) -> list[str]:
     if labels is None:
         return [str(index) for index in range(classes)]
     if len(labels) != classes:
-        raise ArgumentError(f"there are {len(labels)} labels for {classes} classes")
+        raise ArgumentError(f"{len(labels)} label(s) were given for {classes} classes")
     if not all(labels):
         raise ArgumentError(f"label {list(labels).index('') + 1} is empty")
     if repeated := duplicates(labels):

@@ -93,6 +93,6 @@ def trace(endpoint: Endpoint) -> TracedEndpoint:
 def _output_spec(signature: str, name: str, output: Any) -> TensorSpec:
     check_name(name, "output name")
     shape = getattr(output, "shape", None)
-    if not isinstance(shape, tf.TensorShape) or shape.rank == 0:
-        raise ModelError(f"signature {signature!r}: output {name!r} is not a tensor with a batch dimension")
+    if not isinstance(shape, tf.TensorShape):
+        raise ModelError(f"signature {signature!r}: output {name!r} is {type(output).__name__}, not a tensor")
     return TensorSpec(name, output.dtype.name, None if shape.rank is None else tuple(shape))

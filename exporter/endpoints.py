@@ -15,6 +15,7 @@ from .classify import classify_endpoint
 from .endpoint import Endpoint, Tensors, TracedEndpoint, check_endpoint_names, trace
 from .layers import record_attention_weights
 from .model_inputs import ModelInputs
+from .saved_model import flat_layers
 
 
 def model_endpoints(
@@ -52,7 +53,7 @@ def model_endpoints(
     def attention(tensors: Tensors) -> Tensors:
         with record_attention_weights() as weights:
             inputs.call(tensors)
-        return {usable_name(name): each for name, each in weights.items()}
+        return dict(zip(_attention_names(inputs.model, list(weights)), weights.values(), strict=True))
 
     default = trace(Endpoint(DEFAULT_SIGNATURE, predict, inputs.specs, feed=dict))
     offered = [default]
@@ -90,23 +91,36 @@ def _own_output_names(model: Any) -> list[str]:
     names = []
     for output in getattr(model, "outputs", None) or []:
         operation = output._keras_history.operation
-        if re.fullmatch(rf"{_snake_case(type(operation).__name__)}(_\d+)?", operation.name):
+        if _is_generated(operation):
             return []
         names.append(usable_name(operation.name))
     return [] if duplicates(names) else names
 
 
-def _snake_case(class_name: str) -> str:
-    """As Keras makes a layer's name of its class."""
-    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", class_name)
-    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+def _attention_names(model: Any, layers: list[str]) -> list[str]:
+    """Names for the weights of attention layers: the layers' own, and `attention` for generated ones.
+
+    Keras numbers generated names through the process, so they would differ from one export to the next.
+    """
+    generated = {layer.name for layer in flat_layers(model) if _is_generated(layer)}
+    count = sum(name in generated for name in layers)
+    numbered = iter(["attention"] if count == 1 else [f"attention_{index}" for index in range(count)])
+    names = [next(numbered) if name in generated else usable_name(name) for name in layers]
+    return [usable_name(name) for name in layers] if duplicates(names) else names
+
+
+def _is_generated(operation: Any) -> bool:
+    """Whether Keras made the name of a layer from its class."""
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", type(operation).__name__)
+    name = re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+    return re.fullmatch(rf"{name}(_\d+)?", operation.name) is not None
 
 
 def _name_outputs(outputs: Any, asked: Sequence[str], own: Sequence[str]) -> Tensors:
     """Outputs by name: those asked for, a dict's keys, the layers' own, or `output`, `output_0`, `output_1`."""
     flat = keras.tree.flatten(outputs)
     if asked and len(asked) != len(flat):
-        raise ArgumentError(f"the model has {len(flat)} outputs, and {len(asked)} names were given for them")
+        raise ArgumentError(f"{len(asked)} names were given for the model's {len(flat)} output(s)")
     if isinstance(outputs, dict):
         if any(keras.tree.is_nested(each) for each in outputs.values()):
             raise ModelError("the model gives nested outputs; a signature gives a flat dict of tensors")

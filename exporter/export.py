@@ -22,7 +22,7 @@ from attnexport.core.manifest import MAX_VERSION, Artifact, VersionEntry
 from attnexport.core.samples import Samples
 from attnexport.parity import Verdict
 
-from .cases import gate_cases, warmup_samples
+from .cases import Warmup, gate_cases, warmup_samples
 from .endpoint import Endpoint
 from .gate import gate_saved_model
 from .models import LoadedModel, open_source
@@ -74,7 +74,7 @@ def export_saved_model(
     signatures: Sequence[str] = (),
     endpoints: Sequence[Endpoint] = (),
     labels: Sequence[str] | None = None,
-    warmup: int | str | os.PathLike[str] | None = None,
+    warmup: Warmup | None = None,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> ExportResult:
     """Export a model as the next version of `output/name`, with named signatures and warm-up records.
@@ -85,15 +85,17 @@ def export_saved_model(
         name: The export's name; the preset's, the file's or the model's where None.
         version: A version that does not exist yet; the next one where None.
         imports: Modules that register custom layers.
-        input_names: Names for the inputs, in order; Keras's where empty, generated ones become `input`.
-        output_names: Names for the outputs, in order; a preset's own, a dict's keys, else `output`.
+        input_names: Names for the inputs, in order (a dict's: of its sorted keys); Keras's where empty, and generated
+            ones become `input`.
+        output_names: Names for the outputs, in order (a dict's: of its sorted keys); a preset's own, a dict's keys or
+            those that their layers were given where empty, else `output`.
         steps: Fix free steps to this.
         batch: Fix the batch to this; free where None.
         signatures: Which of the offered signatures to export beside `serving_default`; all where empty.
         endpoints: Signatures of your own.
         labels: Names of the classes, for the signature `classify`.
-        warmup: Samples to make warm-up records of, or how many synthetic ones; 3 where None, or those that a copied
-            SavedModel has.
+        warmup: Samples to make warm-up records of (a path, or arrays by input name), or how many synthetic ones; 3
+            where None, or those that a copied SavedModel has.
         on_step: Called with what is being done now.
 
     Raises:
@@ -106,20 +108,20 @@ def export_saved_model(
     """
     if version is not None:
         check_size("version", version, most=MAX_VERSION)
-    imports = list(imports)
+    imports = _check_texts("imports", imports)
     on_step("loading the model")
     loaded = open_source(model, imports)
-    directory = ExportDirectory(Path(output) / _check_name(name or loaded.name))
+    directory = ExportDirectory(Path(output) / _check_name(loaded.name if name is None else name))
     if version is not None:
         directory.check_free(version)
     options: dict[str, Any] = {
-        "input_names": input_names,
-        "output_names": output_names,
+        "input_names": _check_texts("input_names", input_names),
+        "output_names": _check_texts("output_names", output_names),
         "steps": steps,
         "batch": batch,
-        "signatures": signatures,
+        "signatures": _check_texts("signatures", signatures),
         "endpoints": endpoints,
-        "labels": labels,
+        "labels": None if labels is None else _check_texts("labels", labels),
     }
     on_step("tracing its signatures")
     plan = _plan(loaded, options)
@@ -155,8 +157,16 @@ def export_saved_model(
     return ExportResult(directory.root, entry, artifact, verdict, records, (*loaded.notes, *notes))
 
 
+def _check_texts(what: str, texts: Iterable[str]) -> list[str]:
+    """A list of texts; one text alone would be taken for its letters."""
+    found = [] if isinstance(texts, str) else list(texts)
+    if isinstance(texts, str) or not all(isinstance(text, str) for text in found):
+        raise ArgumentError(f"{what} must be a list of texts; received {texts!r}")
+    return found
+
+
 def _check_name(name: str) -> str:
-    if not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ArgumentError(f"name {name!r} is not usable: letters, digits, '_', '-' and '.' make a name")
     return name
 

@@ -57,7 +57,8 @@ def model_inputs(
     leaves = keras.tree.flatten(structure)
     keras_names = _keras_names(structure, leaves)
     if names and len(names) != len(leaves):
-        raise ArgumentError(f"the model has {len(leaves)} inputs ({', '.join(keras_names)}), not {len(names)}")
+        told = ", ".join(keras_names)
+        raise ArgumentError(f"{len(names)} names were given for the model's {len(leaves)} input(s): {told}")
     exported = list(names) or _default_names(keras_names)
     if repeated := duplicates(exported):
         raise ArgumentError(f"two inputs are called {repeated[0]!r}; name them with --input-name")
@@ -74,10 +75,13 @@ def _input_structure(model: Any) -> Any:
         raise ModelError(f"model {model.name!r} was never built: begin it with keras.Input, or call it once on data")
     # A subclassed model, or a Sequential built without Input, knows only the shapes of its first call.
     if getattr(model, "inputs", None):
-        structure = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
-        if any(leaf.sparse or leaf.ragged for leaf in keras.tree.flatten(structure)):
+        if any(leaf.sparse or leaf.ragged for leaf in model.inputs):
             raise ModelError(f"model {model.name!r} has sparse or ragged inputs; only dense ones can be exported")
-        return structure
+        if not isinstance(model, keras.Sequential):
+            return model.input
+        # Built by its first call it fixes the batch of that call, which nobody meant.
+        first = model.inputs[0]
+        return keras.KerasTensor((None, *first.shape[1:]), dtype=first.dtype, name=first.name)
     config = model.get_build_config() or {}
     shape = config.get("input_shape")
     if shape is None:

@@ -87,6 +87,7 @@ def plan_keras(
     inputs = model_inputs(model, input_names or loaded.input_names, steps=steps, batch=batch)
     integers_below = _integers_below(model)
     _check_weights(model)
+    _check_stateless(model)
     samples = synthetic_samples(inputs.specs, _batch(inputs.specs), integers_below=integers_below).inputs
     offered = model_endpoints(inputs, output_names or loaded.output_names, labels, samples)
     chosen = choose(offered, signatures)
@@ -166,6 +167,15 @@ def _check_weights(model: Any) -> None:
         value = variable.numpy()
         if value.dtype.kind in "fV" and not np.isfinite(value.astype(np.float32, copy=False)).all():
             raise ModelError(f"weight {variable.path!r} holds NaN or infinity; the training went wrong before")
+
+
+def _check_stateless(model: Any) -> None:
+    for layer in flat_layers(model):
+        if getattr(layer, "stateful", False) is True:
+            raise ModelError(
+                f"layer {layer.name!r} is stateful: a server would carry its state from one client's request to the "
+                "next one's; build it with stateful=False"
+            )
 
 
 def _described(model: Any, labels: Sequence[str] | None) -> Arrays:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ class SavedModelRunner:
         self._session = tf.compat.v1.Session(graph=tf.Graph())
         self._callables: dict[str, Callable[..., Any]] = {}
         try:
-            with self._session.graph.as_default():
+            with self._session.graph.as_default(), _without_deprecations():
                 self._meta_graph = tf.compat.v1.saved_model.load(self._session, ["serve"], str(path))
             self._signatures = {
                 name: _signature(name, definition)
@@ -105,6 +106,18 @@ class SavedModelRunner:
     def close(self) -> None:
         with contextlib.suppress(RuntimeError):  # closed before
             self._session.close()
+
+
+@contextlib.contextmanager
+def _without_deprecations() -> Iterator[None]:
+    """TensorFlow advises against its session loader, which is the one that TF Serving is like."""
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _is_dense(infos: Any) -> bool:

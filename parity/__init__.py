@@ -24,4 +24,4 @@ _HOMES = {
 
 __all__ = ["BUDGETS", "Budget", "Case", "Distance", "Finding", "Verdict", "agreement", "compare", "distance"]
 
-__getattr__ = lazy_names(__name__, _HOMES)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

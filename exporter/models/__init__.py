@@ -30,4 +30,4 @@ __all__ = [
     "open_source",
 ]
 
-__getattr__ = lazy_names(__name__, _HOMES)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -72,7 +72,7 @@ def open_source(source: Any, imports: Iterable[str] = ()) -> LoadedModel:
     if isinstance(source, PresetConfig):
         sizes = {key: value for key, value in vars(source).items() if key != "preset"}
         origin = {"kind": "preset", "preset": source.preset, **sizes}
-        return LoadedModel(source.preset, origin, build_preset(source), output_names=(source.output_name,))
+        return LoadedModel(source.preset, origin, _build(source), output_names=(source.output_name,))
     if not isinstance(source, str | os.PathLike):
         return _from_object(source)
     path = Path(source)
@@ -86,6 +86,15 @@ def open_source(source: Any, imports: Iterable[str] = ()) -> LoadedModel:
         f"model {source} does not exist; a model is a .keras file, an export directory, a SavedModel directory, "
         "or package.module:factory"
     )
+
+
+def _build(config: PresetConfig) -> Any:
+    try:
+        return build_preset(config)
+    except AttnexportError:
+        raise
+    except Exception as error:  # TensorFlow's, where the memory does not suffice
+        raise ModelError(f"preset {config.preset!r} of these sizes cannot be built: {first_line(error)}") from error
 
 
 def import_modules(names: Iterable[str]) -> None:
@@ -108,7 +117,7 @@ def _import(name: str) -> Any:
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
             raise ArgumentError(f"there is no module {name!r} in the working directory or the environment") from error
         raise ModelError(f"module {name!r} cannot be imported: {first_line(error)}") from error
-    except Exception as error:  # a user's module may raise anything
+    except (Exception, SystemExit) as error:  # a user's module may do anything
         raise ModelError(f"module {name!r} cannot be imported: {type(error).__name__}: {first_line(error)}") from error
 
 
@@ -132,7 +141,7 @@ def _from_factory(text: str) -> LoadedModel:
         raise ModelError(f"{text}() must return a keras.Model: {error}") from error
     except AttnexportError:
         raise
-    except Exception as error:  # a user's function may raise anything
+    except (Exception, SystemExit) as error:  # a user's function may do anything
         raise ModelError(f"{text}() failed: {type(error).__name__}: {first_line(error)}") from error
     return LoadedModel(loaded.name, {"kind": "factory", "factory": text}, model=loaded.model)
 
