@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -91,7 +91,8 @@ class Terminal:
                 os.dup2(kept[0], 1)
                 os.dup2(kept[1], 2)
                 for stream in (self._stdout, self._stderr):
-                    stream.close()
+                    with suppress(OSError):  # what could not be written was said when it was
+                        stream.close()
                 self._stdout, self._stderr = before
 
     def _console(self, stream: TextIO) -> Console:

@@ -74,17 +74,19 @@ def load_samples(
 
 
 def synthetic_samples(
-    specs: Sequence[TensorSpec], n: int, *, seed: int = 0, integers_below: int = 2, free_size: int = 8
+    specs: Sequence[TensorSpec], n: int | None, *, seed: int = 0, integers_below: int = 2, free_size: int = 8
 ) -> Samples:
     """Seeded samples that fit the inputs: standard normal floats, integers in `[0, integers_below)`.
 
-    Free dimensions other than the batch get `free_size`; a fixed batch is ignored, `batched` sees to it.
+    The first dimension is the batch and gets `n`, also where it is fixed, `batched` sees to that; where `n` is None
+    there is no batch. Free dimensions get `free_size`.
     """
     inputs: Arrays = {}
     for index, spec in enumerate(specs):
         rng = np.random.default_rng([seed, index])
-        sizes = (None,) if spec.shape is None else spec.shape
-        shape = (n, *(free_size if size is None else size for size in sizes[1:])) if sizes else ()
+        shape = tuple(free_size if size is None else size for size in ((None,) if spec.shape is None else spec.shape))
+        if n is not None and shape:
+            shape = (n, *shape[1:])
         if spec.is_float:
             inputs[spec.name] = rng.standard_normal(shape).astype(_numpy_dtype(spec.dtype))
         elif spec.dtype == "string":

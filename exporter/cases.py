@@ -43,6 +43,11 @@ def warmup_samples(plan: ExportPlan, warmup: Warmup | None) -> tuple[Samples | N
     """
     if warmup is None and plan.keeps_warmup:
         return None, []
+    default = plan.signatures[DEFAULT_SIGNATURE]
+    if not default.is_batched:
+        if warmup:
+            raise ArgumentError(f"warm-up samples need a batch dimension, and {default} has a scalar")
+        return None, ["there are no warm-up records: serving_default has a scalar, so there is no batch of samples"]
     limit = MAX_RECORDS // len(plan.feeds)
     if warmup is None or isinstance(warmup, int):
         count = DEFAULT_WARMUP if warmup is None else warmup
@@ -52,11 +57,12 @@ def warmup_samples(plan: ExportPlan, warmup: Warmup | None) -> tuple[Samples | N
                 f"(TF Serving replays {MAX_RECORDS} records at most); received {count}"
             )
         try:
-            return Samples(_make_up(plan, plan.signatures[DEFAULT_SIGNATURE], count or 1)).take(count), []
+            return Samples(_make_up(plan, default, count or 1)).take(count), []
         except ModelError as error:
             if warmup:
                 raise ArgumentError(f"warm-up samples cannot be made up, give a file of them: {error}") from error
-            return None, [f"there are no warm-up records: {error}"] if warmup is None else []
+            notes = [f"there are no warm-up records: {error}"] if count else []
+            return synthetic_samples(plan.inputs, 0), notes
     source = Path(warmup) if isinstance(warmup, str | os.PathLike) else warmup
     samples = load_samples(source, plan.inputs, {old: new for new, old in plan.names.items()})
     notes = list(samples.notes)
@@ -79,7 +85,7 @@ def gate_cases(plan: ExportPlan, samples: Samples | None) -> tuple[list[Case], l
     """
     cases, notes = [], []
     for signature in plan.signatures.values():
-        own = [Case(f"{len(few)} warm-up samples", few, signature.name) for few in _given(plan, signature, samples)]
+        own = _own_cases(plan, signature, samples)
         try:
             made_up = _synthetic_cases(plan, signature)
         except ModelError as error:
@@ -93,9 +99,12 @@ def gate_cases(plan: ExportPlan, samples: Samples | None) -> tuple[list[Case], l
     return cases, notes
 
 
-def _given(plan: ExportPlan, signature: Signature, samples: Samples | None) -> list[Arrays]:
+def _own_cases(plan: ExportPlan, signature: Signature, samples: Samples | None) -> list[Case]:
     feed = plan.feeds.get(signature.name)
-    return [feed(samples.take(_GATE_SAMPLES).inputs)] if feed and samples is not None and len(samples) else []
+    if feed is None or samples is None or not len(samples):
+        return []
+    few = samples.take(_GATE_SAMPLES)
+    return [Case(f"{len(few)} warm-up samples", feed(few.inputs), signature.name)]
 
 
 def _synthetic_cases(plan: ExportPlan, signature: Signature) -> list[Case]:
@@ -117,7 +126,11 @@ def _make_up(plan: ExportPlan, signature: Signature, count: int, free_sizes: tup
     problem = ""
     for free_size in free_sizes:
         samples = synthetic_samples(
-            specs, count, seed=count, integers_below=plan.integers_below, free_size=free_size
+            specs,
+            count if signature.is_batched else None,
+            seed=count,
+            integers_below=plan.integers_below,
+            free_size=free_size,
         ).inputs
         inputs = feed(samples) if feed else samples
         try:

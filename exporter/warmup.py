@@ -35,9 +35,6 @@ def write_warmup(
     path.parent.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for name, arrays in inputs.items():
-            if not signatures[name].is_batched:
-                writer.write(_record(model_name, signatures[name], arrays).SerializeToString())
-                continue
             batch = signatures[name].fixed_batch or 1
             total = len(next(iter(arrays.values())))
             for start in range(0, total, batch):

@@ -39,6 +39,10 @@ COMMAND = [str(Path(sys.executable).parent / "attnexport"), "savedmodel"]
             "--units is for presets, and MODEL missing.keras was given",
         ),
         (["savedmodel", "missing.keras", "--steps", "dynamic"], 2, "--steps dynamic is for presets"),
+        (["savedmodel", "--num-heads", "3"], 2, "--num-heads has no use in the preset 'classifier'"),
+        (["savedmodel", "--version", "9223372036854775808"], 2, "version must be at most 9223372036854775807"),
+        (["savedmodel", "--units", "1000000000"], 3, "preset 'classifier' of these sizes cannot be built"),
+        (["savedmodel", "models:leaves"], 3, "models:leaves() failed: SystemExit: 7"),
         (["savedmodel", "--import", "nowhere"], 2, "there is no module 'nowhere'"),
         (["savedmodel", "--name", "a/b"], 2, "name 'a/b' is not usable"),
         (["savedmodel", "corrupt.keras"], 3, "corrupt.keras is not a Keras 3 model, or damaged"),
@@ -80,6 +84,7 @@ class Python(keras.layers.Layer):
         return tf.ensure_shape(tf.numpy_function(np.tanh, [x], tf.float32), (None, 3))
     def compute_output_shape(self, shape):
         return shape
+def leaves(): raise SystemExit(7)
 def unbuilt(): return keras.Sequential([keras.layers.Dense(3)])
 def differs(): return keras.Sequential([keras.Input((3,)), Differs()])
 def python(): return keras.Sequential([keras.Input((3,)), Python()])
@@ -186,3 +191,20 @@ def test_interrupted_it_leaves_nothing(tmp_path: Path) -> None:
     _, err = process.communicate()
     assert (process.returncode, err) == (130, "attnexport: interrupted\n")
     assert not (tmp_path / "export").exists()
+
+
+def test_a_pipe_that_nobody_reads_is_no_bug(tmp_path: Path) -> None:
+    for words in ("savedmodel", "savedmodel --json"):
+        command = f"{COMMAND[0]} {words} | true; exit ${{PIPESTATUS[0]}}"
+        done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_result_that_cannot_be_printed_stands_all_the_same(tmp_path: Path) -> None:
+    command = f"{COMMAND[0]} savedmodel > /dev/full"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert done.stderr == (
+        "attnexport: the result cannot be printed on stdout (No space left on device); it stands all the same\n"
+    )
+    assert (tmp_path / "export/classifier/saved_model/1/saved_model.pb").exists()

@@ -85,7 +85,7 @@ def test_json_is_one_document_and_nothing_else(attnexport: Run, tmp_path: Path) 
 
 
 def test_every_option_reaches_the_export(attnexport: Run, tmp_path: Path) -> None:
-    (tmp_path / "labels.txt").write_text("zero\none\ntwo\n")
+    (tmp_path / "labels.txt").write_bytes(b"\xef\xbb\xbfzero\r\none\r\ntwo\r\n\r\n")
     np.savez(tmp_path / "warm.npz", x=np.zeros((2, 5, 6)))
     code, out, err = attnexport(
         *("savedmodel", "--preset", "multihead-classifier", "--steps", "5", "--features", "6", "--num-heads", "2"),
@@ -135,7 +135,6 @@ def test_the_terminal_stays_clean_and_debug_lifts_the_lid(tmp_path: Path) -> Non
         (PermissionError(13, "Permission denied", "file"), 3, "file: Permission denied"),
         (MemoryError("4 GiB"), 3, "out of memory: 4 GiB"),
         (ZeroDivisionError("oh"), 1, "ZeroDivisionError: oh; this is a bug of attnexport, --debug shows where"),
-        (BrokenPipeError(32, "Broken pipe"), 141, ""),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -147,11 +146,6 @@ def test_every_failure_has_its_exit_code(
     def fail() -> None:
         raise error
 
-    if code == 141:  # it closes stdout, so in a process of its own
-        command = f"{COMMAND} savedmodel --help | true; exit ${{PIPESTATUS[0]}}"
-        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
-        assert "Traceback" not in done.stderr
-        return
     assert run(fail, as_json=False, debug=False) == code
     assert capfd.readouterr().err == f"attnexport: {words}\n"
     assert run(fail, as_json=False, debug=True) == code

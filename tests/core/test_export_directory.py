@@ -192,3 +192,57 @@ def test_a_running_export_is_not_swept(tmp_path: Path) -> None:
         assert export(root).version == 1
         assert path.read_text() == "mine"
         assert stage.commit(entry).version == 2
+
+
+def test_a_last_flush_that_fails_leaves_manifest_and_files_of_one_mind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "m"
+    export(root)
+    real = os.replace
+
+    def replace_then_fail(source: Path, target: Path) -> None:
+        real(source, target)
+        if Path(target).name == FILE_NAME and '"version": 2' in Path(target).read_text():
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "replace", replace_then_fail)
+    with pytest.raises(StorageError):
+        export(root)
+    assert tree(root) == whole(root, 1, 2)
+    assert [each.version for each in ExportDirectory(root).manifest().versions] == [1, 2]
+
+
+def test_a_committed_version_outlives_its_manifest(
+    tmp_path: Path, run_python: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    """Killed after the commit, and then the manifest moved away, as its error message advises."""
+    root = tmp_path / "m"
+    export(root)
+    died = run_python(KILLED, "unlink:1", str(root), str(Path(__file__).parent))
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    assert len(ExportDirectory(root).manifest().versions) == 2
+    (root / FILE_NAME).rename(tmp_path / "moved.json")
+    assert export(root).version == 3
+    assert {path.name for path in (root / "saved_model").iterdir()} == {"1", "2", "3"}
+
+
+def test_exports_that_fail_do_not_disturb_others(tmp_path: Path) -> None:
+    root, wrong = tmp_path / "m", []
+
+    def work(number: int) -> None:
+        for turn in range(12):
+            try:
+                (export if (number + turn) % 2 else fail)(root)
+            except RuntimeError:
+                pass
+            except Exception as error:
+                wrong.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert tree(root) == whole(root, *range(1, 25))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from attnexport.core import Artifact, Manifest, ManifestError, Signature, TensorSpec, VersionEntry
+from attnexport.core import Artifact, Manifest, ManifestError, Signature, StorageError, TensorSpec, VersionEntry
 from attnexport.core.manifest import FILE_NAME, read_manifest
 
 SIGNATURE = Signature("s", (TensorSpec("x", "float32", (None, 3)),), (TensorSpec("y", "float32", None),))
@@ -44,6 +44,8 @@ def _without(key: str) -> Callable[[Any], None]:
         (lambda document: document.update(schema=99), "schema 99, and this attnexport reads schema 1"),
         (_without("schema"), "schema None"),
         (_without("versions"), "damaged"),
+        (lambda document: document["versions"][0].update(version="1"), "version must be a whole number"),
+        (lambda document: document["versions"][0].update(version=2**63), "version must be at most"),
         (lambda document: document["versions"][0].pop("source"), "VersionEntry lacks source"),
         (lambda document: document["versions"][0].update(colour="red"), "holds colour"),
         (lambda document: document["versions"][0]["artifacts"].append(3), "damaged"),
@@ -64,3 +66,9 @@ def test_what_is_no_manifest_is_an_error_that_names_the_file(tmp_path: Path, con
     (tmp_path / FILE_NAME).write_bytes(content)
     with pytest.raises(ManifestError, match=FILE_NAME):
         read_manifest(tmp_path)
+
+
+def test_what_cannot_be_read_is_not_called_damaged(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match=r"cannot read .*Not a directory"):
+        read_manifest(tmp_path / "file")

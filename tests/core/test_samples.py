@@ -70,6 +70,7 @@ def _with(index: tuple[int, ...], value: float) -> Any:
         ({"x": _with((0, 0, 0), np.inf)}, "NaN or infinity"),
         ({"x": GOOD.astype(np.float64) * 1e39}, "NaN or infinity"),
         ({"x": GOOD, "labels": np.arange(4)}, "different numbers of samples"),
+        ({"x": GOOD, "labels": np.array(3)}, r"'labels' has shape \[\]; \[\?\] is wanted"),
         ({"x": np.array([[object()]])}, "not a readable numpy file"),
     ],
 )
@@ -120,3 +121,40 @@ def test_the_content_hash_is_of_content_alone() -> None:
     assert content_hash(arrays) == content_hash({**arrays, "a": np.asfortranarray(GOOD)})
     different = [{"a": GOOD}, {**arrays, "a": _with((0, 0, 0), 0)}, {**arrays, "b": np.arange(3, dtype=np.int32)}]
     assert content_hash(arrays) not in map(content_hash, different)
+
+
+def test_any_flipped_byte_is_read_or_refused(tmp_path: Path) -> None:
+    """numpy and zipfile raise a dozen kinds of errors on damaged files; ours is one."""
+    rng = np.random.default_rng(0)
+    np.savez_compressed(tmp_path / "good.npz", x=GOOD)
+    np.save(tmp_path / "good.npy", GOOD)
+    refused = 0
+    for suffix in ("npz", "npy"):
+        good = (tmp_path / f"good.{suffix}").read_bytes()
+        for _ in range(150):
+            content = bytearray(good)
+            content[rng.integers(min(len(content), 200))] ^= 1 << rng.integers(8)
+            (tmp_path / f"bad.{suffix}").write_bytes(content)
+            try:
+                load_samples(tmp_path / f"bad.{suffix}", [X])
+            except SamplesError:
+                refused += 1
+    assert refused > 50
+
+
+def test_exported_names_come_before_keras_names(tmp_path: Path) -> None:
+    """Inputs a and b, exported as b and a: samples named as exported are not swapped."""
+    specs = [TensorSpec("b", "float32", (None,)), TensorSpec("a", "float32", (None,))]
+    path = save(tmp_path / "a.npz", a=np.zeros(2, "f"), b=np.ones(2, "f"))
+    assert load_samples(path, specs, {"a": "b", "b": "a"}).inputs["b"].tolist() == [1, 1]
+
+
+def test_arrays_in_memory_are_samples_too() -> None:
+    np.testing.assert_array_equal(load_samples(GOOD, [X]).inputs["x"], GOOD)
+    assert len(load_samples({"x": GOOD, "labels": np.arange(5)}, [X])) == 5
+    with pytest.raises(SamplesError, match=r"samples: 'x' has shape \[5, 4\]"):
+        load_samples({"x": GOOD[..., 0]}, [X])
+
+
+def test_scalars_have_no_batch() -> None:
+    assert synthetic_samples([TensorSpec("x", "float32", ())], 3).inputs["x"].shape == ()

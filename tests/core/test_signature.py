@@ -17,7 +17,7 @@ Y = TensorSpec("y", "float32", (None, 2))
 
 @pytest.mark.parametrize("name", ["", "a b", "a/b", "1a", "-a"])
 def test_names_that_tensorflow_refuses_late_are_refused_at_once_or_made_usable(name: str) -> None:
-    with pytest.raises(ArgumentError, match="input name .* is not a usable name"):
+    with pytest.raises(ArgumentError, match=r"input name .* is not a usable name"):
         check_name(name, "input name")
     assert check_name(usable_name(name), "input name")
 

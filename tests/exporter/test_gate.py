@@ -51,11 +51,17 @@ class CallsPython(keras.layers.Layer):  # type: ignore[misc]
         return shape
 
 
+def test_a_model_that_is_not_finite_on_any_sample_is_not_kept(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((4, 3)), NotFinite()])
+    with pytest.raises(ModelError, match="NaN or infinity; give samples that the model is made for"):
+        export_saved_model(model, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("layer", "error", "message"),
     [
         (OtherInGraphs, ParityError, r"max error 0\.01 .* worst at"),
-        (NotFinite, GateError, "holds NaN or infinity"),
         (CallsPython, GateError, r"calls Python \(PyFunc\), which TF Serving does not have"),
     ],
 )

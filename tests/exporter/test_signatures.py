@@ -14,6 +14,7 @@ import tensorflow as tf
 from attnexport.core import ArgumentError, ModelError, TensorSpec
 from attnexport.exporter import (
     AttentionConcatLayer,
+    MultiHeadAttentionConcat,
     Endpoint,
     PresetConfig,
     SavedModelRunner,
@@ -201,3 +202,55 @@ def test_names_and_sizes_that_do_not_fit_are_refused(tmp_path: Path, names: Any,
     with pytest.raises(ArgumentError, match=message):
         export_saved_model(build_model(), tmp_path / "out", **names)
     assert not (tmp_path / "out").exists()
+
+
+def test_names_that_their_author_chose_are_kept(tmp_path: Path, described: Any) -> None:
+    first, second = keras.Input((3,), name="input_1"), keras.Input((3,), name="input_2")
+    a, b = keras.layers.Dense(2, name="a")(first), keras.layers.Dense(2, name="b")(second)
+    result = export_saved_model(keras.Model([first, second], [a, b]), tmp_path, name="m")
+    assert described(result)["serving_default"] == (
+        "serving_default(input_1: float32 [?, 3], input_2: float32 [?, 3]) -> (a: float32 [?, 2], b: float32 [?, 2])"
+    )
+
+
+def test_generated_names_never_meet_given_ones(tmp_path: Path) -> None:
+    given, generated = keras.Input((3,), name="input"), keras.Input((3,))
+    result = export_saved_model(keras.Model([given, generated], given + generated), tmp_path, name="m")
+    assert [each.name for each in result.saved_model.signatures[0].inputs] == ["input", "input_0"]
+
+
+def test_two_outputs_of_one_name_are_refused(tmp_path: Path) -> None:
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, [inputs * 2, inputs * 3], name="m")
+    with pytest.raises(ArgumentError, match="two outputs are called 'y'"):
+        export_saved_model(model, tmp_path / "out", output_names=["y", "y"])
+
+
+def test_steps_fix_sequences_and_leave_other_inputs_alone(tmp_path: Path) -> None:
+    sequence, extra = keras.Input((None, 4), name="sequence"), keras.Input((3,), name="extra")
+    pooled = keras.layers.GlobalAveragePooling1D()(AttentionConcatLayer()(sequence))
+    model = keras.Model([sequence, extra], keras.layers.Concatenate()([pooled, extra]), name="m")
+    result = export_saved_model(model, tmp_path, steps=10)
+    shapes = [each.shape for each in result.saved_model.signatures[0].inputs]
+    assert shapes == [(None, 10, 4), (None, 3)]
+
+
+def test_attention_outputs_do_not_depend_on_what_the_process_made_before(tmp_path: Path, described: Any) -> None:
+    def names(*layers: Any) -> list[str]:
+        model = keras.Sequential([keras.Input((5, 4)), *layers], name="m")
+        result = export_saved_model(model, tmp_path)
+        return [
+            spec.name for each in result.saved_model.signatures if each.name == "attention" for spec in each.outputs
+        ]
+
+    assert names(AttentionConcatLayer()) == ["attention"]
+    assert names(AttentionConcatLayer(), MultiHeadAttentionConcat(2, 4)) == ["attention_0", "attention_1"]
+    assert names(AttentionConcatLayer(name="1st"), AttentionConcatLayer()) == ["_1st", "attention"]
+
+
+def test_the_content_hash_knows_what_is_computed(tmp_path: Path) -> None:
+    """The bare layer has no weights at all: only d_k tells these two apart."""
+    hashes = {
+        export_saved_model(PresetConfig("attention", d_k=d_k), tmp_path).saved_model.content_hash for d_k in (8, 64, 8)
+    }
+    assert len(hashes) == 2

@@ -1,4 +1,4 @@
-"""What silently breaks on the obvious ways to export (docs/limits.md), each held by a test."""
+"""What silently breaks on the obvious ways to export (docs/field-notes.md), each held by a test."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from attnexport.core import ModelError
 from attnexport.exporter import MultiHeadAttentionConcat, PresetConfig, export_saved_model
 
 STEPS, FEATURES = 16, 32
@@ -78,12 +79,52 @@ def test_converted_tensors_are_recognized_by_their_scope(converted: bytes) -> No
 
 
 def test_converted_numbers_are_keras_numbers(tmp_path: Path) -> None:
-    """The other known way, from_concrete_functions on a Keras 3 model, answers NaN."""
     model = keras.Sequential([keras.Input((STEPS, FEATURES)), MultiHeadAttentionConcat(4, FEATURES, 8)])
     result = export_saved_model(model, tmp_path, name="m", batch=1, signatures=["serving_default"])
     x = np.random.default_rng(0).standard_normal((1, STEPS, FEATURES)).astype(np.float32)
-    runner = interpreter(convert(result.path))
+    np.testing.assert_allclose(run_tflite(convert(result.path), x), model(x), rtol=0, atol=1e-5)
+
+
+def keras_function(model: Any) -> Any:
+    function = tf.function(lambda x: {"y": model(x, training=False)}, autograph=False)
+    return function.get_concrete_function(tf.TensorSpec((1, STEPS, FEATURES), name="x"))
+
+
+def run_tflite(content: bytes, x: Any) -> Any:
+    runner = interpreter(content)
     runner.set_tensor(runner.get_input_details()[0]["index"], x)
     runner.invoke()
-    actual = runner.get_tensor(runner.get_output_details()[0]["index"])
-    np.testing.assert_allclose(actual, model(x), rtol=0, atol=1e-5)
+    return runner.get_tensor(runner.get_output_details()[0]["index"])
+
+
+def test_trap_from_concrete_functions_of_a_keras_model_does_not_compute_it() -> None:
+    """No error at conversion; the file reads variables that nobody sets."""
+    model = keras.Sequential([keras.Input((STEPS, FEATURES)), MultiHeadAttentionConcat(4, FEATURES, 8)])
+    content = tf.lite.TFLiteConverter.from_concrete_functions([keras_function(model)], model).convert()
+    x = np.random.default_rng(0).standard_normal((1, STEPS, FEATURES)).astype(np.float32)
+    try:
+        actual = run_tflite(content, x)
+    except RuntimeError:
+        return  # a runtime that refuses it is right, too
+    assert not np.allclose(actual, model(x), atol=1e-3)
+
+
+def test_trap_a_module_around_a_keras_model_fails_in_a_session(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((STEPS, FEATURES)), keras.layers.Dense(3)])
+    module = tf.Module()
+    module.model = model
+    tf.saved_model.save(module, str(tmp_path / "saved"), signatures={"serving_default": keras_function(model)})
+    with pytest.raises(ModelError, match="Could not find variable"):
+        export_saved_model(tmp_path / "saved", tmp_path / "out")
+
+
+def test_trap_an_endpoint_called_serve_hides_the_others_from_the_converter(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((STEPS, FEATURES)), keras.layers.Dense(3)])
+    archive = keras.export.ExportArchive()
+    for name in ("serve", "other"):
+        archive.add_endpoint(name, lambda x: {"y": model(x)}, [tf.TensorSpec((1, STEPS, FEATURES), name="x")])
+    archive.write_out(str(tmp_path / "saved"), verbose=False)
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "saved"), signature_keys=["serve", "other"])
+    assert list(interpreter(converter.convert()).get_signature_list()) == ["serving_default"]
+    copied = export_saved_model(tmp_path / "saved", tmp_path / "out")
+    assert any("'serve' makes the TFLite converter ignore the others" in note for note in copied.notes)
