@@ -37,15 +37,13 @@ _CODES: tuple[tuple[type[BaseException], int], ...] = (
 def run(command: Callable[[], object], *, as_json: bool, debug: bool) -> int:
     """Run a command; print what went wrong, if anything, and return the exit code."""
     try:
-        command()
+        code = command()
         sys.stdout.flush()
-    except click.exceptions.Exit as request:
-        return request.exit_code
     except SystemExit as request:  # click's way to end on a pipe that nobody reads, while it prints help
         return BROKEN_PIPE if request.code == 1 else int(request.code or 0)
     except BaseException as error:
         return _report(error, as_json=as_json, debug=debug)
-    return DONE
+    return code if isinstance(code, int) else DONE  # click returns the code of an Exit
 
 
 def _report(error: BaseException, *, as_json: bool, debug: bool) -> int:

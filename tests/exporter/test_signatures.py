@@ -14,8 +14,8 @@ import tensorflow as tf
 from attnexport.core import ArgumentError, ModelError, TensorSpec
 from attnexport.exporter import (
     AttentionConcatLayer,
-    MultiHeadAttentionConcat,
     Endpoint,
+    MultiHeadAttentionConcat,
     PresetConfig,
     SavedModelRunner,
     build_model,
