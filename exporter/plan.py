@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,13 +10,13 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from attnexport.core.errors import ModelError
 from attnexport.core.runner import Runner
-from attnexport.core.samples import content_hash, synthetic_samples
+from attnexport.core.samples import synthetic_samples
 from attnexport.core.signature import Arrays, Signature, TensorSpec
 
+from .content import keras_hash, saved_model_hash
 from .endpoint import Endpoint, check_endpoint_names, trace
 from .endpoints import choose, model_endpoints
 from .model_inputs import model_inputs
@@ -45,7 +44,7 @@ class ExportPlan:
         inputs: What samples are for: the inputs of `serving_default`.
         feeds: By signature, how samples become its inputs; a signature without one takes inputs of its own.
         precision: The row of parity's table of budgets.
-        content_hash: Of variables and signatures.
+        content_hash: Of what the SavedModel computes, see `content`.
         names: Exported input name to Keras name, where they differ.
         integers_below: Integer inputs must be less than this.
         keeps_warmup: Whether the SavedModel comes with warm-up records of its own.
@@ -105,7 +104,7 @@ def plan_keras(
         inputs=inputs.specs,
         feeds={each.endpoint.name: each.endpoint.feed for each in chosen if each.endpoint.feed},
         precision=_precision(model),
-        content_hash=_hash(_described(model, labels) | _hashed_weights(model), runner.signatures),
+        content_hash=keras_hash(model, labels, runner.signatures),
         names={new: old for new, old in inputs.keras_names.items() if new != old},
         integers_below=integers_below,
     )
@@ -139,7 +138,7 @@ def plan_saved_model(loaded: LoadedModel) -> ExportPlan:
             name: dict for name, signature in runner.signatures.items() if set(signature.inputs) == set(default.inputs)
         },
         precision="float32",
-        content_hash=_hash(_files(source), runner.signatures),
+        content_hash=saved_model_hash(source, runner.signatures),
         keeps_warmup=(source / RECORDS_PATH).exists(),
     )
 
@@ -176,45 +175,6 @@ def _check_stateless(model: Any) -> None:
                 f"layer {layer.name!r} is stateful: a server would carry its state from one client's request to the "
                 "next one's; build it with stateful=False"
             )
-
-
-def _described(model: Any, labels: Sequence[str] | None) -> Arrays:
-    """What a model computes beside its weights, as far as Keras can write it down."""
-    try:
-        config = {key: each for key, each in json.loads(model.to_json()).items() if key != "compile_config"}
-    except Exception:  # a user's get_config may raise anything; saving says so
-        config = {}
-    text = json.dumps([config, list(labels or ())], sort_keys=True)
-    return {"config": np.frombuffer(text.encode(), np.uint8)}
-
-
-def _hashed_weights(model: Any) -> Arrays:
-    """The hash of each weight by its Keras path, one weight in memory at a time."""
-    hashes: Arrays = {}
-    for variable in model.weights:
-        key, number = variable.path, 0
-        while key in hashes:  # two nested models may use one name
-            number += 1
-            key = f"{variable.path}#{number}"
-        hashes[key] = np.frombuffer(content_hash({"": variable.numpy()}).encode(), np.uint8)
-    return hashes
-
-
-def _files(saved_model: Path) -> Arrays:
-    """The graph of a SavedModel, and its variables by their names in its checkpoint."""
-    arrays: Arrays = {"saved_model.pb": np.frombuffer((saved_model / "saved_model.pb").read_bytes(), np.uint8)}
-    prefix = saved_model / "variables" / "variables"
-    if prefix.with_suffix(".index").exists():
-        reader = tf.train.load_checkpoint(str(prefix))
-        for name in reader.get_variable_to_shape_map():
-            if not isinstance(value := reader.get_tensor(name), bytes):  # the checkpoint's description of its objects
-                arrays[name] = np.asarray(value)
-    return arrays
-
-
-def _hash(parts: Arrays, signatures: Mapping[str, Signature]) -> str:
-    described = "\n".join(str(signatures[name]) for name in sorted(signatures))
-    return content_hash({**parts, "signatures": np.frombuffer(described.encode(), np.uint8)})
 
 
 def _precision(model: Any) -> str:
