@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -51,10 +52,15 @@ def _report(error: BaseException, *, as_json: bool, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
     text = _describe(error, code)
-    click.echo(f"attnexport: {' '.join(text.split())}", err=True)
-    if as_json:
-        document = {"error": {"kind": type(error).__name__, "message": text, "exit_code": code}}
-        click.echo(json.dumps(document, indent=2))
+    try:
+        click.echo(f"attnexport: {' '.join(text.split())}", err=True)
+        if as_json:
+            document = {"error": {"kind": type(error).__name__, "message": text, "exit_code": code}}
+            click.echo(json.dumps(document, indent=2))
+    except OSError:
+        # Nobody can be told; and the interpreter would fail again when it flushes what could not be written.
+        for descriptor in (1, 2):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
     return code
 
 

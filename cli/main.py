@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 import click
 
@@ -29,6 +31,7 @@ cli.add_command(demo)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
+    _open_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     sys.exit(
         run(
@@ -37,3 +40,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
             debug="--debug" in words,
         )
     )
+
+
+def _open_streams() -> None:
+    """Give a process that was started with closed streams (`>&-`) ones that lead nowhere."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            with suppress(OSError):
+                os.fstat(descriptor)
+                continue  # someone opened another file there since
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != descriptor:
+                os.dup2(null, descriptor)
+            setattr(sys, name, os.fdopen(descriptor, "w" if descriptor else "r"))

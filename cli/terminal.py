@@ -56,7 +56,8 @@ class Terminal:
     def note(self, text: str) -> None:
         """Say something worth knowing."""
         if not self.quiet:
-            print(f"note: {text}", file=self._stderr, flush=True)
+            with suppress(OSError):  # a note that nobody can read is no reason to fail
+                print(f"note: {text}", file=self._stderr, flush=True)
 
     @contextmanager
     def steps(self) -> Iterator[Callable[[str], None]]:

@@ -74,9 +74,11 @@ def load_samples(
 
 
 def synthetic_samples(
-    specs: Sequence[TensorSpec], n: int | None, *, seed: int = 0, integers_below: int = 2, free_size: int = 8
+    specs: Sequence[TensorSpec], n: int | None, *, seed: int = 0, integers_below: int | None = None, free_size: int = 8
 ) -> Samples:
     """Seeded samples that fit the inputs: standard normal floats, integers in `[0, integers_below)`.
+
+    Where `integers_below` is None, bytes (pixels) take all values that are not negative, and wider integers 0 and 1.
 
     The first dimension is the batch and gets `n`, also where it is fixed, `batched` sees to that; where `n` is None
     there is no batch. Free dimensions get `free_size`.
@@ -92,7 +94,8 @@ def synthetic_samples(
         elif spec.dtype == "string":
             inputs[spec.name] = np.full(shape, b"sample", dtype=object)
         else:
-            inputs[spec.name] = rng.integers(0, integers_below, shape).astype(spec.dtype)
+            below = {"uint8": 256, "int8": 128}.get(spec.dtype, 2) if integers_below is None else integers_below
+            inputs[spec.name] = rng.integers(0, below, shape).astype(spec.dtype)
     return Samples(inputs)
 
 

@@ -101,8 +101,8 @@ class Signature:
 
     @property
     def fixed_batch(self) -> int | None:
-        """The batch size that every input is fixed to, or None where the batch is free."""
-        sizes = {spec.shape[0] if spec.shape else None for spec in self.inputs}
+        """The batch size that inputs are fixed to, or None where the batch is free."""
+        sizes = {spec.shape[0] for spec in self.inputs if spec.shape} - {None}
         return sizes.pop() if len(sizes) == 1 else None
 
     def check_inputs(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> None:

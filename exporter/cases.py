@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from attnexport.core.errors import ArgumentError, AttnexportError, ModelError
+from attnexport.core.errors import ArgumentError, AttnexportError, ModelError, SamplesError
 from attnexport.core.runner import batched
 from attnexport.core.samples import Samples, load_samples, synthetic_samples
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature
@@ -82,6 +82,7 @@ def gate_cases(plan: ExportPlan, samples: Samples | None) -> tuple[list[Case], l
 
     Raises:
         ModelError: where `serving_default` has none.
+        SamplesError: where the original does not answer the user's samples with finite numbers.
     """
     cases, notes = [], []
     for signature in plan.signatures.values():
@@ -104,7 +105,12 @@ def _own_cases(plan: ExportPlan, signature: Signature, samples: Samples | None) 
     if feed is None or samples is None or not len(samples):
         return []
     few = samples.take(_GATE_SAMPLES)
-    return [Case(f"{len(few)} warm-up samples", feed(few.inputs), signature.name)]
+    case = Case(f"{len(few)} warm-up samples", feed(few.inputs), signature.name)
+    try:
+        _check_answers(plan, signature, case.inputs)
+    except AttnexportError as error:
+        raise SamplesError(f"the warm-up samples do not suit the model: {error}") from error
+    return [case]
 
 
 def _synthetic_cases(plan: ExportPlan, signature: Signature) -> list[Case]:
@@ -134,11 +140,17 @@ def _make_up(plan: ExportPlan, signature: Signature, count: int, free_sizes: tup
         ).inputs
         inputs = feed(samples) if feed else samples
         try:
-            outputs = batched(plan.reference, inputs, signature=signature.name)
+            _check_answers(plan, signature, inputs)
         except AttnexportError as error:
             problem = problem or str(error)
-            continue
-        if all(np.isfinite(each.astype(np.float64)).all() for each in outputs.values() if each.dtype.kind == "f"):
+        else:
             return inputs
-        problem = problem or "the original answers synthetic samples with NaN or infinity"
-    raise ModelError(problem)
+    raise ModelError(f"{problem} (on made-up samples)")
+
+
+def _check_answers(plan: ExportPlan, signature: Signature, inputs: Arrays) -> None:
+    """Refuse inputs that the original itself does not answer with finite numbers."""
+    outputs = batched(plan.reference, inputs, signature=signature.name)
+    for name, output in outputs.items():
+        if output.dtype.kind == "f" and not np.isfinite(output.astype(np.float64)).all():
+            raise ModelError(f"the original answers with NaN or infinity in {name!r}")

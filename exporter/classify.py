@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -14,14 +15,18 @@ from attnexport.core.signature import Arrays, Signature, TensorSpec, duplicates
 from .endpoint import Endpoint, Tensors, TracedEndpoint
 
 
-def classify_endpoint(default: TracedEndpoint, labels: Sequence[str] | None, samples: Arrays | None) -> Endpoint | None:
+def classify_endpoint(
+    model: Any, default: TracedEndpoint, labels: Sequence[str] | None, samples: Arrays | None
+) -> Endpoint | None:
     """The endpoint for a model whose inputs have fixed shapes and whose one output is `[batch, classes]`, else None.
 
     An example holds one feature per input, under the input's name. Scores are probabilities: the output itself where
-    it lies within 0 and 1 on every sample (a softmax or sigmoid), else its softmax. A single column of probabilities
-    is that of the second of two classes; any other single column is no classification.
+    it is a softmax or sigmoid, else its softmax. Where the model's last layer does not tell, the output is taken for
+    probabilities if it lies within 0 and 1 on every sample. A single column of probabilities is that of the second of
+    two classes; any other single column is no classification.
 
     Args:
+        model: The `keras.Model`.
         default: The endpoint `serving_default`.
         labels: The classes' names, their numbers where None.
         samples: What the model can be tried on, `[n, ...]` by input name.
@@ -39,8 +44,10 @@ def classify_endpoint(default: TracedEndpoint, labels: Sequence[str] | None, sam
         or not all(spec.is_float or spec.is_integer for spec in signature.inputs)
     ):
         return None
-    gives_probabilities = _within_0_and_1(predict, samples)
-    if columns == 1 and not gives_probabilities:
+    gives_probabilities = _ends_in_probabilities(model)
+    if gives_probabilities is None:
+        gives_probabilities = _within_0_and_1(predict, samples)
+    if gives_probabilities is None or (columns == 1 and not gives_probabilities):
         return None
     names = np.array(_check_labels(labels, max(columns, 2)), dtype=object)
     features = {
@@ -90,13 +97,35 @@ def _columns(signature: Signature) -> int | None:
     return output.shape[1]
 
 
-def _within_0_and_1(predict: Callable[[Tensors], Tensors], samples: Arrays) -> bool:
+def _ends_in_probabilities(model: Any) -> bool | None:
+    """Whether the operation that gives the output is a softmax or sigmoid; None where that does not tell."""
+    outputs = getattr(model, "outputs", None) or []
+    if len(outputs) != 1:
+        return None
+    tensor = outputs[0]
+    while True:
+        operation, node, _ = tensor._keras_history
+        if isinstance(operation, keras.Model):
+            return _ends_in_probabilities(operation)
+        activation = getattr(getattr(operation, "activation", None), "__name__", type(operation).__name__.lower())
+        if activation in ("softmax", "sigmoid"):
+            return True
+        if activation == "linear" and isinstance(operation, keras.layers.Activation):
+            activation = "dropout"  # passes everything on, as the others do
+        if activation not in ("dropout", "flatten", "reshape"):
+            # An activation of another name gives no probabilities; an operation without one may do anything.
+            return False if hasattr(operation, "activation") else None
+        tensor = operation._inbound_nodes[node].input_tensors[0]
+
+
+def _within_0_and_1(predict: Callable[[Tensors], Tensors], samples: Arrays) -> bool | None:
+    """Whether the output lies within 0 and 1 on the samples; None where the model does not answer them."""
     try:
         outputs = predict({name: tf.convert_to_tensor(array) for name, array in samples.items()})
-    except Exception:  # a user's layers may raise anything; what the model gives on such samples is not known then
-        return False
+    except Exception:  # a user's layers may raise anything
+        return None
     scores = np.asarray(tf.cast(next(iter(outputs.values())), tf.float32))
-    return bool(((scores >= 0) & (scores <= 1)).all())
+    return bool(((scores >= 0) & (scores <= 1)).all()) if np.isfinite(scores).all() else None
 
 
 def _check_labels(labels: Sequence[str] | None, classes: int) -> list[str]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import chain, count
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from attnexport.core.errors import ArgumentError, ModelError, no_such
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, duplicates, usable_name
@@ -47,19 +49,23 @@ def model_endpoints(
     def predict(tensors: Tensors) -> Tensors:
         with record_attention_weights() as weights:
             outputs = inputs.call(tensors)
-        recorded[:] = list(weights)
+        # Those of an inner graph (a loop, a branch) cannot leave it, so such a model offers no weights at all.
+        graph = tf.compat.v1.get_default_graph()
+        reachable = all(getattr(each, "graph", graph) is graph for _, each in weights)
+        recorded[:] = [name for name, _ in weights] if reachable else []
         return _name_outputs(outputs, output_names, own_names)
 
     def attention(tensors: Tensors) -> Tensors:
         with record_attention_weights() as weights:
             inputs.call(tensors)
-        return dict(zip(_attention_names(inputs.model, list(weights)), weights.values(), strict=True))
+        names = _attention_names(inputs.model, [name for name, _ in weights])
+        return dict(zip(names, (each for _, each in weights), strict=True))
 
     default = trace(Endpoint(DEFAULT_SIGNATURE, predict, inputs.specs, feed=dict))
     offered = [default]
     if recorded:
         offered.append(trace(Endpoint("attention", attention, inputs.specs, feed=dict)))
-    classify = classify_endpoint(default, labels, samples)
+    classify = classify_endpoint(inputs.model, default, labels, samples)
     if classify:
         offered.append(trace(classify))
     elif labels is not None:
@@ -97,16 +103,28 @@ def _own_output_names(model: Any) -> list[str]:
     return [] if duplicates(names) else names
 
 
-def _attention_names(model: Any, layers: list[str]) -> list[str]:
-    """Names for the weights of attention layers: the layers' own, and `attention` for generated ones.
+def _attention_names(model: Any, calls: list[str]) -> list[str]:
+    """Names for the weights of each call of an attention layer.
 
-    Keras numbers generated names through the process, so they would differ from one export to the next.
+    The layer's own, with a number from the second call on; `attention`, numbered where there are several, for layers
+    whose names Keras made: it numbers those through the process, so they would differ from one export to the next.
     """
     generated = {layer.name for layer in flat_layers(model) if _is_generated(layer)}
-    count = sum(name in generated for name in layers)
-    numbered = iter(["attention"] if count == 1 else [f"attention_{index}" for index in range(count)])
-    names = [next(numbered) if name in generated else usable_name(name) for name in layers]
-    return [usable_name(name) for name in layers] if duplicates(names) else names
+    own = {usable_name(name) for name in calls if name not in generated}
+    several = sum(name in generated for name in calls) > 1
+    names: list[str] = []
+    for name in calls:
+        base = "attention" if name in generated else usable_name(name)
+        numbered = (f"{base}_{number}" for number in count(1 - (several and name in generated)))
+        candidates = numbered if several and name in generated else chain([base], numbered)
+        names.append(
+            next(
+                each
+                for each in candidates
+                if each not in names and (each not in own or (each == base and name not in generated))
+            )
+        )
+    return names
 
 
 def _is_generated(operation: Any) -> bool:

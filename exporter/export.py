@@ -127,6 +127,7 @@ def export_saved_model(
     plan = _plan(loaded, options)
     with closing(plan.reference):
         samples, notes = warmup_samples(plan, warmup)
+        notes += plan.notes
         if "serve" in plan.signatures:
             notes.append("its signature 'serve' makes the TFLite converter ignore the others")
         with directory.stage() as stage:

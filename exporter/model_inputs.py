@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from attnexport.core.errors import ArgumentError, ModelError, check_size
-from attnexport.core.signature import TensorSpec, duplicates
+from attnexport.core.signature import TensorSpec, duplicates, usable_name
 
 _GENERATED = re.compile(r"(keras_tensor|input_layer)(_\d+)?")
 
@@ -111,7 +111,7 @@ def _keras_names(structure: Any, leaves: list[Any]) -> list[str]:
 def _default_names(keras_names: Sequence[str]) -> list[str]:
     """Keras's names, except that generated ones become `input`, or `input_0`, `input_1`… where there are several."""
     generated = [index for index, name in enumerate(keras_names) if _GENERATED.fullmatch(name)]
-    names = list(keras_names)
+    names = [usable_name(name) for name in keras_names]
     numbered = (name for name in map("input_{}".format, count()) if name not in keras_names)
     for index in generated:
         names[index] = "input" if len(generated) == 1 and "input" not in keras_names else next(numbered)

@@ -46,8 +46,9 @@ class ExportPlan:
         precision: The row of parity's table of budgets.
         content_hash: Of what the SavedModel computes, see `content`.
         names: Exported input name to Keras name, where they differ.
-        integers_below: Integer inputs must be less than this.
+        integers_below: Made up integers must be less than this; None where no vocabulary bounds them.
         keeps_warmup: Whether the SavedModel comes with warm-up records of its own.
+        notes: What the model's owner should know, a sentence each.
     """
 
     write: Callable[[Path], None]
@@ -60,8 +61,9 @@ class ExportPlan:
     precision: str
     content_hash: str
     names: Mapping[str, str] = field(default_factory=dict)
-    integers_below: int = 2
+    integers_below: int | None = None
     keeps_warmup: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def plan_keras(
@@ -107,6 +109,7 @@ def plan_keras(
         content_hash=keras_hash(model, labels, runner.signatures),
         names={new: old for new, old in inputs.keras_names.items() if new != old},
         integers_below=integers_below,
+        notes=_untold_dtypes(model),
     )
 
 
@@ -177,16 +180,27 @@ def _check_stateless(model: Any) -> None:
             )
 
 
+def _untold_dtypes(model: Any) -> tuple[str, ...]:
+    # A model without inputs of its own was built by a call, of which Keras keeps the shapes alone.
+    tokens = any(isinstance(layer, keras.layers.Embedding) for layer in flat_layers(model))
+    if getattr(model, "inputs", None) or not tokens:
+        return ()
+    return (
+        f"model {model.name!r} has an Embedding, and its input is exported as {model.variable_dtype}: Keras does not "
+        "say of which dtype it was called; wrap it in a functional model with keras.Input to have integers",
+    )
+
+
 def _precision(model: Any) -> str:
     """The lowest precision that a layer computes in."""
     computed = {layer.compute_dtype for layer in flat_layers(model)}
     return next((each for each in ("bfloat16", "float16") if each in computed), "float32")
 
 
-def _integers_below(model: Any) -> int:
-    """The size of the smallest vocabulary."""
+def _integers_below(model: Any) -> int | None:
+    """The size of the smallest vocabulary, None where there is none."""
     vocabularies = [layer.input_dim for layer in flat_layers(model) if isinstance(layer, keras.layers.Embedding)]
-    return min(vocabularies, default=2)
+    return min(vocabularies, default=None)
 
 
 def _batch(specs: tuple[TensorSpec, ...]) -> int:

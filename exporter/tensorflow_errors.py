@@ -1,18 +1,20 @@
-"""What TensorFlow's errors mean, without where in TensorFlow they were raised."""
+"""What TensorFlow's and Keras's errors mean, without where in them they were raised."""
 
 from __future__ import annotations
 
-import tensorflow as tf
+import re
 
-from attnexport.core.errors import first_line
+_LIMIT = 300  # characters
+
+# A session begins with a trace of where the node was made and ends with the node; Keras ends with all arguments.
+_HEAD = re.compile(r"\AGraph execution error:\s*(Detected at node.*?\nNode: [^\n]*\n)?", re.DOTALL)
+_TAIL = re.compile(r"(\n\t \[\[|\n\s*Arguments received by ).*", re.DOTALL)
+_BOLD = re.compile(r"\x1b\[\d*m")
 
 
 def reason(error: BaseException) -> str:
-    """The sentence that says what was wrong.
-
-    A `tf.errors.OpError` begins with "Graph execution error" and a trace of where the node was made, and ends with
-    the node; between them stands what happened.
-    """
-    if isinstance(error, tf.errors.OpError):
-        return str(error.message).partition("\n\t [[")[0].strip().rpartition("\n")[2]
-    return first_line(error)
+    """The sentences that say what was wrong, on one line."""
+    text = str(getattr(error, "message", None) or error)
+    text = _TAIL.sub("", _HEAD.sub("", _BOLD.sub("", text)))
+    line = " ".join(text.split()) or type(error).__name__
+    return line if len(line) <= _LIMIT else line[: _LIMIT - 1] + "…"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -67,18 +66,22 @@ def _compare_case(
             case.signature,
             name,
             case.name,
-            **_judge(expected[name], actual[name], budget, partial(noise.of, name), require_finite),
+            **_judge(name, expected[name], actual[name], budget, noise, require_finite),
         )
         for name in sorted(expected)
     ]
 
 
 class _Noise:
-    """The reference's own change when its float inputs move by one float32 ulp; measured once, if it is asked for."""
+    """The reference's own change when its float inputs move by one float32 ulp; measured once, if it is asked for.
+
+    And its change when they do not move at all: a reference that is random or keeps a state proves nothing.
+    """
 
     def __init__(self, reference: Runner, case: Case, outputs: Arrays) -> None:
         self._reference, self._case, self._outputs = reference, case, outputs
         self._moved: Arrays | None = None
+        self._again: Arrays | None = None
 
     def of(self, output: str) -> float:
         """The largest change of an output, in its own unit."""
@@ -87,6 +90,12 @@ class _Noise:
             self._moved = batched(self._reference, moved, signature=self._case.signature)
         change = distance(self._outputs[output], self._moved[output]).max_error
         return change if np.isfinite(change) else 0.0
+
+    def unmoved(self, output: str) -> float:
+        """The largest change of an output on the very same inputs, in its own unit."""
+        if self._again is None:
+            self._again = batched(self._reference, self._case.inputs, signature=self._case.signature)
+        return distance(self._outputs[output], self._again[output]).max_error
 
 
 def _nudge(array: Array) -> Array:
@@ -99,7 +108,7 @@ def _nudge(array: Array) -> Array:
 
 
 def _judge(
-    expected: Array, actual: Array, budget: Budget, noise: Callable[[], float], require_finite: bool
+    output: str, expected: Array, actual: Array, budget: Budget, noise: _Noise, require_finite: bool
 ) -> dict[str, Any]:
     """What a Finding says of one output, beside its place."""
     if expected.shape != actual.shape:
@@ -119,7 +128,9 @@ def _judge(
     else:
         allowed = (budget.relative_error or 0.0) * measured.scale
         if measured.max_error > allowed:
-            allowed = max(allowed, NOISE_FACTOR * noise())
+            if noise.unmoved(output) > allowed:
+                return {"problem": "the original gives other answers to the same input: it is random, or keeps a state"}
+            allowed = max(allowed, NOISE_FACTOR * noise.of(output))
         limits = {"allowed_error": allowed}
         failed = measured.max_error > allowed
     return {"distance": measured, **limits, "problem": _explain(measured, expected, actual, limits) if failed else None}

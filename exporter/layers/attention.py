@@ -19,13 +19,13 @@ from keras import ops
 # finite (its weights are uniform).
 _MASKED = -1e9
 
-_recorder: ContextVar[dict[str, Any] | None] = ContextVar("recorder", default=None)
+_recorder: ContextVar[list[tuple[str, Any]] | None] = ContextVar("recorder", default=None)
 
 
 @contextmanager
-def record_attention_weights() -> Iterator[dict[str, Any]]:
-    """Collect the weights of every attention-concat layer called inside, by layer name in order of the calls."""
-    weights: dict[str, Any] = {}
+def record_attention_weights() -> Iterator[list[tuple[str, Any]]]:
+    """Collect the name and the weights of every attention-concat layer called inside, in order of the calls."""
+    weights: list[tuple[str, Any]] = []
     token = _recorder.set(weights)
     try:
         yield weights
@@ -34,14 +34,10 @@ def record_attention_weights() -> Iterator[dict[str, Any]]:
 
 
 def record(name: str, weights: Any) -> None:
-    """Hand a layer's weights to `record_attention_weights`, if anyone listens; a layer called twice gets `name_1`."""
+    """Hand a layer's weights to `record_attention_weights`, if anyone listens."""
     recorded = _recorder.get()
     if recorded is not None:
-        key, calls = name, 0
-        while key in recorded:
-            calls += 1
-            key = f"{name}_{calls}"
-        recorded[key] = weights
+        recorded.append((name, weights))
 
 
 def scaled_dot_product_attention(

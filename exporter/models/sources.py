@@ -76,6 +76,8 @@ def open_source(source: Any, imports: Iterable[str] = ()) -> LoadedModel:
     if not isinstance(source, str | os.PathLike):
         return _from_object(source)
     path = Path(source)
+    if not str(source):
+        raise ArgumentError("the model's name is empty; without a model a preset is built")
     if path.is_dir():
         return _from_directory(path)
     if path.exists():

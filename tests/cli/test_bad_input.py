@@ -208,3 +208,17 @@ def test_a_result_that_cannot_be_printed_stands_all_the_same(tmp_path: Path) -> 
         "attnexport: the result cannot be printed on stdout (No space left on device); it stands all the same\n"
     )
     assert (tmp_path / "export/classifier/saved_model/1/saved_model.pb").exists()
+
+
+@pytest.mark.parametrize("words", ["nope --json > /dev/full", "nope --json | true", "nope >&-", "nope 2>&-"])
+def test_an_error_that_cannot_be_told_keeps_its_code(tmp_path: Path, words: str) -> None:
+    command = f"{COMMAND[0]} savedmodel {words}; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_closed_streams_do_not_keep_an_export_from_its_work(tmp_path: Path) -> None:
+    command = f"{COMMAND[0]} savedmodel <&- >&- 2>&-"
+    assert subprocess.run(["bash", "-c", command], cwd=tmp_path, check=False).returncode == 0
+    assert (tmp_path / "export/classifier/saved_model/1/saved_model.pb").exists()

@@ -60,7 +60,19 @@ PROBABILITIES = {
     "sigmoid": lambda: functional(keras.layers.Dense(3, "sigmoid")),
     "subclassed": softmax_first,
 }
+
+
+def image_model() -> Any:
+    """Nearly black images would all give its biases, which lie within 0 and 1."""
+    model = keras.Sequential(
+        [keras.Input((4,), dtype="float32"), keras.layers.Rescaling(1e-4), keras.layers.Dense(3)], name="m"
+    )
+    model.layers[-1].bias.assign([0.2, 0.5, 0.3])
+    return model
+
+
 LOGITS = {
+    "nearly constant": image_model,
     "logits": lambda: functional(keras.layers.Dense(3)),
     "gated": lambda: functional(lambda x: keras.layers.Dense(3)(x) * keras.layers.Dense(3, "sigmoid")(x)),
 }
@@ -122,3 +134,14 @@ def test_labels_that_do_not_fit_are_refused(tmp_path: Path, labels: list[str], m
     with pytest.raises(ArgumentError, match=message):
         export_saved_model(LOGITS["logits"](), tmp_path / "out", labels=labels)
     assert not (tmp_path / "out").exists()
+
+
+def test_where_made_up_samples_fail_the_last_layer_decides(tmp_path: Path, run: Any) -> None:
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Dense(3, "softmax")(keras.ops.log(inputs)), name="m")
+    positive = np.abs(X) + 0.1
+    result = export_saved_model(model, tmp_path, warmup={"input": positive})
+    feature = {"input": tf.train.Feature(float_list=tf.train.FloatList(value=positive[0]))}
+    example = tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+    scores = run(result, {"inputs": np.array([example], object)}, "classify")["scores"]
+    np.testing.assert_allclose(scores, model(positive[:1]), rtol=0, atol=1e-6)

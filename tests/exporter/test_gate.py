@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from attnexport.core import GateError, ModelError, ParityError
+from attnexport.core import GateError, ModelError, ParityError, SamplesError
 from attnexport.exporter import (
     AttentionConcatLayer,
     KerasRunner,
@@ -53,7 +53,7 @@ class CallsPython(keras.layers.Layer):  # type: ignore[misc]
 
 def test_a_model_that_is_not_finite_on_any_sample_is_not_kept(tmp_path: Path) -> None:
     model = keras.Sequential([keras.Input((4, 3)), NotFinite()])
-    with pytest.raises(ModelError, match="NaN or infinity; give samples that the model is made for"):
+    with pytest.raises(ModelError, match=r"NaN or infinity .* give samples that the model is made for"):
         export_saved_model(model, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -164,3 +164,25 @@ def test_trap_a_keras_model_saved_by_tensorflow_fails_in_a_session_and_in_the_ga
         runner.run({"sequence": X})
     with pytest.raises(GateError, match="signature 'attention' is missing"):
         gate(path, model)
+
+
+class Random(keras.layers.Layer):  # type: ignore[misc]
+    def __init__(self) -> None:
+        super().__init__()
+        self.seed = keras.random.SeedGenerator(1)
+
+    def call(self, x: Any) -> Any:
+        return x + keras.random.normal(keras.ops.shape(x), seed=self.seed)
+
+
+def test_a_model_that_is_random_at_inference_proves_nothing(tmp_path: Path) -> None:
+    """Its randomness is not taken for noise, which would let any weights pass."""
+    model = keras.Sequential([keras.Input((4, 3)), keras.layers.Dense(3), Random()])
+    with pytest.raises(GateError, match="other answers to the same input: it is random, or keeps a state"):
+        export_saved_model(model, tmp_path / "out")
+
+
+def test_what_keras_says_of_an_error_arrives(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((3,), dtype="int32", name="tokens"), keras.layers.Embedding(50, 4)])
+    with pytest.raises(SamplesError, match=r"99 is not in \[0, 50\)"):
+        export_saved_model(model, tmp_path / "out", warmup={"tokens": np.full((2, 3), 99)})

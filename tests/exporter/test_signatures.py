@@ -254,3 +254,40 @@ def test_the_content_hash_knows_what_is_computed(tmp_path: Path) -> None:
         export_saved_model(PresetConfig("attention", d_k=d_k), tmp_path).saved_model.content_hash for d_k in (8, 64, 8)
     }
     assert len(hashes) == 2
+
+
+class Inner(keras.layers.Layer):  # type: ignore[misc]
+    """Attends inside a loop, whose graph the weights cannot leave."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = AttentionConcatLayer()
+
+    def build(self, shape: Any) -> None:
+        self.attention.build(shape)
+
+    def call(self, x: Any) -> Any:
+        return keras.ops.map(lambda row: self.attention(row[None])[0], x)
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        return self.attention.compute_output_shape(shape)
+
+
+def test_attention_in_an_inner_graph_is_exported_without_its_weights(tmp_path: Path, described: Any) -> None:
+    model = keras.Sequential([keras.Input((5, 4)), Inner()], name="m")
+    assert set(described(export_saved_model(model, tmp_path))) == {"serving_default"}
+
+
+def test_each_call_of_a_shared_layer_keeps_its_weights_and_other_layers_their_names(tmp_path: Path, run: Any) -> None:
+    inputs = keras.Input((5, 4))
+    twice, other = AttentionConcatLayer(1, name="att"), AttentionConcatLayer(9, name="att_1")
+    first = keras.layers.Lambda(lambda x: x[..., :4])(twice(inputs))
+    second = twice(first * 0.5)
+    model = keras.Model(inputs, [second, other(inputs)], name="m")
+    result = export_saved_model(model, tmp_path, output_names=["a", "b"])
+    x = X[:2, :5, :4]
+    weights = run(result, {"input": x}, "attention")
+    assert set(weights) == {"att", "att_1", "att_2"}
+    for name, d_k, scale in (("att", 1, 1.0), ("att_2", 1, 0.5), ("att_1", 9, 1.0)):
+        scores = (scale * x) @ (scale * x).transpose(0, 2, 1) / np.sqrt(d_k)
+        np.testing.assert_allclose(weights[name], softmax(scores), rtol=0, atol=1e-5)
