@@ -1,6 +1,6 @@
 """Keras to SavedModel: layers, models, named signatures, warm-up records and the gate.
 
-Names load on first use, so that running a SavedModel does not load Keras's layers.
+Names load on first use, so that naming the package costs nothing and running a SavedModel loads no layers.
 """
 
 from typing import TYPE_CHECKING
