@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 
 import click
 
@@ -44,12 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _open_streams() -> None:
     """Give a process that was started with closed streams (`>&-`) ones that lead nowhere."""
-    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+    for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
-            with suppress(OSError):
-                os.fstat(descriptor)
-                continue  # someone opened another file there since
+            # In this order each takes the lowest free descriptor, which is its own.
             null = os.open(os.devnull, os.O_RDWR)
-            if null != descriptor:
-                os.dup2(null, descriptor)
-            setattr(sys, name, os.fdopen(descriptor, "w" if descriptor else "r"))
+            setattr(sys, name, os.fdopen(null, "r" if name == "stdin" else "w"))

@@ -75,18 +75,19 @@ def model_source(options: dict[str, Any]) -> tuple[str | PresetConfig, int | Non
     """What to export, and what to fix its steps to."""
     context = click.get_current_context()
     model, steps = options["model"], options["steps"]
+    given = [key for key in _PRESET_ONLY if context.get_parameter_source(key) is ParameterSource.COMMANDLINE]
+    flags = {key: f"--{key.replace('_', '-')}" for key in given}
     if model is None:
-        sizes = {key: options[key] for key in _PRESET_ONLY}
         preset = options["preset"]
-        unused = [key for kind, keys in _USED_BY.items() if kind not in preset for key in keys]
-        for key in unused:
-            if context.get_parameter_source(key) is ParameterSource.COMMANDLINE:
-                raise ArgumentError(f"--{key.replace('_', '-')} has no use in the preset {preset!r}")
+        for kind, keys in _USED_BY.items():
+            for key in keys:
+                if kind not in preset and key in flags:
+                    raise ArgumentError(f"{flags[key]} has no use in the preset {preset!r}")
+        sizes = {key: options[key] for key in _PRESET_ONLY}
         sizes["steps"] = {None: 10, "dynamic": None}.get(steps, steps)
         return PresetConfig(**sizes), None
-    for key in _PRESET_ONLY:
-        if context.get_parameter_source(key) is ParameterSource.COMMANDLINE:
-            raise ArgumentError(f"--{key.replace('_', '-')} is for presets, and MODEL {model} was given")
+    if given:
+        raise ArgumentError(f"{flags[given[0]]} is for presets, and MODEL {model} was given")
     if steps == "dynamic":
         raise ArgumentError("--steps dynamic is for presets; a model's own Input says whether its steps are free")
     return model, steps

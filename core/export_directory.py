@@ -185,7 +185,8 @@ class Stage:
                 entry = describe(version)
                 finals = {staged: root / target.format(version=version) for staged, target in self._targets.items()}
                 manifest = directory.manifest()
-                manifest.write(root)
+                if not (root / FILE_NAME).exists():
+                    manifest.write(root)  # so that an undo can tell a first commit from a manifest that was taken away
                 self._write_journal(version, list(finals.values()))
                 try:
                     for staged, final in finals.items():

@@ -45,7 +45,7 @@ def warmup_samples(plan: ExportPlan, warmup: Warmup | None) -> tuple[Samples | N
         return None, []
     default = plan.signatures[DEFAULT_SIGNATURE]
     if not default.is_batched:
-        if warmup:
+        if warmup is not None and not (isinstance(warmup, int) and warmup == 0):
             raise ArgumentError(f"warm-up samples need a batch dimension, and {default} has a scalar")
         return None, ["there are no warm-up records: serving_default has a scalar, so there is no batch of samples"]
     limit = MAX_RECORDS // len(plan.feeds)
@@ -57,7 +57,7 @@ def warmup_samples(plan: ExportPlan, warmup: Warmup | None) -> tuple[Samples | N
                 f"(TF Serving replays {MAX_RECORDS} records at most); received {count}"
             )
         try:
-            return Samples(_make_up(plan, default, count or 1)).take(count), []
+            return Samples(_make_up(plan, default, count or 1).inputs).take(count), []
         except ModelError as error:
             if warmup:
                 raise ArgumentError(f"warm-up samples cannot be made up, give a file of them: {error}") from error
@@ -105,24 +105,22 @@ def _own_cases(plan: ExportPlan, signature: Signature, samples: Samples | None) 
     if feed is None or samples is None or not len(samples):
         return []
     few = samples.take(_GATE_SAMPLES)
-    case = Case(f"{len(few)} warm-up samples", feed(few.inputs), signature.name)
     try:
-        _check_answers(plan, signature, case.inputs)
+        return [_answered(plan, signature, f"{len(few)} warm-up samples", feed(few.inputs))]
     except AttnexportError as error:
         raise SamplesError(f"the warm-up samples do not suit the model: {error}") from error
-    return [case]
 
 
 def _synthetic_cases(plan: ExportPlan, signature: Signature) -> list[Case]:
     """An odd batch, and a single sample of another length where that is free and the original takes it."""
-    cases = [Case("3 synthetic samples", _make_up(plan, signature, 3), signature.name)]
+    cases = [_make_up(plan, signature, 3)]
     with suppress(ModelError):  # too short for it, which is no fault
-        cases.append(Case("1 synthetic sample", _make_up(plan, signature, 1, free_sizes=(5,)), signature.name))
+        cases.append(_make_up(plan, signature, 1, free_sizes=(5,)))
     return cases
 
 
-def _make_up(plan: ExportPlan, signature: Signature, count: int, free_sizes: tuple[int, ...] = _FREE_SIZES) -> Arrays:
-    """Inputs for a signature that the original answers with finite numbers.
+def _make_up(plan: ExportPlan, signature: Signature, count: int, free_sizes: tuple[int, ...] = _FREE_SIZES) -> Case:
+    """Made up samples for a signature, which the original answers with finite numbers.
 
     Raises:
         ModelError: where it does not.
@@ -138,19 +136,18 @@ def _make_up(plan: ExportPlan, signature: Signature, count: int, free_sizes: tup
             integers_below=plan.integers_below,
             free_size=free_size,
         ).inputs
-        inputs = feed(samples) if feed else samples
+        title = f"{count} synthetic sample{'s' * (count > 1)}"
         try:
-            _check_answers(plan, signature, inputs)
+            return _answered(plan, signature, title, feed(samples) if feed else samples)
         except AttnexportError as error:
             problem = problem or str(error)
-        else:
-            return inputs
     raise ModelError(f"{problem} (on made-up samples)")
 
 
-def _check_answers(plan: ExportPlan, signature: Signature, inputs: Arrays) -> None:
-    """Refuse inputs that the original itself does not answer with finite numbers."""
+def _answered(plan: ExportPlan, signature: Signature, title: str, inputs: Arrays) -> Case:
+    """A case with the original's answer, refused where that is not of finite numbers."""
     outputs = batched(plan.reference, inputs, signature=signature.name)
     for name, output in outputs.items():
         if output.dtype.kind == "f" and not np.isfinite(output.astype(np.float64)).all():
             raise ModelError(f"the original answers with NaN or infinity in {name!r}")
+    return Case(title, inputs, signature.name, outputs)

@@ -110,9 +110,8 @@ def _ends_in_probabilities(model: Any) -> bool | None:
         activation = getattr(getattr(operation, "activation", None), "__name__", type(operation).__name__.lower())
         if activation in ("softmax", "sigmoid"):
             return True
-        if activation == "linear" and isinstance(operation, keras.layers.Activation):
-            activation = "dropout"  # passes everything on, as the others do
-        if activation not in ("dropout", "flatten", "reshape"):
+        passes_on = isinstance(operation, keras.layers.Activation) and activation == "linear"
+        if not passes_on and activation not in ("dropout", "flatten", "reshape"):
             # An activation of another name gives no probabilities; an operation without one may do anything.
             return False if hasattr(operation, "activation") else None
         tensor = operation._inbound_nodes[node].input_tensors[0]

@@ -11,6 +11,8 @@ import tensorflow as tf
 from attnexport.core.errors import ArgumentError, AttnexportError, ModelError
 from attnexport.core.signature import Arrays, Method, Signature, TensorSpec, check_name, duplicates
 
+from .tensorflow_errors import reason
+
 Tensors = dict[str, Any]
 
 
@@ -80,8 +82,9 @@ def trace(endpoint: Endpoint) -> TracedEndpoint:
     except AttnexportError:
         raise
     except Exception as error:  # a user's layers may raise anything
-        text = " ".join(str(error).split())[:300]
-        raise ModelError(f"signature {endpoint.name!r} cannot be traced: {type(error).__name__}: {text}") from error
+        raise ModelError(
+            f"signature {endpoint.name!r} cannot be traced: {type(error).__name__}: {reason(error)}"
+        ) from error
     if not isinstance(outputs, dict) or not outputs:
         raise ModelError(
             f"signature {endpoint.name!r} must return a dict of tensors; it returned {type(outputs).__name__}"

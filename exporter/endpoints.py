@@ -114,16 +114,14 @@ def _attention_names(model: Any, calls: list[str]) -> list[str]:
     several = sum(name in generated for name in calls) > 1
     names: list[str] = []
     for name in calls:
-        base = "attention" if name in generated else usable_name(name)
-        numbered = (f"{base}_{number}" for number in count(1 - (several and name in generated)))
-        candidates = numbered if several and name in generated else chain([base], numbered)
-        names.append(
-            next(
-                each
-                for each in candidates
-                if each not in names and (each not in own or (each == base and name not in generated))
-            )
-        )
+        if name in generated:
+            base, taken, numbered_from_first = "attention", own, several
+        else:
+            base = usable_name(name)
+            taken, numbered_from_first = own - {base}, False
+        numbered = (f"{base}_{number}" for number in count(0 if numbered_from_first else 1))
+        candidates = numbered if numbered_from_first else chain([base], numbered)
+        names.append(next(each for each in candidates if each not in taken and each not in names))
     return names
 
 

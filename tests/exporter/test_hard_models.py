@@ -127,8 +127,9 @@ def test_scalars_are_exported_and_compared_without_a_batch(tmp_path: Path, run: 
     assert copied.verdict
     assert copied.warmup_records == 0
     assert any("has a scalar" in note for note in copied.notes)
-    with pytest.raises(ArgumentError, match="need a batch dimension"):
-        export_saved_model(tmp_path / "saved", tmp_path / "out", warmup=2)
+    for samples in (2, np.ones((2, 3)), {"a": np.ones(2)}):
+        with pytest.raises(ArgumentError, match="need a batch dimension"):
+            export_saved_model(tmp_path / "saved", tmp_path / "out", warmup=samples)
 
 
 def test_names_of_others_are_kept_and_sparse_signatures_left_alone(tmp_path: Path, described: Any) -> None:
