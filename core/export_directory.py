@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from .errors import ArgumentError, ManifestError, StorageError
 from .files import sync, sync_tree, write_atomically, writing
-from .manifest import FILE_NAME, Manifest, VersionEntry, read_manifest
+from .manifest import FILE_NAME, Artifact, Manifest, VersionEntry, read_manifest
 
 _LOCK = ".lock"
 _TEMPORARY = ".tmp-"
@@ -62,7 +62,7 @@ class ExportDirectory:
 
     @contextmanager
     def stage(self) -> Iterator[Stage]:
-        """A place to write a new version in; nothing of it remains unless it is committed.
+        """A place to write artifacts in; nothing of it remains unless it is committed.
 
         Raises:
             StorageError: where the directory cannot be written.
@@ -127,9 +127,10 @@ class ExportDirectory:
             return  # a commit begins by writing one; where it was taken away, nobody can tell what was committed
         with suppress(FileNotFoundError):
             journal = json.loads((leftover / _JOURNAL).read_text(encoding="utf-8"))
-            if journal["version"] not in {entry.version for entry in manifest.versions}:
-                for final in journal["paths"]:
-                    _remove(self.root / final)
+            kept = {(each.path, each.content_hash) for entry in manifest.versions for each in entry.artifacts}
+            if not {(path, content_hash) for path, content_hash in journal["artifacts"]} <= kept:
+                for final, backup in journal["paths"].items():
+                    _restore(self.root / final, leftover / backup)
 
     def _remove_if_unused(self, made: list[Path]) -> None:
         """Take the directories that this export made away again, unless something is in them by now."""
@@ -145,7 +146,7 @@ class ExportDirectory:
 
 
 class Stage:
-    """A version in the making, in a temporary directory beside its final place."""
+    """Artifacts in the making, in a temporary directory beside their final place."""
 
     def __init__(self, directory: ExportDirectory, temporary: Path) -> None:
         self._directory = directory
@@ -164,7 +165,7 @@ class Stage:
         return path
 
     def commit(self, describe: Callable[[int], VersionEntry], version: int | None = None) -> VersionEntry:
-        """Give every artifact its final name, then write the manifest.
+        """Give every artifact its final name, then write a new version into the manifest.
 
         Args:
             describe: Makes the manifest's entry once the version is known.
@@ -174,41 +175,82 @@ class Stage:
             StorageError: where the version exists or the file system refuses. Nothing has changed then, unless the
                 very last flush failed, after the manifest was in its place.
         """
-        directory, root = self._directory, self._directory.root
-        with writing(root):
-            for staged in self._targets:
-                sync_tree(staged)
-            with directory.locked():
-                if version is None:
-                    version = max(directory.taken_versions()) + 1
-                directory.check_free(version)
-                entry = describe(version)
-                finals = {staged: root / target.format(version=version) for staged, target in self._targets.items()}
-                manifest = directory.manifest()
-                if not (root / FILE_NAME).exists():
-                    manifest.write(root)  # so that an undo can tell a first commit from a manifest that was taken away
-                self._write_journal(version, list(finals.values()))
-                try:
-                    for staged, final in finals.items():
-                        final.parent.mkdir(parents=True, exist_ok=True)
-                        os.rename(staged, final)
-                        sync(final.parent)
-                    manifest.with_version(entry).write(root)
-                except BaseException:
-                    if entry not in directory.manifest().versions:
-                        for staged, final in finals.items():
-                            if not staged.exists():
-                                _remove(final)
-                        _remove_empty({final.parent for final in finals.values()})
-                    raise
-                # From here on the manifest is the truth, even where someone moves it away.
-                (self._temporary / _JOURNAL).unlink()
+        with self._committing() as manifest:
+            if version is None:
+                version = max(self._directory.taken_versions()) + 1
+            self._directory.check_free(version)
+            entry = describe(version)
+            self._give_names(manifest, entry)
         return entry
 
-    def _write_journal(self, version: int, finals: list[Path]) -> None:
-        paths = [final.relative_to(self._directory.root).as_posix() for final in finals]
-        write_atomically(self._temporary / _JOURNAL, json.dumps({"version": version, "paths": paths}))
-        sync(self._directory.root)
+    def commit_to(self, version: int, artifacts: Sequence[Artifact], *, replace: bool = False) -> VersionEntry:
+        """Add what was staged to a version that exists.
+
+        Args:
+            version: The version.
+            artifacts: How the manifest describes what was staged, a path each.
+            replace: Whether an artifact of other content at the same path may be replaced.
+
+        Raises:
+            ArgumentError: where there is no such version.
+            StorageError: where an artifact exists and is not to be replaced, or the file system refuses. Nothing has
+                changed then.
+        """
+        with self._committing() as manifest:
+            entry = manifest.entry(version)
+            for artifact in artifacts:
+                old = entry.artifact_at(artifact.path)
+                if old and old.content_hash != artifact.content_hash and not replace:
+                    raise StorageError(
+                        f"{self._directory.root / artifact.path} exists already with other content, and a version does "
+                        "not change; --force replaces it"
+                    )
+            entry = entry.with_artifacts(artifacts)
+            self._give_names(manifest, entry)
+        return entry
+
+    @contextmanager
+    def _committing(self) -> Iterator[Manifest]:
+        """Everything staged is on disk, and the directory is locked."""
+        with writing(self._directory.root):
+            for staged in self._targets:
+                sync_tree(staged)
+            with self._directory.locked():
+                yield self._directory.manifest()
+
+    def _give_names(self, manifest: Manifest, entry: VersionEntry) -> None:
+        root = self._directory.root
+        if not (root / FILE_NAME).exists():
+            manifest.write(root)  # so that an undo can tell a first commit from a manifest that was taken away
+        finals = {staged: root / target.format(version=entry.version) for staged, target in self._targets.items()}
+        backups = {final: self._temporary / f"old-{number}" for number, final in enumerate(finals.values())}
+        for final, backup in backups.items():
+            if final.is_file():
+                os.link(final, backup)
+        self._write_journal(entry, backups)
+        try:
+            for staged, final in finals.items():
+                final.parent.mkdir(parents=True, exist_ok=True)
+                os.rename(staged, final)
+                sync(final.parent)
+            manifest.with_version(entry).write(root)
+        except BaseException:
+            if entry not in self._directory.manifest().versions:
+                for staged, final in finals.items():
+                    if not staged.exists():
+                        _restore(final, backups[final])
+                _remove_empty({final.parent for final in finals.values()})
+            raise
+        # From here on the manifest is the truth, even where someone moves it away.
+        (self._temporary / _JOURNAL).unlink()
+
+    def _write_journal(self, entry: VersionEntry, backups: Mapping[Path, Path]) -> None:
+        """What is about to get its name, and where that which had it is kept."""
+        root = self._directory.root
+        paths = {final.relative_to(root).as_posix(): backup.name for final, backup in backups.items()}
+        hashes = [(each.path, each.content_hash) for each in entry.artifacts if each.path in paths]
+        write_atomically(self._temporary / _JOURNAL, json.dumps({"paths": paths, "artifacts": hashes}))
+        sync(root)
 
 
 def _make_directories(path: Path) -> list[Path]:
@@ -218,6 +260,14 @@ def _make_directories(path: Path) -> list[Path]:
     for each in missing:
         sync(each.parent)
     return missing
+
+
+def _restore(final: Path, backup: Path) -> None:
+    """Put back what had a name before, or nothing where nothing had it."""
+    if backup.exists():
+        os.replace(backup, final)
+    else:
+        _remove(final)
 
 
 def _remove(path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -24,7 +24,9 @@ class Artifact:
     """One artifact of a version.
 
     `path` is relative to the export directory; `content_hash` is of variables and signatures, or of bytes for a
-    .tflite; `precision` is a row of parity's table of budgets; `parity` is the verdict that let it in.
+    .tflite; `precision` is a row of parity's table of budgets; `parity` is the verdict that let it in. A .tflite also
+    has the `recipe` that it was made by, and where that needed samples, `calibration`: their hash and number, and how
+    ranges were found.
     """
 
     kind: str
@@ -34,6 +36,8 @@ class Artifact:
     precision: str
     signatures: tuple[Signature, ...]
     parity: Mapping[str, Any] | None = None
+    recipe: Mapping[str, Any] | None = None
+    calibration: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,15 @@ class VersionEntry:
         """The version's artifact of a kind, None where it has none."""
         return next((each for each in self.artifacts if each.kind == kind), None)
 
+    def artifact_at(self, path: str) -> Artifact | None:
+        """The version's artifact at a path, None where there is none."""
+        return next((each for each in self.artifacts if each.path == path), None)
+
+    def with_artifacts(self, artifacts: Sequence[Artifact]) -> VersionEntry:
+        """The entry with more artifacts; one at the same path takes the place of the old one."""
+        by_path = {each.path: each for each in (*self.artifacts, *artifacts)}
+        return replace(self, artifacts=tuple(by_path.values()))
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -66,6 +79,18 @@ class Manifest:
 
     name: str
     versions: tuple[VersionEntry, ...] = ()
+
+    def entry(self, version: int) -> VersionEntry:
+        """The entry of a version.
+
+        Raises:
+            ArgumentError: naming the versions there are.
+        """
+        found = next((each for each in self.versions if each.version == version), None)
+        if found is None:
+            there = ", ".join(str(each.version) for each in self.versions) or "none"
+            raise ArgumentError(f"{self.name} has no version {version}; there is {there}")
+        return found
 
     def with_version(self, entry: VersionEntry) -> Manifest:
         """A manifest with one version more, or with that version's entry replaced."""

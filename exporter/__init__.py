@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from .endpoint import Endpoint
     from .export import ExportResult, export_saved_model
     from .layers import AttentionConcatLayer, MultiHeadAttentionConcat
-    from .models import PresetConfig, build_model, load_model
+    from .models import LoadedModel, PresetConfig, build_model, load_model, open_source, open_version
+    from .originals import Original, find_version, open_original
     from .runners import KerasRunner, SavedModelRunner
 
 _HOMES = {
@@ -19,12 +20,18 @@ _HOMES = {
     "Endpoint": "endpoint",
     "ExportResult": "export",
     "KerasRunner": "runners",
+    "LoadedModel": "models",
     "MultiHeadAttentionConcat": "layers",
+    "Original": "originals",
     "PresetConfig": "models",
     "SavedModelRunner": "runners",
     "build_model": "models",
     "export_saved_model": "export",
+    "find_version": "originals",
     "load_model": "models",
+    "open_original": "originals",
+    "open_source": "models",
+    "open_version": "models",
 }
 
 __all__ = [
@@ -32,12 +39,18 @@ __all__ = [
     "Endpoint",
     "ExportResult",
     "KerasRunner",
+    "LoadedModel",
     "MultiHeadAttentionConcat",
+    "Original",
     "PresetConfig",
     "SavedModelRunner",
     "build_model",
     "export_saved_model",
+    "find_version",
     "load_model",
+    "open_original",
+    "open_source",
+    "open_version",
 ]
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -17,7 +17,7 @@ from .classify import classify_endpoint
 from .endpoint import Endpoint, Tensors, TracedEndpoint, check_endpoint_names, trace
 from .layers import record_attention_weights
 from .model_inputs import ModelInputs
-from .saved_model import flat_layers
+from .models.traits import flat_layers
 
 
 def model_endpoints(

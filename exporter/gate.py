@@ -57,7 +57,7 @@ def _gate(
 ) -> Verdict:
     with closing(SavedModelRunner(path)) as runner:
         _check_signatures(runner, expected)
-        if python := sorted(runner.operators & _PYTHON_OPERATORS):
+        if python := sorted(runner.operators.keys() & _PYTHON_OPERATORS):
             raise GateError(
                 f"it calls Python ({', '.join(python)}), which TF Serving does not have; "
                 "write tf.py_function and tf.numpy_function as TensorFlow or Keras operations"

@@ -62,11 +62,13 @@ def model_inputs(
     exported = list(names) or _default_names(keras_names)
     if repeated := duplicates(exported):
         raise ArgumentError(f"two inputs are called {repeated[0]!r}; name them with --input-name")
-    specs = [TensorSpec(name, str(leaf.dtype), tuple(leaf.shape)) for name, leaf in zip(exported, leaves, strict=True)]
+    specs = tuple(
+        TensorSpec(name, str(leaf.dtype), tuple(leaf.shape)) for name, leaf in zip(exported, leaves, strict=True)
+    )
     for axis, what, size in ((0, "batch", batch), (1, "steps", steps)):
         if size is not None:
-            specs = _fix(specs, axis, what, check_size(what, size))
-    return ModelInputs(model, structure, tuple(specs), dict(zip(exported, keras_names, strict=True)))
+            specs = fix_size(specs, axis, what, check_size(what, size))
+    return ModelInputs(model, structure, specs, dict(zip(exported, keras_names, strict=True)))
 
 
 def _input_structure(model: Any) -> Any:
@@ -118,8 +120,12 @@ def _default_names(keras_names: Sequence[str]) -> list[str]:
     return names
 
 
-def _fix(specs: list[TensorSpec], axis: int, what: str, size: int) -> list[TensorSpec]:
-    """The specs with one dimension fixed wherever it is free; somewhere it must be free, or of that size."""
+def fix_size(specs: Sequence[TensorSpec], axis: int, what: str, size: int) -> tuple[TensorSpec, ...]:
+    """The specs with one dimension fixed wherever it is free; somewhere it must be free, or of that size.
+
+    Raises:
+        ArgumentError: where it is fixed to other sizes.
+    """
     fixed, taken = [], False
     for spec in specs:
         shape = list(spec.shape or ())
@@ -128,4 +134,4 @@ def _fix(specs: list[TensorSpec], axis: int, what: str, size: int) -> list[Tenso
         fixed.append(replace(spec, shape=tuple(shape)))
     if not taken:
         raise ArgumentError(f"{what} cannot be {size}: the inputs are {'; '.join(map(str, specs))}")
-    return fixed
+    return tuple(fixed)

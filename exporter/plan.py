@@ -22,8 +22,9 @@ from .endpoints import choose, model_endpoints
 from .model_inputs import model_inputs
 from .models import LoadedModel
 from .models.keras_file import load_keras_file
+from .models.traits import computes_in, flat_layers, integers_below
 from .runners import KerasRunner, SavedModelRunner
-from .saved_model import copy_saved_model, flat_layers, write_saved_model
+from .saved_model import copy_saved_model, write_saved_model
 from .tensorflow_errors import reason
 from .warmup import RECORDS_PATH
 
@@ -86,10 +87,10 @@ def plan_keras(
     model = loaded.model
     check_endpoint_names([*signatures, *(each.name for each in endpoints)])
     inputs = model_inputs(model, input_names or loaded.input_names, steps=steps, batch=batch)
-    integers_below = _integers_below(model)
+    vocabulary = integers_below(model)
     _check_weights(model)
     _check_stateless(model)
-    samples = synthetic_samples(inputs.specs, _batch(inputs.specs), integers_below=integers_below).inputs
+    samples = synthetic_samples(inputs.specs, _batch(inputs.specs), integers_below=vocabulary).inputs
     offered = model_endpoints(inputs, output_names or loaded.output_names, labels, samples)
     chosen = choose(offered, signatures)
     for each in endpoints:
@@ -108,7 +109,7 @@ def plan_keras(
         precision=_precision(model),
         content_hash=keras_hash(model, labels, runner.signatures),
         names={new: old for new, old in inputs.keras_names.items() if new != old},
-        integers_below=integers_below,
+        integers_below=vocabulary,
         notes=_untold_dtypes(model),
     )
 
@@ -193,14 +194,8 @@ def _untold_dtypes(model: Any) -> tuple[str, ...]:
 
 def _precision(model: Any) -> str:
     """The lowest precision that a layer computes in."""
-    computed = {layer.compute_dtype for layer in flat_layers(model)}
+    computed = computes_in(model)
     return next((each for each in ("bfloat16", "float16") if each in computed), "float32")
-
-
-def _integers_below(model: Any) -> int | None:
-    """The size of the smallest vocabulary, None where there is none."""
-    vocabularies = [layer.input_dim for layer in flat_layers(model) if isinstance(layer, keras.layers.Embedding)]
-    return min(vocabularies, default=None)
 
 
 def _batch(specs: tuple[TensorSpec, ...]) -> int:

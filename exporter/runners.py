@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,11 +83,11 @@ class SavedModelRunner:
         return self._signatures
 
     @property
-    def operators(self) -> set[str]:
-        """The type of every operator in the graph and its functions."""
+    def operators(self) -> Mapping[str, int]:
+        """The operators in the graph and its functions, with counts."""
         graph = self._meta_graph.graph_def
         nodes = [node for function in graph.library.function for node in function.node_def]
-        return {node.op for node in [*graph.node, *nodes]}
+        return Counter(node.op for node in [*graph.node, *nodes])
 
     def run(self, inputs: Arrays, signature: str = DEFAULT_SIGNATURE) -> Arrays:
         spec = find_signature(self._signatures, signature)

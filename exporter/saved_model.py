@@ -13,6 +13,7 @@ import tensorflow as tf
 from attnexport.core.errors import ModelError, first_line
 
 from .endpoint import TracedEndpoint
+from .models.traits import flat_layers
 
 _METHOD_NAMES = {
     "classify": tf.compat.v1.saved_model.CLASSIFY_METHOD_NAME,
@@ -49,11 +50,6 @@ def write_saved_model(path: Path, model: Any, endpoints: Sequence[TracedEndpoint
 def copy_saved_model(source: Path, path: Path) -> None:
     """Copy a SavedModel as it is."""
     shutil.copytree(source, path)
-
-
-def flat_layers(model: Any) -> list[Any]:
-    """The model and every layer in it, nested ones included."""
-    return list(model._flatten_layers())
 
 
 def _track_tables(archive: Any, model: Any) -> None:

@@ -36,14 +36,16 @@ def compare(
     cases: Iterable[Case],
     *,
     precision: str = "float32",
+    budget: Budget | None = None,
     reference_name: str = "Keras",
     candidate_name: str = "the artifact",
     require_finite: bool = False,
 ) -> Verdict:
     """Run every case through both and judge each output.
 
-    Float outputs are judged by the budget; NaN and infinity agree only with themselves at the same place, and with
-    nothing where `require_finite`. Integers, booleans and strings must be equal; shapes and dtypes must match.
+    Float outputs are judged by the budget, the precision's own where None. NaN and infinity agree only with themselves
+    at the same place, and with nothing where `require_finite`. Integers, booleans and strings must be equal; shapes and
+    dtypes must match.
 
     Raises:
         ArgumentError: for an unknown precision.
@@ -52,7 +54,7 @@ def compare(
         raise ArgumentError(no_such("budget for precision", precision, BUDGETS))
     findings: list[Finding] = []
     for case in cases:
-        findings += _compare_case(reference, candidate, case, BUDGETS[precision], require_finite)
+        findings += _compare_case(reference, candidate, case, budget or BUDGETS[precision], require_finite)
     return Verdict(reference_name, candidate_name, precision, tuple(findings))
 
 

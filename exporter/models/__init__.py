@@ -6,7 +6,7 @@ from attnexport.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from .presets import DEFAULT_PRESET, Pooling, Preset, PresetConfig, build_model
-    from .sources import LoadedModel, load_model, open_source
+    from .sources import LoadedModel, import_modules, load_model, open_source, open_version
 
 _HOMES = {
     "DEFAULT_PRESET": "presets",
@@ -15,8 +15,10 @@ _HOMES = {
     "Preset": "presets",
     "PresetConfig": "presets",
     "build_model": "presets",
+    "import_modules": "sources",
     "load_model": "sources",
     "open_source": "sources",
+    "open_version": "sources",
 }
 
 __all__ = [
@@ -26,8 +28,10 @@ __all__ = [
     "Preset",
     "PresetConfig",
     "build_model",
+    "import_modules",
     "load_model",
     "open_source",
+    "open_version",
 ]
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

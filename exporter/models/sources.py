@@ -13,7 +13,7 @@ from typing import Any
 
 from attnexport.core.errors import ArgumentError, AttnexportError, ManifestError, ModelError, first_line
 from attnexport.core.export_directory import ExportDirectory
-from attnexport.core.manifest import FILE_NAME
+from attnexport.core.manifest import FILE_NAME, VersionEntry
 from attnexport.core.signature import DEFAULT_SIGNATURE
 
 from .presets import PresetConfig, build_preset
@@ -156,6 +156,8 @@ def _from_file(path: Path) -> LoadedModel:
             f"{path} is a legacy HDF5 model of Keras 1 or 2: load it with the Keras that wrote it and save it again "
             "with model.save('NAME.keras')"
         )
+    if path.suffix == ".tflite":
+        raise ModelError(f"{path} is a .tflite, from which no model can be had back; pass the model it was made from")
     if path.suffix != ".keras":
         raise ModelError(f"{path} is not a .keras file; save the model with model.save('NAME.keras')")
     source = {"kind": "keras", "file": path.name}
@@ -176,7 +178,17 @@ def _from_directory(path: Path) -> LoadedModel:
 
 def _from_export(path: Path) -> LoadedModel:
     directory = ExportDirectory(path)
-    entry = directory.newest()
+    return open_version(directory, directory.newest())
+
+
+def open_version(directory: ExportDirectory, entry: VersionEntry) -> LoadedModel:
+    """The original of a version of an export.
+
+    Raises:
+        ManifestError: where the version has none.
+        ModelError: where it is gone or cannot be loaded.
+    """
+    path = directory.root
     origin = {"kind": "export", "export": directory.name, "version": entry.version}
     keras, saved_model = entry.artifact("keras"), entry.artifact("saved_model")
     origin_of = keras or saved_model

@@ -1,0 +1,90 @@
+"""What a SavedModel or a Keras model holds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from attnexport.core.files import size_of
+from attnexport.core.signature import Signature
+
+from .models.traits import computes_in, flat_layers
+from .runners import SavedModelRunner
+from .warmup import count_warmup
+
+
+@dataclass(frozen=True)
+class SavedModelInspection:
+    """A SavedModel, looked into.
+
+    `operators` have counts, `variable_bytes` are by type.
+    """
+
+    size_bytes: int
+    signatures: tuple[Signature, ...]
+    operators: Mapping[str, int]
+    variable_bytes: Mapping[str, int]
+    warmup_records: int
+
+
+@dataclass(frozen=True)
+class KerasInspection:
+    """A Keras model, looked into.
+
+    `layers` are classes with counts, `weight_bytes` are by type; `size_bytes` is of its file.
+    """
+
+    size_bytes: int | None
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    layers: Mapping[str, int]
+    weight_bytes: Mapping[str, int]
+    computes_in: tuple[str, ...]
+
+
+def inspect_saved_model(path: Path) -> SavedModelInspection:
+    """Look into a SavedModel, loaded the way TF Serving does.
+
+    Raises:
+        ModelError: where it does not load.
+    """
+    with closing(SavedModelRunner(path)) as runner:
+        operators, signatures = dict(runner.operators), tuple(runner.signatures.values())
+    variables: Counter[str] = Counter()
+    prefix = path / "variables" / "variables"
+    if prefix.with_suffix(".index").exists():
+        reader = tf.train.load_checkpoint(str(prefix))
+        types = reader.get_variable_to_dtype_map()
+        for name, shape in reader.get_variable_to_shape_map().items():
+            if types[name] != tf.string:  # the checkpoint's description of its objects
+                variables[types[name].name] += int(np.prod(shape, dtype=np.int64)) * types[name].size
+    return SavedModelInspection(size_of(path), signatures, operators, dict(variables), count_warmup(path))
+
+
+def inspect_keras(model: Any, file: Path | None = None) -> KerasInspection:
+    """Look into a Keras model, and the file that it came from."""
+    layers = Counter(type(layer).__name__ for layer in flat_layers(model)[1:])
+    weights: Counter[str] = Counter()
+    for weight in model.weights:
+        weights[str(weight.dtype)] += int(np.prod(weight.shape, dtype=np.int64)) * tf.dtypes.as_dtype(weight.dtype).size
+    inputs, outputs = (
+        tuple(f"{each.name}: {each.dtype} {list(each.shape)}".replace("None", "?") for each in tensors or ())
+        for tensors in (getattr(model, "inputs", None), getattr(model, "outputs", None))
+    )
+    return KerasInspection(
+        size_of(file) if file else None,
+        model.name,
+        inputs,
+        outputs,
+        dict(layers),
+        dict(weights),
+        tuple(sorted(computes_in(model))),
+    )

@@ -1,0 +1,142 @@
+"""The original of a version: what its artifacts are made from and held against."""
+
+from __future__ import annotations
+
+import filecmp
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from attnexport.core.errors import ArgumentError
+from attnexport.core.export_directory import ExportDirectory
+from attnexport.core.manifest import VersionEntry
+from attnexport.core.runner import Runner
+from attnexport.core.signature import DEFAULT_SIGNATURE, Signature, TensorSpec
+
+from .endpoint import TracedEndpoint, trace
+from .endpoints import model_endpoints
+from .model_inputs import fix_size, model_inputs
+from .models import LoadedModel
+from .models.float32 import in_float32
+from .models.traits import computes_in, integers_below
+from .runners import KerasRunner, SavedModelRunner
+from .saved_model import write_saved_model
+
+WriteFixed = Callable[[Path, Sequence[str], int | None], dict[str, Signature]]
+
+
+@dataclass(frozen=True)
+class Original:
+    """An original, ready to be converted and compared with.
+
+    Attributes:
+        reference: Runs it.
+        reference_name: What it is called in verdicts.
+        signatures: What it offers, by name; steps fixed where that was asked for.
+        names: Exported input name to Keras name, where they differ.
+        integers_below: Made up integers must be less than this; None where no vocabulary bounds them.
+        saved_model: The SavedModel, where there is no Keras model.
+        write_fixed: Writes signatures with their batch fixed as a SavedModel, for TFLite's converter, and returns
+            them as written; None where there is no Keras model.
+        narrow: Runs the model as it was before it was built again in float32, None where it was not.
+    """
+
+    reference: Runner
+    reference_name: str
+    signatures: Mapping[str, Signature]
+    names: Mapping[str, str]
+    integers_below: int | None = None
+    saved_model: Path | None = None
+    write_fixed: WriteFixed | None = None
+    narrow: Runner | None = None
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What samples are for: the inputs of `serving_default`."""
+        return self.signatures[DEFAULT_SIGNATURE].inputs
+
+    def close(self) -> None:
+        """Free its Runners."""
+        self.reference.close()
+        if self.narrow:
+            self.narrow.close()
+
+
+def find_version(directory: ExportDirectory, loaded: LoadedModel, imports: Sequence[str] = ()) -> VersionEntry | None:
+    """The newest version of an export that is of this very model, None where there is none."""
+    versions = directory.manifest().versions
+    return next((each for each in reversed(versions) if _is_of(directory.root, each, loaded, imports)), None)
+
+
+def open_original(loaded: LoadedModel, *, steps: int | None = None) -> Original:
+    """Open an original.
+
+    Args:
+        loaded: A model, or a SavedModel.
+        steps: Fix free steps to this.
+
+    Raises:
+        ArgumentError: where its steps cannot be that, or it has no `serving_default`.
+        ModelError: where it cannot be traced, or does not load.
+    """
+    if loaded.saved_model is not None:
+        return _open_saved_model(loaded.saved_model)
+    model, narrow = loaded.model, None
+    if computes_in(model) - {"float32", "float64"}:
+        narrow = KerasRunner(_endpoints(loaded, model, steps))
+        model = in_float32(model)
+    endpoints = _endpoints(loaded, model, steps)
+    runner = KerasRunner(endpoints)
+    inputs = model_inputs(model, loaded.input_names)
+
+    def write_fixed(path: Path, names: Sequence[str], batch: int | None) -> dict[str, Signature]:
+        chosen = [_fixed(each, batch) for each in endpoints if each.endpoint.name in names]
+        write_saved_model(path, model, chosen)
+        return {each.endpoint.name: each.signature for each in chosen}
+
+    return Original(
+        runner,
+        "Keras",
+        runner.signatures,
+        {new: old for new, old in inputs.keras_names.items() if new != old},
+        integers_below(model),
+        write_fixed=write_fixed,
+        narrow=narrow,
+    )
+
+
+def _is_of(root: Path, entry: VersionEntry, loaded: LoadedModel, imports: Sequence[str]) -> bool:
+    keras, saved_model = entry.artifact("keras"), entry.artifact("saved_model")
+    if loaded.keras_file:
+        return keras is not None and _same(loaded.keras_file, root / keras.path)
+    if loaded.saved_model:
+        return keras is None and saved_model is not None and _same(loaded.saved_model, root / saved_model.path)
+    # A preset is seeded; what a factory or the caller made may differ each time.
+    return loaded.source["kind"] == "preset" and entry.source == {**loaded.source, "imports": list(imports)}
+
+
+def _same(source: Path, kept: Path) -> bool:
+    """Whether a file is kept unchanged, or all of a directory's, apart from warm-up records."""
+    if source.is_file():
+        return kept.is_file() and filecmp.cmp(source, kept, shallow=False)
+    files = [each for each in source.rglob("*") if each.is_file() and "assets.extra" not in each.parts]
+    return all(_same(each, kept / each.relative_to(source)) for each in files)
+
+
+def _open_saved_model(path: Path) -> Original:
+    runner = SavedModelRunner(path)
+    if DEFAULT_SIGNATURE not in runner.signatures:
+        runner.close()
+        raise ArgumentError(f"{path} has no signature {DEFAULT_SIGNATURE!r}; it has {', '.join(runner.signatures)}")
+    return Original(runner, "the SavedModel in a session", runner.signatures, {}, saved_model=path)
+
+
+def _endpoints(loaded: LoadedModel, model: Any, steps: int | None) -> list[TracedEndpoint]:
+    # Without samples there is no `classify`, whose strings no .tflite can take.
+    return model_endpoints(model_inputs(model, loaded.input_names, steps=steps), loaded.output_names)
+
+
+def _fixed(traced: TracedEndpoint, batch: int | None) -> TracedEndpoint:
+    specs = traced.endpoint.inputs
+    return traced if batch is None else trace(replace(traced.endpoint, inputs=fix_size(specs, 0, "batch", batch)))
