@@ -8,11 +8,14 @@ from collections.abc import Sequence
 
 import click
 
+from .benchmark import benchmark
 from .boundary import run
 from .command import common_options
 from .demo import demo
+from .inspect import inspect
 from .savedmodel import savedmodel
 from .terminal import Terminal
+from .tflite import tflite
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -25,6 +28,9 @@ def cli(context: click.Context, as_json: bool, quiet: bool, debug: bool) -> None
 
 
 cli.add_command(savedmodel)
+cli.add_command(tflite)
+cli.add_command(inspect)
+cli.add_command(benchmark)
 cli.add_command(demo)
 
 

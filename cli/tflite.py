@@ -1,0 +1,205 @@
+"""`attnexport tflite`: a model to .tflite files by recipes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from attnexport.core.errors import ArgumentError, no_such
+from attnexport.tflite.recipes import RECIPES, Recipe, load_recipe
+from attnexport.tflite.recipes.recipe import CALIBRATORS, IO_TYPES
+
+from .command import Choice, command
+from .model_options import model_options, model_source
+from .terminal import Terminal
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from .tflite_versions import TFLiteFile, TFLiteResult
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKmM]?)[bB]?")
+_EVALUATION = ("SQNR", "agreement", "accuracy")
+_UNITS = {"": 1, "k": 1000, "m": 1000**2}
+
+
+class Size(click.ParamType[int]):
+    """A number of bytes, with k or M for thousands and millions."""
+
+    name = "BYTES"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        found = _SIZE.fullmatch(str(value))
+        if not found or not float(found[1]):
+            return self.fail(f"{value!r} is no size in bytes, such as 500000, 500k or 1.5M", param, ctx)
+        return int(float(found[1]) * _UNITS[found[2].lower()])
+
+
+@command("tflite")
+@model_options
+@click.option(
+    "-q",
+    "--quantize",
+    "quantize",
+    multiple=True,
+    metavar="RECIPE",
+    help=f"{', '.join(RECIPES)}, or a recipe's JSON file; repeatable. [float32]",
+)
+@click.option("--version", type=int, help="The version to add to. [the newest]")
+@click.option(
+    "--calibration", metavar="FILE", help="Samples to find ranges with; every fifth is held out to compare on."
+)
+@click.option("--evaluation", metavar="FILE", help="Samples, with labels or without, to report accuracy on.")
+@click.option("--batch", type=click.IntRange(1), help="Samples in one call. [1]")
+@click.option("--signature", "signatures", multiple=True, help="A signature beside serving_default, such as attention.")
+@click.option("--integer-only", is_flag=True, help="Fail unless every operator is integer (microcontrollers, NPUs).")
+@click.option("--io", type=Choice("type", IO_TYPES), help="Type of inputs and outputs. [float32]")
+@click.option(
+    "--keep-float",
+    multiple=True,
+    metavar="REGEX|OP",
+    help="What stays float32: tensor names, or an operator (SOFTMAX).",
+)
+@click.option(
+    "--calibrator", type=Choice("calibrator", ("auto", *CALIBRATORS)), help="How ranges are found. [auto: the best one]"
+)
+@click.option("--min-sqnr", type=float, metavar="DB", help="The least SQNR against the original. [the recipe's budget]")
+@click.option("--max-size", type=Size(), help="Fail where a file is larger: 500000, 500k, 1.5M.")
+@click.option("--allow-flex", is_flag=True, help="Let TensorFlow's operators in, which LiteRT alone cannot run.")
+@click.option("--keep-failed", is_flag=True, help="Keep a file that fails its checks, under failed/.")
+@click.option("--force", is_flag=True, help="Replace files of the same name and other content.")
+def tflite(terminal: Terminal, **options: Any) -> None:
+    """Convert a model for TFLite (LiteRT).
+
+    MODEL is a .keras file, an export directory, a SavedModel directory or package.module:factory; without it a preset
+    is built. The files are added to the newest version of its export, which is made first where there is none. Each is
+    run in a process of its own and compared with the original before it takes its name.
+    """
+    recipes = _recipes(options)
+    source, steps = model_source(options)
+    passed_on = (
+        "signatures", "batch", "calibration", "evaluation", "allow_flex", "max_size", "keep_failed", "force",
+    )  # fmt: skip
+    with terminal.steps() as on_step:
+        on_step("loading TensorFlow")
+        from .tflite_versions import convert_version
+        from .versions import find_or_export
+
+        found = find_or_export(source, options, on_step)
+        result = convert_version(
+            found.directory,
+            found.entry,
+            recipes,
+            steps=steps,
+            on_step=on_step,
+            **{key: options[key] for key in passed_on},
+        )
+    notes = [*found.notes, *result.notes, *_advice(recipes)]
+    for note in notes:
+        terminal.note(note)
+    terminal.result(_document(result, notes), lambda console: _show(console, result))
+
+
+def _recipes(options: dict[str, Any]) -> list[Recipe]:
+    found = []
+    for each in options["quantize"] or ("float32",):
+        if each in RECIPES:
+            recipe = RECIPES[each]
+        elif each.endswith(".json") or Path(each).exists():
+            recipe = load_recipe(Path(each))
+        else:
+            raise ArgumentError(f"{no_such('recipe', each, RECIPES)}, or a recipe's JSON file")
+        found.append(
+            recipe.altered(
+                integer_only=options["integer_only"],
+                io=options["io"],
+                keep_float=options["keep_float"],
+                calibrator=options["calibrator"],
+                min_sqnr_db=options["min_sqnr"],
+            )
+        )
+    names = [recipe.name for recipe in found]
+    if len(set(names)) < len(names):
+        raise ArgumentError(f"two recipes are called {next(each for each in names if names.count(each) > 1)!r}")
+    return found
+
+
+def _advice(recipes: list[Recipe]) -> list[str]:
+    if any(recipe.activations == "int16" for recipe in recipes):
+        return ["int16 activations have no fast kernels on this CPU: expect several times float32's latency"]
+    return []
+
+
+def _document(result: TFLiteResult, notes: list[str]) -> dict[str, Any]:
+    return {
+        "name": result.directory.name,
+        "version": result.version,
+        "directory": str(result.directory.root),
+        "files": [_file_document(each) for each in result.files],
+        "notes": notes,
+    }
+
+
+def _file_document(file: TFLiteFile) -> dict[str, Any]:
+    conversion = file.conversion
+    return {
+        "recipe": conversion.recipe.name,
+        "path": str(file.path),
+        "state": file.state,
+        "size_bytes": len(conversion.content),
+        "float_size_bytes": conversion.float_size_bytes,
+        "calibrator": conversion.calibrator,
+        "weight_algorithm": conversion.weight_algorithm,
+        "peak_memory_bytes": conversion.peak_memory_bytes,
+        "partitions": file.partitions,
+        "signatures": [asdict(signature) for signature in conversion.signatures.values()],
+        "parity": conversion.verdict.to_json(),
+        "evaluation": None if file.evaluation is None else asdict(file.evaluation),
+    }
+
+
+def _show(console: Console, result: TFLiteResult) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    console.print(Text(f"{result.files[0].path.parent}: {result.directory.name} version {result.version}\n"))
+    judged = any(each.evaluation for each in result.files)
+    table = Table(box=None, pad_edge=False)
+    for title in ("recipe", "size", "of float32", "parity", "partitions", *_EVALUATION * judged, "file"):
+        table.add_column(title, overflow="fold")
+    for file in result.files:
+        conversion, worst = file.conversion, file.conversion.verdict.worst
+        size = len(conversion.content)
+        cells = (
+            conversion.recipe.name,
+            f"{size / 1000:,.0f} kB",
+            f"{size / conversion.float_size_bytes:.2f}",
+            worst.figures if worst else "no cases",
+            "?" if file.partitions is None else str(file.partitions),
+            *_figures(file) * judged,
+            file.path.name + ("" if file.state == "new" else f" ({file.state})"),
+        )
+        table.add_row(*map(Text, cells))
+    console.print(table)
+    verdict = result.files[0].conversion.verdict
+    case = verdict.findings[0].case if verdict.findings else "no samples"
+    console.print(Text(f"\nParity is against {verdict.reference}, on {case}."))
+    console.print(Text("\nNext:"))
+    console.print(Text(f"  attnexport inspect {result.files[-1].path}"), soft_wrap=True)
+    console.print(Text(f"  attnexport benchmark {result.directory.root}"), soft_wrap=True)
+
+
+def _figures(file: TFLiteFile) -> tuple[str, ...]:
+    found = file.evaluation
+    if found is None:
+        return ("",) * len(_EVALUATION)
+    agreement, accuracy = found.agreement, found.accuracy
+    return (
+        f"{found.sqnr_db:.1f} dB",
+        "no classes" if agreement is None else f"{agreement:.3f}",
+        "no labels" if accuracy is None else f"{accuracy:.1%}",
+    )

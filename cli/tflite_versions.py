@@ -1,0 +1,302 @@
+"""From a version of an export to its .tflite files: where exporter and tflite meet."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attnexport.core import (
+    DEFAULT_SIGNATURE,
+    ArgumentError,
+    Arrays,
+    Artifact,
+    ExportDirectory,
+    Runner,
+    Samples,
+    SamplesError,
+    Signature,
+    VersionEntry,
+    batched,
+    synthetic_samples,
+)
+from attnexport.core.files import writing
+from attnexport.exporter import Original, open_original, open_version
+from attnexport.parity import agreement, distance
+from attnexport.tflite import (
+    Calibration,
+    Conversion,
+    Recipe,
+    TFLiteRunner,
+    convert,
+    delegation,
+    fix_shapes,
+    prepare_calibration,
+    read_calibration,
+)
+
+KIND = "tflite"
+_SYNTHETIC = 160  # samples where nobody gave any
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a .tflite does on samples of the user's choice, against its original.
+
+    `agreement` is the share of samples with the same top-1 class, `accuracy` that of right ones, 0 to 1; both None
+    where there are no classes or labels.
+    """
+
+    sqnr_db: float
+    agreement: float | None
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class TFLiteFile:
+    """A .tflite of a version: how it was made, where it is, and how it does."""
+
+    path: Path
+    conversion: Conversion
+    state: str
+    partitions: int | None
+    evaluation: Evaluation | None
+
+
+@dataclass(frozen=True)
+class TFLiteResult:
+    """The .tflite files that were asked for, and notes, a sentence each."""
+
+    directory: ExportDirectory
+    version: int
+    files: tuple[TFLiteFile, ...]
+    notes: tuple[str, ...]
+
+
+def convert_version(
+    directory: ExportDirectory,
+    entry: VersionEntry,
+    recipes: Sequence[Recipe],
+    *,
+    signatures: Sequence[str] = (),
+    batch: int | None = None,
+    steps: int | None = None,
+    calibration: str | None = None,
+    evaluation: str | None = None,
+    allow_flex: bool = False,
+    max_size: int | None = None,
+    keep_failed: bool = False,
+    force: bool = False,
+    on_step: Callable[[str], None] = lambda step: None,
+) -> TFLiteResult:
+    """Convert the original of a version by recipes, and add the files to it.
+
+    Args:
+        directory: The export.
+        entry: The version.
+        recipes: How to quantize.
+        signatures: Signatures beside `serving_default`.
+        batch: The batch to fix; 1 where None, or what the model has fixed.
+        steps: Fix free steps to this.
+        calibration: Samples; made up ones where None.
+        evaluation: Samples to judge on beside.
+        allow_flex: Leave operators without a TFLite kernel to TensorFlow's.
+        max_size: The most bytes that a file may have.
+        keep_failed: Keep a file that fails its gate under `failed/`.
+        force: Replace files of the same name and other content.
+        on_step: Called with what is being done now.
+
+    Raises:
+        AttnexportError: as `tflite.convert`; nothing was added then.
+    """
+    on_step("opening the original")
+    loaded = open_version(directory, entry)
+    with closing(open_original(loaded, steps=steps)) as original, tempfile.TemporaryDirectory() as temporary:
+        names = list(dict.fromkeys([DEFAULT_SIGNATURE, *signatures]))
+        _refuse_strings(entry, names)
+        saved_model = Path(temporary) / "saved_model"
+        fixed = _write_fixed(original, saved_model, names, batch, steps)
+        specs = fixed[DEFAULT_SIGNATURE].inputs
+        aliases = {old: new for new, old in entry.names.items()}
+        judged = None if evaluation is None else read_calibration(evaluation, specs, aliases)
+        samples, notes = _samples(original, entry, recipes, fixed[DEFAULT_SIGNATURE], calibration, aliases)
+        prepared = prepare_calibration(samples, specs, judged)
+        notes += [*prepared.notes, *_difference(original, prepared)]
+        conversions = convert(
+            saved_model,
+            recipes,
+            prepared,
+            reference=original.reference,
+            signatures=fixed,
+            reference_name=original.reference_name,
+            allow_flex=allow_flex,
+            max_size=max_size,
+            keep_failed=directory.root / "failed" if keep_failed else None,
+            on_step=on_step,
+        )
+        if judged:
+            on_step(f"evaluating on {len(judged)} samples")
+        expected = batched(original.reference, judged.inputs) if judged else {}
+        evaluations = [_evaluate(each, judged, expected) if judged else None for each in conversions]
+    states = _store(directory, entry, conversions, prepared, force)
+    files = tuple(
+        TFLiteFile(
+            directory.root / _path(directory, entry, conversion), conversion, state, _partitions(conversion), figures
+        )
+        for conversion, state, figures in zip(conversions, states, evaluations, strict=True)
+    )
+    return TFLiteResult(directory, entry.version, files, tuple(notes))
+
+
+def _write_fixed(
+    original: Original, path: Path, names: Sequence[str], batch: int | None, steps: int | None
+) -> dict[str, Signature]:
+    """The signatures with fixed shapes as a SavedModel at `path`."""
+    if batch is None and original.signatures[DEFAULT_SIGNATURE].fixed_batch is None:
+        batch = 1
+    if original.write_fixed is None:
+        return fix_shapes(
+            original.saved_model or Path(), path, original.signatures, names, batch=batch or 1, steps=steps
+        )
+    unknown = [name for name in names if name not in original.signatures]
+    if unknown:
+        raise ArgumentError(
+            f"the model offers no signature {unknown[0]!r}; it offers {', '.join(sorted(original.signatures))}"
+        )
+    return original.write_fixed(path, names, batch)
+
+
+def _refuse_strings(entry: VersionEntry, names: Sequence[str]) -> None:
+    for artifact in entry.artifacts:
+        for signature in artifact.signatures:
+            strings = [spec for spec in (*signature.inputs, *signature.outputs) if spec.dtype == "string"]
+            if signature.name in names and strings:
+                raise ArgumentError(
+                    f"signature {signature.name!r} has strings ({strings[0]}), which a .tflite cannot work on; "
+                    "leave it to TF Serving"
+                )
+
+
+def _samples(
+    original: Original,
+    entry: VersionEntry,
+    recipes: Sequence[Recipe],
+    signature: Signature,
+    calibration: str | None,
+    aliases: dict[str, str],
+) -> tuple[Samples, list[str]]:
+    """Samples for calibration and comparison, and notes on them."""
+    if calibration is not None:
+        return read_calibration(calibration, signature.inputs, aliases), []
+    needing = [recipe.name for recipe in recipes if recipe.needs_calibration]
+    told = "; ".join(map(str, original.inputs))
+    if needing and entry.source["kind"] != "preset":
+        raise ArgumentError(
+            f"{needing[0]} needs samples to calibrate with: --calibration FILE, an .npz with an array per input "
+            f"({told}), or an .npy for a single one"
+        )
+    samples = synthetic_samples(signature.inputs, _SYNTHETIC, integers_below=original.integers_below)
+    for name, output in batched(original.reference, samples.inputs).items():
+        if output.dtype.kind == "f" and not np.isfinite(output).all():
+            raise SamplesError(
+                f"the original answers made-up samples with NaN or infinity in {name!r}; give samples that it is made "
+                f"for, --calibration FILE ({told})"
+            )
+    return samples, [
+        f"without --calibration, {name} is calibrated on {_SYNTHETIC} seeded synthetic samples" for name in needing
+    ]
+
+
+def _difference(original: Original, calibration: Calibration) -> list[str]:
+    """What building a 16-bit model again in float32 changed."""
+    if original.narrow is None:
+        return []
+    before = batched(original.narrow, calibration.held_out)
+    after = batched(original.reference, calibration.held_out)
+    worst = min(distance(before[name], after[name]).sqnr_db for name in before)
+    return [
+        f"the model computes in 16 bits, which TFLite's converter does not take: it was built again in float32, whose "
+        f"answers are at SQNR {worst:.1f} dB from its own; parity is measured against the float32 one"
+    ]
+
+
+def _evaluate(conversion: Conversion, samples: Samples, expected: Arrays) -> Evaluation:
+    runner: Runner = TFLiteRunner(conversion.content, allow_flex=_has_flex(conversion))
+    with closing(runner):
+        outputs = batched(runner, samples.inputs)
+    floats = [name for name in sorted(expected) if expected[name].dtype.kind == "f"]
+    figures = [distance(expected[name], outputs[name]).sqnr_db for name in floats]
+    scores = next((name for name in floats if expected[name].ndim == 2 and expected[name].shape[1] > 1), None)
+    if scores is None:
+        return Evaluation(min(figures, default=0.0), None, None)
+    same = agreement(expected[scores].argmax(axis=-1), outputs[scores])
+    right = None if samples.labels is None else agreement(samples.labels, outputs[scores])
+    return Evaluation(min(figures), same, right)
+
+
+def _partitions(conversion: Conversion) -> int | None:
+    found = delegation(conversion.content, DEFAULT_SIGNATURE)
+    return None if found is None else found.partitions
+
+
+def _has_flex(conversion: Conversion) -> bool:
+    return any(operator.name.startswith("Flex") for _, operator in conversion.graph.operators)
+
+
+def _path(directory: ExportDirectory, entry: VersionEntry, conversion: Conversion) -> str:
+    return f"{KIND}/{entry.version}/{directory.name}.{conversion.recipe.name}.tflite"
+
+
+def _store(
+    directory: ExportDirectory,
+    entry: VersionEntry,
+    conversions: Sequence[Conversion],
+    calibration: Calibration,
+    force: bool,
+) -> list[str]:
+    """Add the files to the version; says of each whether it is new, replaced or was there."""
+    artifacts, states = [], []
+    with directory.stage() as stage:
+        for conversion in conversions:
+            artifact = _artifact(_path(directory, entry, conversion), conversion, calibration)
+            old = entry.artifact_at(artifact.path)
+            there = (directory.root / artifact.path).exists()
+            if old and old.content_hash == artifact.content_hash and there:
+                states.append("up to date")
+                continue
+            states.append("replaced" if old and there else "new")
+            artifacts.append(artifact)
+            staged = stage.add(Path(artifact.path).name, artifact.path)
+            with writing(directory.root):
+                staged.write_bytes(conversion.content)
+        if artifacts:
+            stage.commit_to(entry.version, artifacts, replace=force)
+    return states
+
+
+def _artifact(path: str, conversion: Conversion, calibration: Calibration) -> Artifact:
+    recipe = conversion.recipe
+    calibrated: dict[str, Any] | None = None
+    if recipe.needs_calibration:
+        calibrated = {
+            "content_hash": calibration.content_hash,
+            "samples": len(calibration),
+            "calibrator": conversion.calibrator,
+        }
+    return Artifact(
+        KIND,
+        path,
+        f"sha256:{hashlib.sha256(conversion.content).hexdigest()}",
+        len(conversion.content),
+        recipe.precision,
+        tuple(conversion.signatures.values()),
+        conversion.verdict.to_json(),
+        {**asdict(recipe), "weight_algorithm": conversion.weight_algorithm},
+        calibrated,
+    )

@@ -1,0 +1,53 @@
+"""TFLite (LiteRT): recipes, calibration, conversion through a gate, inspection, and a Runner."""
+
+from typing import TYPE_CHECKING
+
+from attnexport.core.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .calibration import Calibration, prepare_calibration, read_calibration
+    from .conversion import Conversion, convert
+    from .fixed_shapes import fix_shapes
+    from .gate import gate_tflite
+    from .inspection import TFLiteInspection, delegation, inspect_tflite
+    from .probe import Probe
+    from .recipes import RECIPES, Recipe, load_recipe
+    from .runner import TFLiteRunner
+
+_HOMES = {
+    "Calibration": "calibration",
+    "Conversion": "conversion",
+    "Probe": "probe",
+    "RECIPES": "recipes",
+    "Recipe": "recipes",
+    "TFLiteInspection": "inspection",
+    "TFLiteRunner": "runner",
+    "convert": "conversion",
+    "delegation": "inspection",
+    "fix_shapes": "fixed_shapes",
+    "gate_tflite": "gate",
+    "inspect_tflite": "inspection",
+    "load_recipe": "recipes",
+    "prepare_calibration": "calibration",
+    "read_calibration": "calibration",
+}
+
+__all__ = [
+    "RECIPES",
+    "Calibration",
+    "Conversion",
+    "Probe",
+    "Recipe",
+    "TFLiteInspection",
+    "TFLiteRunner",
+    "convert",
+    "delegation",
+    "fix_shapes",
+    "gate_tflite",
+    "inspect_tflite",
+    "load_recipe",
+    "prepare_calibration",
+    "read_calibration",
+]
+
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

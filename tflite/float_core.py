@@ -1,0 +1,72 @@
+"""Which operators stay float32 in a recipe that quantizes activations.
+
+A recipe names the seeds: the attention core, normalization, what the user asked for. Around them everything that has no
+weights of its own stays float as well, up to the next operator that has: a transpose between a projection and the
+scores, the mask added to them (whose -1e9 would use up all of an int8 scale), the residual sum before a normalization.
+Quantizing those buys nothing and costs a conversion each.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+
+from .graph import Graph, Operator, Subgraph
+
+_OPERATOR = re.compile(r"[A-Z][A-Z0-9_]*")
+
+
+def float_outputs(graph: Graph, keep_float: Sequence[str]) -> list[str]:
+    """The names of the first output tensors of all operators that stay float.
+
+    Args:
+        graph: The float32 model.
+        keep_float: Operators by name in capitals, or regular expressions searched for in output tensor names.
+    """
+    return [
+        subgraph.tensors[operator.outputs[0]].name
+        for subgraph in graph.subgraphs
+        for operator in _spread(subgraph, [each for each in subgraph.operators if _is_seed(subgraph, each, keep_float)])
+        if operator.outputs
+    ]
+
+
+def unmatched(graph: Graph, keep_float: Sequence[str]) -> list[str]:
+    """The patterns that match no operator."""
+    return [
+        pattern
+        for pattern in keep_float
+        if not any(_is_seed(subgraph, operator, [pattern]) for subgraph, operator in graph.operators)
+    ]
+
+
+def _is_seed(subgraph: Subgraph, operator: Operator, patterns: Sequence[str]) -> bool:
+    names = [subgraph.tensors[index].name for index in operator.outputs]
+    for pattern in patterns:
+        if _OPERATOR.fullmatch(pattern):
+            # A product with a constant is a projection, however it is written.
+            if operator.name == pattern and not (pattern == "BATCH_MATMUL" and subgraph.weights(operator)):
+                return True
+        elif any(re.search(pattern, name) for name in names):
+            return True
+    return False
+
+
+def _spread(subgraph: Subgraph, seeds: Sequence[Operator]) -> list[Operator]:
+    """The seeds, and all operators without weights that are joined to them through such operators only."""
+    consumers: dict[int, list[Operator]] = defaultdict(list)
+    for operator in subgraph.operators:
+        for index in operator.inputs:
+            consumers[index].append(operator)
+    found = {id(seed): seed for seed in seeds}
+    waiting = [seed for seed in seeds if not subgraph.weights(seed)]
+    while waiting:
+        operator = waiting.pop()
+        neighbours = [subgraph.producers[index] for index in operator.inputs if index in subgraph.producers]
+        neighbours += [each for index in operator.outputs for each in consumers[index]]
+        for each in neighbours:
+            if id(each) not in found and not subgraph.weights(each):
+                found[id(each)] = each
+                waiting.append(each)
+    return [each for each in subgraph.operators if id(each) in found]

@@ -1,0 +1,194 @@
+"""What is in a .tflite: tensors, operators, subgraphs and signatures, read once into plain values."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from attnexport.core.errors import ModelError, first_line, one_of
+
+# Operators whose constants are the model's weights, as quantizers understand it.
+WEIGHTED = frozenset(
+    {
+        "BATCH_MATMUL",
+        "CONV_2D",
+        "CONV_3D",
+        "DEPTHWISE_CONV_2D",
+        "EMBEDDING_LOOKUP",
+        "FULLY_CONNECTED",
+        "GATHER",
+        "TRANSPOSE_CONV",
+    }
+)
+CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor of a subgraph; `constant_bytes` is 0 where it is computed, `quantized` where it has a scale."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    constant_bytes: int
+    quantized: bool
+    is_variable: bool
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An operator, by its kernel's name; inputs and outputs are tensor indices, missing inputs left out."""
+
+    name: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Subgraph:
+    """The tensors and operators of one function, in execution order."""
+
+    tensors: tuple[Tensor, ...]
+    operators: tuple[Operator, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+    def activations(self, indices: tuple[int, ...]) -> list[int]:
+        """Those of the indices that are computed, not constant."""
+        return [index for index in indices if not self.tensors[index].constant_bytes]
+
+    def weights(self, operator: Operator) -> list[Tensor]:
+        """The matrices of weights that an operator brings: constants of two dimensions or more."""
+        if operator.name not in WEIGHTED:
+            return []
+        constants = (self.tensors[index] for index in operator.inputs)
+        return [each for each in constants if each.constant_bytes and len(each.shape) > 1]
+
+    @cached_property
+    def producers(self) -> Mapping[int, Operator]:
+        """The operator that computes each tensor."""
+        return {index: operator for operator in self.operators for index in operator.outputs}
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A model: its subgraphs, and by name the signatures' subgraph indices."""
+
+    subgraphs: tuple[Subgraph, ...]
+    signatures: Mapping[str, int]
+    min_runtime_version: str | None
+
+    @property
+    def operators(self) -> Iterator[tuple[Subgraph, Operator]]:
+        """Every operator with its subgraph."""
+        return ((subgraph, operator) for subgraph in self.subgraphs for operator in subgraph.operators)
+
+    @property
+    def constants(self) -> Iterator[Tensor]:
+        """Every constant once, also where several subgraphs share it."""
+        seen = set()
+        for subgraph in self.subgraphs:
+            for tensor in subgraph.tensors:
+                key = tensor.name, tensor.dtype, tensor.shape
+                if tensor.constant_bytes and key not in seen:
+                    seen.add(key)
+                    yield tensor
+
+
+def parse_model(content: bytes) -> Any:
+    """The flatbuffer as the generated objects of its schema.
+
+    Raises:
+        ModelError: where it is no .tflite.
+    """
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    if content[4:8] != b"TFL3":
+        raise ModelError("not a .tflite file (its identifier is missing)")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    except Exception as error:  # on damaged files the generated code raises whatever its parts raise
+        raise ModelError(f"a damaged .tflite file: {first_line(error)}") from error
+
+
+def read_graph(content: bytes) -> Graph:
+    """Read a .tflite.
+
+    Raises:
+        ModelError: where it is no .tflite, or a damaged one.
+    """
+    model = parse_model(content)
+    try:
+        return _graph(model)
+    except Exception as error:  # as above
+        raise ModelError(f"a damaged .tflite file: {first_line(error)}") from error
+
+
+def check_signature_names(graph: Graph, names: tuple[str, ...]) -> None:
+    """Refuse signatures that are not there.
+
+    Raises:
+        ModelError: naming the ones there are.
+    """
+    for name in names:
+        if name not in graph.signatures:
+            raise ModelError(f"the .tflite has no signature {name!r}; it has {one_of(graph.signatures)}")
+
+
+def _graph(model: Any) -> Graph:
+    from ai_edge_litert.tools import flatbuffer_utils as utils
+
+    names = [_text(code.customCode) if code.customCode else utils.opcode_to_name(model, index)
+             for index, code in enumerate(model.operatorCodes)]  # fmt: skip
+    version = next(
+        (
+            _text(model.buffers[each.buffer].data)
+            for each in model.metadata or ()
+            if each.name == b"min_runtime_version"
+        ),
+        None,
+    )
+    return Graph(
+        tuple(_subgraph(model, subgraph, names) for subgraph in model.subgraphs),
+        {_text(each.signatureKey): each.subgraphIndex for each in model.signatureDefs or ()},
+        version,
+    )
+
+
+def _subgraph(model: Any, subgraph: Any, names: list[str]) -> Subgraph:
+    operators = tuple(
+        Operator(names[each.opcodeIndex], _indices(each.inputs), _indices(each.outputs))
+        for each in subgraph.operators or ()
+    )
+    tensors = tuple(_tensor(model, each) for each in subgraph.tensors)
+    return Subgraph(tensors, operators, _indices(subgraph.inputs), _indices(subgraph.outputs))
+
+
+def _tensor(model: Any, tensor: Any) -> Tensor:
+    from ai_edge_litert.tools import flatbuffer_utils as utils
+
+    buffer = model.buffers[tensor.buffer]
+    # Large constants lie behind the flatbuffer, where `data` does not see them.
+    constant = len(buffer.data) if buffer.data is not None else int(buffer.size or 0)
+    scale = tensor.quantization.scale if tensor.quantization is not None else None
+    return Tensor(
+        _text(tensor.name),
+        utils.type_to_name(tensor.type).lower(),
+        tuple(int(size) for size in (tensor.shape if tensor.shape is not None else ())),
+        constant,
+        scale is not None and len(scale) > 0,
+        bool(tensor.isVariable),
+    )
+
+
+def _indices(indices: Any) -> tuple[int, ...]:
+    return tuple(int(index) for index in (indices if indices is not None else ()) if index >= 0)
+
+
+def _text(name: Any) -> str:
+    return (b"" if name is None else bytes(name)).rstrip(b"\0").decode("utf-8", "replace")

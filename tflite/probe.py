@@ -1,0 +1,119 @@
+"""Runs a .tflite in a process of its own, so that a crash of the interpreter is an answer and not the end.
+
+    python -m attnexport.tflite.probe FILE DIRECTORY [--flex]
+
+DIRECTORY holds `cases.json`, a list of signatures, and the inputs of each as `0.npz`, `1.npz`…; outputs are written
+beside them as `0.out.npz`, and `report.json` at the very end. What goes wrong is one line on stderr, and exit code 3.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attnexport.core.errors import AttnexportError, GateError, first_line
+from attnexport.core.process import peak_memory_bytes
+from attnexport.core.runner import RecordedRunner, batched
+from attnexport.core.signature import Arrays, Signature, TensorSpec
+
+from .runner import TFLiteRunner
+
+_FAILED = 3
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a child process found.
+
+    Attributes:
+        answers: Its outputs, as a Runner over the cases that it was given, batch free.
+        signatures: The signatures as they stand in the file, quantized types and fixed batch included.
+        peak_memory_bytes: Of the child, Python and the interpreter included.
+    """
+
+    answers: RecordedRunner
+    signatures: dict[str, Signature]
+    peak_memory_bytes: int
+
+
+def probe(file: Path, cases: Sequence[tuple[str, Arrays]], *, allow_flex: bool = False) -> Probe:
+    """Load a .tflite in a child process and run it.
+
+    Args:
+        file: The .tflite.
+        cases: Signature and inputs `[n, ...]` by name.
+        allow_flex: Use TensorFlow's interpreter.
+
+    Raises:
+        GateError: where it does not load, does not run, or takes the process down.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        (directory / "cases.json").write_text(json.dumps([signature for signature, _ in cases]), encoding="utf-8")
+        for number, (_, inputs) in enumerate(cases):
+            np.savez(directory / f"{number}.npz", **inputs)  # type: ignore[arg-type]
+        words = [sys.executable, "-m", "attnexport.tflite.probe", str(file), name, *["--flex"] * allow_flex]
+        done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)  # noqa: S603
+        if done.returncode < 0:
+            raise GateError(f"it crashes the interpreter (signal {-done.returncode})")
+        if done.returncode:
+            said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+            raise GateError(said[-1].replace(f"{file} ", "it ").replace(f"{file}: ", ""))
+        report = json.loads((directory / "report.json").read_text(encoding="utf-8"))
+        signatures = {each["name"]: _signature(each) for each in report["signatures"]}
+        answers = RecordedRunner({each["name"]: _free_batch(_signature(each)) for each in report["takes"]})
+        for number, (signature, inputs) in enumerate(cases):
+            with np.load(directory / f"{number}.out.npz") as outputs:
+                answers.record(inputs, signature, dict(outputs))
+        return Probe(answers, signatures, report["peak_memory_bytes"])
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The child's side."""
+    file, directory, flex = Path(arguments[0]), Path(arguments[1]), "--flex" in arguments[2:]
+    try:
+        runner = TFLiteRunner(file, allow_flex=flex)
+        cases = json.loads((directory / "cases.json").read_text(encoding="utf-8"))
+        for number, signature in enumerate(cases):
+            with np.load(directory / f"{number}.npz") as inputs:
+                np.savez(directory / f"{number}.out.npz", **batched(runner, dict(inputs), signature=signature))  # type: ignore[arg-type]
+        raw = TFLiteRunner(file, raw=True, allow_flex=flex)
+    except (AttnexportError, OSError, MemoryError) as error:
+        sys.stderr.write(first_line(error, limit=1000))
+        return _FAILED
+    report = {
+        "takes": [asdict(each) for each in runner.signatures.values()],
+        "signatures": [asdict(each) for each in raw.signatures.values()],
+        "peak_memory_bytes": peak_memory_bytes(),
+    }
+    (directory / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    return 0
+
+
+def _signature(document: dict[str, Any]) -> Signature:
+    inputs, outputs = (
+        tuple(TensorSpec(each["name"], each["dtype"], tuple(each["shape"])) for each in document[kind])
+        for kind in ("inputs", "outputs")
+    )
+    return Signature(document["name"], inputs, outputs)
+
+
+def _free_batch(signature: Signature) -> Signature:
+    """Any number of samples: the child feeds them in the file's batch."""
+    inputs, outputs = (
+        tuple(replace(spec, shape=(None, *spec.shape[1:]) if spec.shape else spec.shape) for spec in specs)
+        for specs in (signature.inputs, signature.outputs)
+    )
+    return replace(signature, inputs=inputs, outputs=outputs)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,120 @@
+"""Quantization: a float32 .tflite, a recipe and ranges to a quantized .tflite, by litert-quantizer."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from attnexport.core.errors import ModelError, first_line
+
+from .float_core import float_outputs
+from .graph import read_graph
+from .recipes import Recipe
+
+# By tensor name, the least and greatest value that it is to hold.
+Ranges = Mapping[str, tuple[float, float]]
+
+_ALGORITHMS = {"minmax": "min_max_uniform_quantize", "octav": "OCTAV", "mse": "MSE"}
+_BITS = {"int4": 4, "int8": 8, "int16": 16, "float16": 16}
+
+
+def quantize(model: bytes, recipe: Recipe, ranges: Ranges | None = None, weight_algorithm: str = "minmax") -> bytes:
+    """Quantize a float32 model.
+
+    Args:
+        model: A float32 .tflite.
+        recipe: What to do.
+        ranges: Of every activation, where the recipe needs calibration. Constants must not be among them.
+        weight_algorithm: One of the recipe's.
+
+    Returns:
+        A .tflite: the same bytes for the same arguments.
+
+    Raises:
+        ModelError: where ranges are not finite, or the quantizer fails.
+    """
+    if recipe.weights == "float32":
+        return model
+    from litert_quantizer.quantizer import Quantizer
+
+    statistics = _statistics(ranges or {}) if recipe.needs_calibration else None
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of its own use of the interpreter
+            result = Quantizer(model, _rules(model, recipe, weight_algorithm)).quantize(statistics)
+    except Exception as error:  # it raises whatever its parts raise
+        raise ModelError(f"recipe {recipe.name!r} cannot quantize this model: {first_line(error)}") from error
+    if not result.quantized_model:
+        raise ModelError(f"recipe {recipe.name!r} cannot quantize this model: the quantizer gave nothing")
+    return bytes(result.quantized_model)
+
+
+def _rules(model: bytes, recipe: Recipe, weight_algorithm: str) -> Any:
+    """The recipe as litert-quantizer's list of rules, of which later ones win."""
+    from litert_quantizer.qtyping import TFLOperationName as Name
+    from litert_quantizer.recipe_manager import RecipeManager
+
+    rules = RecipeManager()
+    algorithm, bits, everything = _ALGORITHMS[weight_algorithm], _BITS[recipe.weights], Name.ALL_SUPPORTED
+    if recipe.weights == "float16":
+        rules.add_weight_only_config(".*", everything, bits, algorithm_key="float_casting")
+    elif recipe.activations == "float32":
+        rules.add_weight_only_config(".*", everything, bits, algorithm_key=algorithm)
+    elif recipe.activations == "dynamic":
+        rules.add_dynamic_config(".*", everything, bits, algorithm_key=algorithm)
+    else:
+        rules.add_static_config(".*", everything, _BITS[recipe.activations], bits, algorithm_key=algorithm)
+        for name in float_outputs(read_graph(model), recipe.keep_float):
+            # An operator's scope is its outputs' names, each with a semicolon behind it.
+            rules.add_quantization_config(f"^{re.escape(name)};", everything, algorithm_key="no_quantize")
+        _set_io(rules, recipe)
+    return rules.get_quantization_recipe()
+
+
+def _set_io(rules: Any, recipe: Recipe) -> None:
+    from litert_quantizer import qtyping
+
+    for operator in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
+        if recipe.io_type == "float32":
+            rules.add_quantization_config(".*", operator, algorithm_key="no_quantize")
+        elif recipe.io_type == "uint8":
+            unsigned, weights = (
+                qtyping.TensorQuantizationConfig(num_bits=8, symmetric=symmetric, dtype=dtype, granularity=granularity)
+                for symmetric, dtype, granularity in (
+                    (False, qtyping.TensorDataType.UINT, qtyping.QuantGranularity.TENSORWISE),
+                    (True, qtyping.TensorDataType.INT, qtyping.QuantGranularity.CHANNELWISE),
+                )
+            )
+            config = qtyping.OpQuantizationConfig(
+                activation_tensor_config=unsigned,
+                weight_tensor_config=weights,
+                compute_precision=qtyping.ComputePrecision.INTEGER,
+                explicit_dequantize=False,
+            )
+            rules.add_quantization_config(".*", operator, config)
+
+
+def _statistics(ranges: Ranges) -> dict[str, dict[str, Any]]:
+    """Ranges as litert-quantizer takes them.
+
+    It writes NaN, infinite or equal bounds without a word, into a file that may crash the interpreter.
+    """
+    statistics = {}
+    for name, (low, high) in ranges.items():
+        if not np.isfinite([low, high]).all():
+            raise ModelError(
+                f"the calibration found the range {low} to {high} for tensor {name!r}, which is not finite"
+            )
+        # Zero must be among the values; and where nothing else was seen, any range will do.
+        least, most = min(low, 0.0), max(high, 0.0)
+        bounds = (least, most) if least < most else (0.0, 1.0)
+        statistics[name] = {
+            key: np.full(1, bound, np.float32) for key, bound in zip(("min", "max"), bounds, strict=True)
+        }
+    return statistics

@@ -1,0 +1,145 @@
+"""A Runner over a .tflite in the LiteRT interpreter."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attnexport.core.errors import ArgumentError, ModelError, first_line
+from attnexport.core.runner import find_signature
+from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature, TensorSpec
+
+# What the interpreter says, and what it means.
+_REASONS = {
+    "XNNPack delegate failed to reshape runtime": "an input has a shape that the file was not converted for",
+    "gather index out of bounds": "the batch dimension is missing, or an index is outside its table",
+    "Select TensorFlow op": "it holds Flex operators, which LiteRT's interpreter does not have",
+    "Flex": "it holds Flex operators, which LiteRT's interpreter does not have",
+}
+
+
+class TFLiteRunner:
+    """Runs the signatures of a .tflite.
+
+    Shapes are those of the file: `core.batched` feeds any number of samples in its batch. A quantized input or output
+    is taken and given as float32, unless `raw`.
+
+    Args:
+        source: The file, or its content.
+        threads: Of the interpreter.
+        raw: Take and give quantized tensors as the integers that they are.
+        allow_flex: Run it in TensorFlow's interpreter, which has Flex operators.
+
+    Raises:
+        ArgumentError: where the file does not exist.
+        ModelError: where it is no .tflite, or a damaged one, or a call fails.
+    """
+
+    concurrent = False
+
+    def __init__(self, source: Path | bytes, *, threads: int = 1, raw: bool = False, allow_flex: bool = False) -> None:
+        self._name = "the .tflite" if isinstance(source, bytes) else str(source)
+        self._raw = raw
+        content = source if isinstance(source, bytes) else read_file(source)
+        if content[4:8] != b"TFL3":
+            raise ModelError(f"{self._name} is not a .tflite file (its identifier is missing)")
+        try:
+            self._interpreter: Any = _interpreter_class(allow_flex)(model_content=content, num_threads=threads)
+            self._interpreter.allocate_tensors()
+            names = self._interpreter.get_signature_list()
+            self._runners: dict[str, Any] = {name: self._interpreter.get_signature_runner(name) for name in names}
+        except (ValueError, RuntimeError) as error:
+            raise ModelError(f"{self._name} does not load: {_reason(error)}") from error
+        if not self._runners:
+            raise ModelError(f"{self._name} has no signatures; convert it again from a SavedModel, which has")
+        self._details = {
+            name: (runner.get_input_details(), runner.get_output_details()) for name, runner in self._runners.items()
+        }
+        self._signatures = {
+            name: Signature(name, self._specs(takes), self._specs(gives))
+            for name, (takes, gives) in self._details.items()
+        }
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        return self._signatures
+
+    def run(self, inputs: Arrays, signature: str = DEFAULT_SIGNATURE) -> Arrays:
+        if self._interpreter is None:
+            raise ArgumentError(f"{self._name} was closed")
+        find_signature(self._signatures, signature).check_inputs(inputs)
+        takes, gives = self._details[signature]
+        try:
+            outputs = self._runners[signature](
+                **{name: self._quantized(np.ascontiguousarray(array), takes[name]) for name, array in inputs.items()}
+            )
+        except (ValueError, RuntimeError) as error:
+            raise ModelError(f"{self._name}: signature {signature!r} fails: {_reason(error)}") from error
+        return {name: self._dequantized(array, gives[name]) for name, array in outputs.items()}
+
+    def close(self) -> None:
+        self._runners, self._interpreter = {}, None
+
+    def _specs(self, details: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
+        return tuple(self._spec(name, detail) for name, detail in details.items())
+
+    def _spec(self, name: str, detail: Mapping[str, Any]) -> TensorSpec:
+        shape = tuple(None if size < 0 else int(size) for size in detail["shape_signature"])
+        if len(shape) != len(detail["shape"]):
+            shape = tuple(int(size) for size in detail["shape"])
+        dtype = "string" if detail["dtype"] in (np.bytes_, np.str_, object) else np.dtype(detail["dtype"]).name
+        return TensorSpec(name, dtype if self._raw or not _scale(detail) else "float32", shape)
+
+    def _quantized(self, array: np.ndarray[Any, Any], detail: Mapping[str, Any]) -> np.ndarray[Any, Any]:
+        scale, zero = detail["quantization"]
+        if self._raw or not _scale(detail):
+            return array
+        bounds = np.iinfo(detail["dtype"])
+        integers = np.clip(np.round(array / scale) + zero, bounds.min, bounds.max)
+        return np.asarray(integers, detail["dtype"])
+
+    def _dequantized(self, array: np.ndarray[Any, Any], detail: Mapping[str, Any]) -> np.ndarray[Any, Any]:
+        scale, zero = detail["quantization"]
+        if self._raw or not _scale(detail):
+            return array
+        return ((array.astype(np.float32) - np.float32(zero)) * np.float32(scale)).astype(np.float32)
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a file that the user named.
+
+    Raises:
+        ArgumentError: where it does not exist.
+        ModelError: where it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise ArgumentError(f"{path} does not exist") from error
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _interpreter_class(allow_flex: bool) -> Any:
+    if allow_flex:
+        import tensorflow as tf
+
+        return tf.lite.Interpreter
+    from ai_edge_litert.interpreter import Interpreter
+
+    return Interpreter
+
+
+def _scale(detail: Mapping[str, Any]) -> float:
+    with contextlib.suppress(TypeError, ValueError):
+        return float(detail["quantization"][0])
+    return 0.0
+
+
+def _reason(error: BaseException) -> str:
+    text = str(error)
+    return next((f"{meaning} ({said})" for said, meaning in _REASONS.items() if said in text), first_line(error))
