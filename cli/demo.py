@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,95 +19,137 @@ if TYPE_CHECKING:
 
     from attnexport.exporter import ExportResult
 
+_RECIPES = ("float32", "float16", "dynamic", "int8")
+
 
 @dataclass(frozen=True)
 class _Row:
-    """One exported model of the demo, accuracies 0 to 1 on the held-out digits."""
+    """One artifact of the demo.
+
+    `accuracy` and `agreement` (with Keras's top-1 class) are 0 to 1, on the held-out digits; `latency_ms` is the median
+    of a call with one image, measured side by side with the other artifacts of its model; `parity` is as its gate saw
+    it, `sqnr_db` on the held-out digits, None where nothing differs.
+    """
 
     model: str
-    keras_accuracy: float
-    saved_model_accuracy: float
-    parity: str
+    artifact: str
     size_bytes: int
-    saved_model: str
+    latency_ms: float
+    accuracy: float
+    agreement: float
+    sqnr_db: float | None
+    path: str
 
 
 @command("demo")
 @click.option("-o", "--output", default="attnexport-demo", show_default=True, help="Where everything is written.")
 def demo(terminal: Terminal, output: str) -> None:
-    """Train on real digits, export, compare.
+    """Train on real digits, export, quantize, compare.
 
-    Trains two attention models on scikit-learn's handwritten digits, exports them and measures the exports.
+    Trains two attention models on scikit-learn's handwritten digits, exports them for TensorFlow Serving and TFLite,
+    and measures what was exported.
     """
     directory = Path(output)
     with terminal.steps() as on_step:
         on_step("loading TensorFlow")
         from attnexport.examples import digits
-        from attnexport.exporter import export_saved_model
 
         trained = digits.train_digits(directory / "digits", on_step=on_step)
-        rows = []
-        for name, keras_file in trained.models.items():
-            on_step(f"exporting {name}")
-            exported = export_saved_model(
-                keras_file,
-                directory / "export",
-                output_names=["logits"],
-                labels=digits.LABELS,
-                warmup=trained.calibration,
-            )
-            on_step(f"evaluating {name}")
-            accuracy = _accuracy(exported, trained.evaluation)
-            rows.append(_row(name, trained.accuracies[name], accuracy, exported))
+        rows = [
+            row
+            for name, keras_file in trained.models.items()
+            for row in _export(name, keras_file, directory / "export", trained, on_step)
+        ]
     document = {
         "calibration": str(trained.calibration),
         "evaluation": str(trained.evaluation),
-        "models": [asdict(row) for row in rows],
+        "artifacts": [asdict(row) for row in rows],
     }
     terminal.result(document, lambda console: _show(console, directory, rows, digits.HELD_OUT))
 
 
-def _accuracy(exported: ExportResult, evaluation: Path) -> float:
-    """Accuracy of a SavedModel in a session on labelled samples."""
-    from attnexport.core import DEFAULT_SIGNATURE, SamplesError, batched, load_samples
-    from attnexport.exporter import SavedModelRunner
-    from attnexport.parity import agreement
+def _export(name: str, keras_file: Path, output: Path, trained: Any, on_step: Callable[[str], None]) -> list[_Row]:
+    """Export a model, quantize it, and measure all that came out."""
+    from attnexport.core import ExportDirectory
+    from attnexport.examples import digits
+    from attnexport.exporter import export_saved_model
+    from attnexport.tflite import RECIPES
 
-    with closing(SavedModelRunner(exported.path)) as runner:
-        samples = load_samples(evaluation, runner.signatures[DEFAULT_SIGNATURE].inputs)
-        logits = batched(runner, samples.inputs)["logits"]
-    if samples.labels is None:
-        raise SamplesError(f"{evaluation} holds no labels")
-    return agreement(samples.labels, logits)
+    from .tflite_versions import convert_version
 
-
-def _row(name: str, keras_accuracy: float, accuracy: float, exported: ExportResult) -> _Row:
-    worst = exported.verdict.worst
-    return _Row(
-        model=name,
-        keras_accuracy=round(keras_accuracy, 4),
-        saved_model_accuracy=round(accuracy, 4),
-        parity=worst.figures if worst else "no cases",
-        size_bytes=exported.saved_model.size_bytes,
-        saved_model=str(exported.path),
+    on_step(f"exporting {name}")
+    exported = export_saved_model(
+        keras_file, output, output_names=["logits"], labels=digits.LABELS, warmup=trained.calibration
     )
+    converted = convert_version(
+        ExportDirectory(exported.directory),
+        exported.entry,
+        [RECIPES[recipe] for recipe in _RECIPES],
+        calibration=str(trained.calibration),
+        on_step=lambda step: on_step(f"{name}: {step}"),
+    )
+    on_step(f"evaluating {name}")
+    files = {each.conversion.recipe.name: each.path for each in converted.files}
+    return _measure(name, exported, files, trained.evaluation)
+
+
+def _measure(name: str, exported: ExportResult, files: dict[str, Path], evaluation: Path) -> list[_Row]:
+    from attnexport.core import DEFAULT_SIGNATURE, SamplesError, batched, load_samples
+    from attnexport.core.files import size_of
+    from attnexport.core.latency import measure
+    from attnexport.parity import agreement, distance
+
+    from .artifacts import FoundArtifact, open_runner
+
+    keras = exported.directory / f"keras/{exported.entry.version}.keras"
+    artifacts = {
+        "Keras": FoundArtifact("keras", keras),
+        "SavedModel": FoundArtifact("saved_model", exported.path),
+        **{recipe: FoundArtifact("tflite", path) for recipe, path in files.items()},
+    }
+    with ExitStack() as stack:
+        runners = {title: stack.enter_context(closing(open_runner(each))) for title, each in artifacts.items()}
+        samples = load_samples(evaluation, runners["SavedModel"].signatures[DEFAULT_SIGNATURE].inputs)
+        if samples.labels is None:
+            raise SamplesError(f"{evaluation} holds no labels")
+        # Named by position: this Keras model was given no names, its exports were.
+        scores = {title: next(iter(batched(runner, samples.inputs).values())) for title, runner in runners.items()}
+        one = samples.take(1).inputs
+        latencies = measure({title: partial(runner.run, one) for title, runner in runners.items()}, seconds=3)
+    figures = {title: distance(scores["Keras"], each).sqnr_db for title, each in scores.items()}
+    return [
+        _Row(
+            model=name,
+            artifact=title,
+            size_bytes=size_of(artifact.path),
+            latency_ms=round(latencies[title].p50_ms, 4),
+            accuracy=round(agreement(samples.labels, scores[title]), 4),
+            agreement=round(agreement(scores["Keras"].argmax(axis=-1), scores[title]), 4),
+            sqnr_db=None if figures[title] == float("inf") else round(figures[title], 2),
+            path=str(artifact.path),
+        )
+        for title, artifact in artifacts.items()
+    ]
 
 
 def _show(console: Console, directory: Path, rows: list[_Row], held_out: int) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for title in ("model", "Keras", "SavedModel", "parity in a session", "size", "SavedModel is in"):
-        table.add_column(title, overflow="fold")
+    for title in ("model", "artifact", "size", "latency", "accuracy", "agreement", "SQNR", "is in"):
+        right = title in ("size", "latency", "accuracy", "agreement", "SQNR")
+        table.add_column(title, overflow="fold", justify="right" if right else "left")
     for row in rows:
         table.add_row(
-            row.model,
-            f"{row.keras_accuracy:.1%}",
-            f"{row.saved_model_accuracy:.1%}",
-            row.parity,
+            row.model if row.artifact == "Keras" else "",
+            row.artifact,
             f"{row.size_bytes / 1000:,.0f} kB",
-            row.saved_model,
+            f"{row.latency_ms:.3f} ms",
+            f"{row.accuracy:.1%}",
+            f"{row.agreement:.3f}",
+            "equal" if row.sqnr_db is None else f"{row.sqnr_db:.1f} dB",
+            str(Path(row.path).relative_to(directory)),
         )
-    console.print(f"Handwritten digits, accuracy on {held_out} held-out images:\n")
+    console.print(f"Handwritten digits, {held_out} held-out images; one image a call; agreement and SQNR with Keras:\n")
     console.print(table)
-    console.print(f"\nTrained models and their samples are in {directory / 'digits'}.", soft_wrap=True)
+    console.print(f"\nAll of it is in {directory}, the trained models and their samples in {directory / 'digits'}.")
