@@ -69,7 +69,7 @@ def _tflite_rows(found: TFLiteInspection) -> Rows:
 
 def _delegation(found: SignatureInspection) -> str:
     if found.delegation is None:
-        return "cannot be told for a graph with control flow or Flex operators"
+        return "cannot be told for a graph with control flow"
     left = f", leaves {_counts(found.delegation.left)}" if found.delegation.left else ", leaves none"
     partitions = found.delegation.partitions
     return f"takes {found.delegation.taken} operators in {partitions} partition{'s' * (partitions != 1)}{left}"

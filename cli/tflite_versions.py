@@ -18,7 +18,6 @@ from attnexport.core import (
     Arrays,
     Artifact,
     ExportDirectory,
-    Runner,
     Samples,
     SamplesError,
     Signature,
@@ -140,6 +139,7 @@ def convert_version(
             keep_failed=directory.root / "failed" if keep_failed else None,
             on_step=on_step,
         )
+        notes += [note for each in conversions for note in each.notes]
         if judged:
             on_step(f"evaluating on {len(judged)} samples")
         expected = batched(original.reference, judged.inputs) if judged else {}
@@ -226,9 +226,10 @@ def _difference(original: Original, calibration: Calibration) -> list[str]:
     ]
 
 
-def _evaluate(conversion: Conversion, samples: Samples, expected: Arrays) -> Evaluation:
-    runner: Runner = TFLiteRunner(conversion.content, allow_flex=_has_flex(conversion))
-    with closing(runner):
+def _evaluate(conversion: Conversion, samples: Samples, expected: Arrays) -> Evaluation | None:
+    if conversion.graph.flex_operators:
+        return None
+    with closing(TFLiteRunner(conversion.content)) as runner:
         outputs = batched(runner, samples.inputs)
     floats = [name for name in sorted(expected) if expected[name].dtype.kind == "f"]
     figures = [distance(expected[name], outputs[name]).sqnr_db for name in floats]
@@ -241,12 +242,10 @@ def _evaluate(conversion: Conversion, samples: Samples, expected: Arrays) -> Eva
 
 
 def _partitions(conversion: Conversion) -> int | None:
+    if conversion.graph.flex_operators:
+        return None
     found = delegation(conversion.content, DEFAULT_SIGNATURE)
     return None if found is None else found.partitions
-
-
-def _has_flex(conversion: Conversion) -> bool:
-    return any(operator.name.startswith("Flex") for _, operator in conversion.graph.operators)
 
 
 def _path(directory: ExportDirectory, entry: VersionEntry, conversion: Conversion) -> str:

@@ -226,7 +226,7 @@ class Stage:
         backups = {final: self._temporary / f"old-{number}" for number, final in enumerate(finals.values())}
         for final, backup in backups.items():
             if final.is_file():
-                os.link(final, backup)
+                _link(final, backup)
         self._write_journal(entry, backups)
         try:
             for staged, final in finals.items():
@@ -260,6 +260,14 @@ def _make_directories(path: Path) -> list[Path]:
     for each in missing:
         sync(each.parent)
     return missing
+
+
+def _link(source: Path, target: Path) -> None:
+    """A second name for a file, a copy where the file system has no such thing."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _restore(final: Path, backup: Path) -> None:

@@ -17,7 +17,7 @@ from attnexport.parity import Case, Verdict, distance
 from .calibration import Calibration, whole_batches
 from .float_core import unmatched
 from .float_model import check_convertible, convert_float
-from .gate import gate_tflite
+from .gate import gate_tflite, told_shares, weight_shares
 from .graph import Graph, read_graph
 from .quantization import quantize
 from .recipes import Recipe
@@ -37,12 +37,13 @@ class Conversion:
         recipe: What it was made by.
         content: The file.
         signatures: As they stand in it, quantized types and fixed batch included.
-        verdict: Its parity with the original.
+        verdict: Its parity with the original; without findings where nothing here can run it (Flex).
         graph: What is in it.
         calibrator: How ranges were found, None where none were needed.
         weight_algorithm: How weights were rounded, None where they were not.
-        peak_memory_bytes: Of a process that ran it.
+        peak_memory_bytes: Of a process that ran it, None where nothing here can.
         float_size_bytes: Of the float32 file that it was made from.
+        notes: What its owner should know, a sentence each.
     """
 
     recipe: Recipe
@@ -52,8 +53,9 @@ class Conversion:
     graph: Graph
     calibrator: str | None
     weight_algorithm: str | None
-    peak_memory_bytes: int
+    peak_memory_bytes: int | None
     float_size_bytes: int
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def convert(
         reference: Runs the original.
         signatures: What to convert, by name, as the SavedModel has it: all take the calibration's inputs.
         reference_name: What the original is called in verdicts.
-        allow_flex: Leave operators without a TFLite kernel to TensorFlow's, which LiteRT does not have.
+        allow_flex: Leave operators without a TFLite kernel to TensorFlow's, which only apps that link them can run.
         max_size: The most bytes that a file may have.
         keep_failed: A directory in which a file that fails its gate is kept, as NAME.failed.tflite.
         on_step: Called with what is being done now.
@@ -105,7 +107,9 @@ def convert(
     _check_inputs(signatures, calibration)
     on_step("converting to float32")
     model = convert_float(saved_model, list(signatures), allow_flex=allow_flex)
-    _check_patterns(read_graph(model), recipes)
+    graph = read_graph(model)
+    _check_patterns(graph, recipes)
+    _check_flex(graph, recipes)
     statistics = None
     if any(recipe.needs_calibration for recipe in recipes):
         on_step(f"calibrating on {len(calibration)} samples")
@@ -122,7 +126,7 @@ def convert(
     found = []
     for recipe in recipes:
         on_step(f"quantizing by {recipe.name}")
-        chosen = _choose(model, recipe, statistics, measured, allow_flex)
+        chosen = _choose(model, recipe, statistics, measured, runs=not graph.flex_operators)
         on_step(f"checking {recipe.name}")
         with _kept(chosen.content, recipe, keep_failed) as file:
             passed = gate_tflite(
@@ -139,29 +143,28 @@ def convert(
             Conversion(
                 recipe,
                 chosen.content,
-                passed.probe.signatures,
+                passed.probe.signatures if passed.probe else signatures,
                 passed.verdict,
                 passed.graph,
                 chosen.calibrator,
                 chosen.weight_algorithm,
-                passed.probe.peak_memory_bytes,
+                passed.probe.peak_memory_bytes if passed.probe else None,
                 len(model),
+                tuple(_notes(recipe, passed.graph)),
             )
         )
     return found
 
 
-def _choose(
-    model: bytes, recipe: Recipe, statistics: Statistics | None, held_out: Arrays, allow_flex: bool
-) -> _Candidate:
+def _choose(model: bytes, recipe: Recipe, statistics: Statistics | None, held_out: Arrays, *, runs: bool) -> _Candidate:
     """The best of all ways that a recipe allows, by SQNR against the float32 model on held-out samples."""
     candidates = _candidates(model, recipe, statistics)
-    if len(candidates) == 1:
+    if len(candidates) == 1 or not runs:
         return candidates[0]
-    expected = batched(TFLiteRunner(model, allow_flex=allow_flex), held_out)
+    expected = batched(TFLiteRunner(model), held_out)
 
     def quality(candidate: _Candidate) -> float:
-        outputs = batched(TFLiteRunner(candidate.content, allow_flex=allow_flex), held_out)
+        outputs = batched(TFLiteRunner(candidate.content), held_out)
         figures = [
             distance(expected[name], outputs[name]).sqnr_db for name in expected if expected[name].dtype.kind == "f"
         ]
@@ -211,6 +214,31 @@ def _check_inputs(signatures: Mapping[str, Signature], calibration: Calibration)
                 f"signature {name!r} takes {', '.join(sorted(names))}, and the calibration samples are of "
                 f"{', '.join(sorted(calibration.used))}; convert signatures of other inputs than "
                 f"{DEFAULT_SIGNATURE}'s by themselves"
+            )
+
+
+def _notes(recipe: Recipe, graph: Graph) -> list[str]:
+    notes = []
+    if graph.flex_operators:
+        notes.append(
+            f"{recipe.name}: no interpreter here can run {', '.join(graph.flex_operators)}, so its numbers were not "
+            "compared; an app must link the Flex delegate, and should be tested on its device"
+        )
+    shares = weight_shares(graph)
+    if not recipe.keep_float and shares and shares.get(recipe.weights, 0.0) < 1:
+        notes.append(
+            f"{recipe.name}: weights are {told_shares(shares)}, for not every operator has {recipe.weights} kernels "
+            "(the table of an Embedding is one that has none without calibration)"
+        )
+    return notes
+
+
+def _check_flex(graph: Graph, recipes: Sequence[Recipe]) -> None:
+    for recipe in recipes:
+        if recipe.needs_calibration and graph.flex_operators:
+            raise ModelError(
+                f"recipe {recipe.name!r} must run the model to calibrate it, and no interpreter here can run "
+                f"{', '.join(graph.flex_operators)}; float32, float16, dynamic and int4 need no calibration"
             )
 
 

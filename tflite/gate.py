@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,21 +13,22 @@ from attnexport.core.runner import Runner
 from attnexport.core.signature import Signature
 from attnexport.parity import BUDGETS, Budget, Case, Verdict, compare
 
-from .graph import CONVERSIONS, Graph, read_graph
+from .graph import CONVERSIONS, WEIGHTED, Graph, Tensor, read_graph
 from .probe import Probe, probe
 from .recipes import Recipe
 
 _VARIABLES = {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"}
 _LEAST_SHARE = 0.9  # of the weights that have the type which the recipe claims, where nothing of theirs is kept float
 _FLOATS = {"float16", "float32"}
+_NO_INT4 = {"BATCH_MATMUL", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"}
 
 
 @dataclass(frozen=True)
 class Passed:
-    """What the gate found out about a file that passed."""
+    """What the gate found out about a file that passed; no probe where nothing here can run it (Flex)."""
 
     verdict: Verdict
-    probe: Probe
+    probe: Probe | None
     graph: Graph
 
 
@@ -49,7 +52,7 @@ def gate_tflite(
         cases: What is compared, on samples that it was not calibrated with.
         signatures: What must be there.
         reference_name: What the original is called.
-        allow_flex: Whether it may hold Flex operators.
+        allow_flex: Whether it may hold Flex operators; one that does cannot be run here, and is not compared.
         max_size: The most bytes that it may have.
 
     Raises:
@@ -64,8 +67,9 @@ def gate_tflite(
         check_recipe(graph, recipe)
         if max_size is not None and len(content) > max_size:
             raise GateError(f"it has {len(content):,} bytes, and at most {max_size:,} were asked for (--max-size)")
-        flex = any(operator.name.startswith("Flex") for _, operator in graph.operators)
-        probed = probe(file, [(case.signature, case.inputs) for case in cases], allow_flex=flex)
+        if graph.flex_operators:
+            return Passed(Verdict(reference_name, f"the {recipe.name} .tflite", recipe.precision, ()), None, graph)
+        probed = probe(file, [(case.signature, case.inputs) for case in cases])
         verdict = compare(
             reference,
             probed.answers,
@@ -98,10 +102,10 @@ def check_recipe(graph: Graph, recipe: Recipe) -> None:
     Raises:
         GateError: saying which are there instead.
     """
-    shares = weight_shares(graph)
+    shares = weight_shares(graph, claimed_operators(recipe))
     share = shares.get(recipe.weights, 0.0)
-    if shares and share < (_LEAST_SHARE if not recipe.keep_float else 0.0):
-        raise GateError(f"{share:.0%} of its weights are {recipe.weights}; there is {_told(shares)}")
+    if shares and share < (0.0 if recipe.keep_float else _LEAST_SHARE):
+        raise GateError(f"{share:.0%} of its weights are {recipe.weights}; there is {told_shares(shares)}")
     if recipe.needs_calibration:
         quantized = {tensor.dtype for subgraph in graph.subgraphs for tensor in subgraph.tensors if tensor.quantized}
         if recipe.activations not in quantized or (recipe.keep_float and shares and not share):
@@ -116,24 +120,24 @@ def check_recipe(graph: Graph, recipe: Recipe) -> None:
         )
 
 
-def weight_shares(graph: Graph) -> dict[str, float]:
+def claimed_operators(recipe: Recipe) -> frozenset[str]:
+    """The operators whose weights a recipe can quantize; others have no kernels for it."""
+    if recipe.needs_calibration or recipe.weights.startswith("float"):
+        return WEIGHTED
+    tables = {"GATHER"}
+    return WEIGHTED - (tables if recipe.weights == "int8" else tables | _NO_INT4)
+
+
+def weight_shares(graph: Graph, operators: frozenset[str] = WEIGHTED) -> dict[str, float]:
     """The share of the elements of all weight matrices by type, 0 to 1; nothing where there are no weights."""
-    elements: dict[str, int] = {}
-    seen = set()
+    found: dict[int, Tensor] = {}
     for subgraph, operator in graph.operators:
-        for tensor in subgraph.weights(operator):
-            # A float16 weight is read through a DEQUANTIZE, so its operator sees no constant; see below.
-            if (key := (tensor.name, tensor.dtype)) not in seen:
-                seen.add(key)
-                elements[tensor.dtype] = elements.get(tensor.dtype, 0) + _size(tensor.shape)
-        if operator.name == "DEQUANTIZE":
-            tensor = subgraph.tensors[operator.inputs[0]]
-            key = (tensor.name, tensor.dtype)
-            if tensor.constant_bytes and len(tensor.shape) > 1 and key not in seen:
-                seen.add(key)
-                elements[tensor.dtype] = elements.get(tensor.dtype, 0) + _size(tensor.shape)
-    total = sum(elements.values())
-    return {dtype: count / total for dtype, count in elements.items()} if total else {}
+        if operator.name in operators:
+            found |= {tensor.buffer: tensor for tensor in subgraph.weights(operator)}
+    elements: Counter[str] = Counter()
+    for tensor in found.values():
+        elements[tensor.dtype] += math.prod(tensor.shape)
+    return {dtype: count / elements.total() for dtype, count in elements.items()}
 
 
 def float_operators(graph: Graph) -> dict[str, int]:
@@ -150,8 +154,8 @@ def _check_operators(graph: Graph, allow_flex: bool) -> None:
     names = {operator.name for _, operator in graph.operators}
     if variables := sorted(names & _VARIABLES):
         raise GateError(f"it holds variables ({', '.join(variables)}), which a .tflite cannot initialize")
-    if (flex := sorted(name for name in names if name.startswith("Flex"))) and not allow_flex:
-        raise GateError(f"it holds TensorFlow's own operators ({', '.join(flex)}), which LiteRT does not have")
+    if graph.flex_operators and not allow_flex:
+        raise GateError(f"it holds TensorFlow's own operators ({', '.join(graph.flex_operators)}), which LiteRT lacks")
 
 
 def _check_names(graph: Graph, signatures: Mapping[str, Signature]) -> None:
@@ -160,14 +164,8 @@ def _check_names(graph: Graph, signatures: Mapping[str, Signature]) -> None:
             raise GateError(f"its signature {name!r} is missing; it has {one_of(graph.signatures)}")
 
 
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for each in shape:
-        size *= each
-    return size
-
-
-def _told(shares: Mapping[str, float]) -> str:
+def told_shares(shares: Mapping[str, float]) -> str:
+    """Shares in words."""
     return ", ".join(f"{share:.0%} {dtype}" for dtype, share in sorted(shares.items()))
 
 

@@ -28,14 +28,17 @@ CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor of a subgraph; `constant_bytes` is 0 where it is computed, `quantized` where it has a scale."""
+    """A tensor of a subgraph.
+
+    `constant_bytes` is 0 where it is computed; constants of one `buffer` are one; `quantized` where it has a scale.
+    """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     constant_bytes: int
+    buffer: int
     quantized: bool
-    is_variable: bool
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,13 @@ class Subgraph:
         """The matrices of weights that an operator brings: constants of two dimensions or more."""
         if operator.name not in WEIGHTED:
             return []
-        constants = (self.tensors[index] for index in operator.inputs)
+        constants = (self.tensors[self._source(index)] for index in operator.inputs)
         return [each for each in constants if each.constant_bytes and len(each.shape) > 1]
+
+    def _source(self, index: int) -> int:
+        """Float16 weights are read through a DEQUANTIZE."""
+        producer = self.producers.get(index)
+        return producer.inputs[0] if producer is not None and producer.name == "DEQUANTIZE" else index
 
     @cached_property
     def producers(self) -> Mapping[int, Operator]:
@@ -87,14 +95,18 @@ class Graph:
         return ((subgraph, operator) for subgraph in self.subgraphs for operator in subgraph.operators)
 
     @property
+    def flex_operators(self) -> list[str]:
+        """TensorFlow's own operators, which no interpreter in Python can run since TensorFlow 2.20."""
+        return sorted({operator.name for _, operator in self.operators if operator.name.startswith("Flex")})
+
+    @property
     def constants(self) -> Iterator[Tensor]:
         """Every constant once, also where several subgraphs share it."""
         seen = set()
         for subgraph in self.subgraphs:
             for tensor in subgraph.tensors:
-                key = tensor.name, tensor.dtype, tensor.shape
-                if tensor.constant_bytes and key not in seen:
-                    seen.add(key)
+                if tensor.constant_bytes and tensor.buffer not in seen:
+                    seen.add(tensor.buffer)
                     yield tensor
 
 
@@ -181,8 +193,8 @@ def _tensor(model: Any, tensor: Any) -> Tensor:
         utils.type_to_name(tensor.type).lower(),
         tuple(int(size) for size in (tensor.shape if tensor.shape is not None else ())),
         constant,
+        int(tensor.buffer),
         scale is not None and len(scale) > 0,
-        bool(tensor.isVariable),
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from attnexport.core.errors import ModelError, first_line
 from attnexport.core.signature import Signature
 
-from .graph import CONVERSIONS, Graph, Subgraph, parse_model, read_graph
+from .graph import CONVERSIONS, Subgraph, parse_model, read_graph
 from .runner import TFLiteRunner
 
 _CONTROL_FLOW = {"WHILE", "IF", "CALL_ONCE", "STABLEHLO_COMPOSITE", "STABLEHLO_WHILE"}
@@ -35,7 +35,7 @@ class SignatureInspection:
     Attributes:
         signature: With quantized types and fixed batch as they stand in the file.
         operators: Operators with counts.
-        delegation: None where it cannot be told (control flow, Flex).
+        delegation: None where it cannot be told (control flow).
         activation_bytes: The most that is alive at once between operators, without what kernels need for themselves.
     """
 
@@ -71,10 +71,9 @@ def inspect_tflite(content: bytes) -> TFLiteInspection:
         ModelError: where it is no .tflite, or does not load.
     """
     graph = read_graph(content)
-    flex = any(operator.name.startswith("Flex") for _, operator in graph.operators)
-    runner = TFLiteRunner(content, raw=True, allow_flex=flex)
+    runner = TFLiteRunner(content, raw=True)
     found = tuple(
-        _signature(content, graph, runner.signatures[name], graph.subgraphs[number], flex)
+        _signature(content, runner.signatures[name], graph.subgraphs[number])
         for name, number in graph.signatures.items()
     )
     constants: Counter[str] = Counter()
@@ -113,11 +112,9 @@ def delegation(content: bytes, signature: str) -> Delegation | None:
     return Delegation(len(delegates), len(taken), dict(left))
 
 
-def _signature(
-    content: bytes, graph: Graph, signature: Signature, subgraph: Subgraph, flex: bool
-) -> SignatureInspection:
+def _signature(content: bytes, signature: Signature, subgraph: Subgraph) -> SignatureInspection:
     operators = Counter(each.name for each in subgraph.operators)
-    found = None if flex else delegation(content, signature.name)
+    found = delegation(content, signature.name)
     return SignatureInspection(signature, dict(operators), found, _activation_bytes(subgraph))
 
 

@@ -1,6 +1,6 @@
 """Runs a .tflite in a process of its own, so that a crash of the interpreter is an answer and not the end.
 
-    python -m attnexport.tflite.probe FILE DIRECTORY [--flex]
+    python -m attnexport.tflite.probe FILE DIRECTORY
 
 DIRECTORY holds `cases.json`, a list of signatures, and the inputs of each as `0.npz`, `1.npz`…; outputs are written
 beside them as `0.out.npz`, and `report.json` at the very end. What goes wrong is one line on stderr, and exit code 3.
@@ -44,13 +44,12 @@ class Probe:
     peak_memory_bytes: int
 
 
-def probe(file: Path, cases: Sequence[tuple[str, Arrays]], *, allow_flex: bool = False) -> Probe:
+def probe(file: Path, cases: Sequence[tuple[str, Arrays]]) -> Probe:
     """Load a .tflite in a child process and run it.
 
     Args:
         file: The .tflite.
         cases: Signature and inputs `[n, ...]` by name.
-        allow_flex: Use TensorFlow's interpreter.
 
     Raises:
         GateError: where it does not load, does not run, or takes the process down.
@@ -60,7 +59,7 @@ def probe(file: Path, cases: Sequence[tuple[str, Arrays]], *, allow_flex: bool =
         (directory / "cases.json").write_text(json.dumps([signature for signature, _ in cases]), encoding="utf-8")
         for number, (_, inputs) in enumerate(cases):
             np.savez(directory / f"{number}.npz", **inputs)  # type: ignore[arg-type]
-        words = [sys.executable, "-m", "attnexport.tflite.probe", str(file), name, *["--flex"] * allow_flex]
+        words = [sys.executable, "-m", "attnexport.tflite.probe", str(file), name]
         done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)  # noqa: S603
         if done.returncode < 0:
             raise GateError(f"it crashes the interpreter (signal {-done.returncode})")
@@ -78,14 +77,14 @@ def probe(file: Path, cases: Sequence[tuple[str, Arrays]], *, allow_flex: bool =
 
 def main(arguments: Sequence[str]) -> int:
     """The child's side."""
-    file, directory, flex = Path(arguments[0]), Path(arguments[1]), "--flex" in arguments[2:]
+    file, directory = map(Path, arguments)
     try:
-        runner = TFLiteRunner(file, allow_flex=flex)
+        runner = TFLiteRunner(file)
         cases = json.loads((directory / "cases.json").read_text(encoding="utf-8"))
         for number, signature in enumerate(cases):
             with np.load(directory / f"{number}.npz") as inputs:
                 np.savez(directory / f"{number}.out.npz", **batched(runner, dict(inputs), signature=signature))  # type: ignore[arg-type]
-        raw = TFLiteRunner(file, raw=True, allow_flex=flex)
+        raw = TFLiteRunner(file, raw=True)
     except (AttnexportError, OSError, MemoryError) as error:
         sys.stderr.write(first_line(error, limit=1000))
         return _FAILED

@@ -17,8 +17,7 @@ from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature, Tens
 _REASONS = {
     "XNNPack delegate failed to reshape runtime": "an input has a shape that the file was not converted for",
     "gather index out of bounds": "the batch dimension is missing, or an index is outside its table",
-    "Select TensorFlow op": "it holds Flex operators, which LiteRT's interpreter does not have",
-    "Flex": "it holds Flex operators, which LiteRT's interpreter does not have",
+    "Select TensorFlow op": "it holds TensorFlow's own operators (Flex), which no interpreter in Python has",
 }
 
 
@@ -32,7 +31,6 @@ class TFLiteRunner:
         source: The file, or its content.
         threads: Of the interpreter.
         raw: Take and give quantized tensors as the integers that they are.
-        allow_flex: Run it in TensorFlow's interpreter, which has Flex operators.
 
     Raises:
         ArgumentError: where the file does not exist.
@@ -41,14 +39,16 @@ class TFLiteRunner:
 
     concurrent = False
 
-    def __init__(self, source: Path | bytes, *, threads: int = 1, raw: bool = False, allow_flex: bool = False) -> None:
+    def __init__(self, source: Path | bytes, *, threads: int = 1, raw: bool = False) -> None:
         self._name = "the .tflite" if isinstance(source, bytes) else str(source)
         self._raw = raw
         content = source if isinstance(source, bytes) else read_file(source)
         if content[4:8] != b"TFL3":
             raise ModelError(f"{self._name} is not a .tflite file (its identifier is missing)")
+        from ai_edge_litert.interpreter import Interpreter
+
         try:
-            self._interpreter: Any = _interpreter_class(allow_flex)(model_content=content, num_threads=threads)
+            self._interpreter: Any = Interpreter(model_content=content, num_threads=threads)
             self._interpreter.allocate_tensors()
             names = self._interpreter.get_signature_list()
             self._runners: dict[str, Any] = {name: self._interpreter.get_signature_runner(name) for name in names}
@@ -122,16 +122,6 @@ def read_file(path: Path) -> bytes:
         raise ArgumentError(f"{path} does not exist") from error
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _interpreter_class(allow_flex: bool) -> Any:
-    if allow_flex:
-        import tensorflow as tf
-
-        return tf.lite.Interpreter
-    from ai_edge_litert.interpreter import Interpreter
-
-    return Interpreter
 
 
 def _scale(detail: Mapping[str, Any]) -> float:
