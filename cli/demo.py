@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from attnexport.exporter import ExportResult
 
+    from .evaluation import Evaluation
+
 _RECIPES = ("float32", "float16", "dynamic", "int8")
 
 
@@ -26,18 +28,15 @@ _RECIPES = ("float32", "float16", "dynamic", "int8")
 class _Row:
     """One artifact of the demo.
 
-    `accuracy` and `agreement` (with Keras's top-1 class) are 0 to 1, on the held-out digits; `latency_ms` is the median
-    of a call with one image, measured side by side with the other artifacts of its model; `parity` is as its gate saw
-    it, `sqnr_db` on the held-out digits, None where nothing differs.
+    `latency_ms` is the median of a call with one image, measured side by side with the other artifacts of its model;
+    `evaluation` is on the held-out digits, against Keras.
     """
 
     model: str
     artifact: str
     size_bytes: int
     latency_ms: float
-    accuracy: float
-    agreement: float
-    sqnr_db: float | None
+    evaluation: Evaluation
     path: str
 
 
@@ -94,12 +93,12 @@ def _export(name: str, keras_file: Path, output: Path, trained: Any, on_step: Ca
 
 
 def _measure(name: str, exported: ExportResult, files: dict[str, Path], evaluation: Path) -> list[_Row]:
-    from attnexport.core import DEFAULT_SIGNATURE, SamplesError, batched, load_samples
+    from attnexport.core import DEFAULT_SIGNATURE, batched, load_samples
     from attnexport.core.files import size_of
     from attnexport.core.latency import measure
-    from attnexport.parity import agreement, distance
 
     from .artifacts import FoundArtifact, open_runner
+    from .evaluation import evaluate
 
     keras = exported.directory / f"keras/{exported.entry.version}.keras"
     artifacts = {
@@ -110,24 +109,13 @@ def _measure(name: str, exported: ExportResult, files: dict[str, Path], evaluati
     with ExitStack() as stack:
         runners = {title: stack.enter_context(closing(open_runner(each))) for title, each in artifacts.items()}
         samples = load_samples(evaluation, runners["SavedModel"].signatures[DEFAULT_SIGNATURE].inputs)
-        if samples.labels is None:
-            raise SamplesError(f"{evaluation} holds no labels")
         # Named by position: this Keras model was given no names, its exports were.
         scores = {title: next(iter(batched(runner, samples.inputs).values())) for title, runner in runners.items()}
         one = samples.take(1).inputs
         latencies = measure({title: partial(runner.run, one) for title, runner in runners.items()}, seconds=3)
-    figures = {title: distance(scores["Keras"], each).sqnr_db for title, each in scores.items()}
+    found = {title: evaluate(scores["Keras"], each, samples.labels) for title, each in scores.items()}
     return [
-        _Row(
-            model=name,
-            artifact=title,
-            size_bytes=size_of(artifact.path),
-            latency_ms=round(latencies[title].p50_ms, 4),
-            accuracy=round(agreement(samples.labels, scores[title]), 4),
-            agreement=round(agreement(scores["Keras"].argmax(axis=-1), scores[title]), 4),
-            sqnr_db=None if figures[title] == float("inf") else round(figures[title], 2),
-            path=str(artifact.path),
-        )
+        _Row(name, title, size_of(artifact.path), latencies[title].p50_ms, found[title], str(artifact.path))
         for title, artifact in artifacts.items()
     ]
 
@@ -140,14 +128,15 @@ def _show(console: Console, directory: Path, rows: list[_Row], held_out: int) ->
         right = title in ("size", "latency", "accuracy", "agreement", "SQNR")
         table.add_column(title, overflow="fold", justify="right" if right else "left")
     for row in rows:
+        found = row.evaluation
         table.add_row(
             row.model if row.artifact == "Keras" else "",
             row.artifact,
             f"{row.size_bytes / 1000:,.0f} kB",
             f"{row.latency_ms:.3f} ms",
-            f"{row.accuracy:.1%}",
-            f"{row.agreement:.3f}",
-            "equal" if row.sqnr_db is None else f"{row.sqnr_db:.1f} dB",
+            f"{found.accuracy:.1%}",
+            f"{found.agreement:.3f}",
+            "equal" if found.sqnr_db is None else f"{found.sqnr_db:.1f} dB",
             str(Path(row.path).relative_to(directory)),
         )
     console.print(f"Handwritten digits, {held_out} held-out images; one image a call; agreement and SQNR with Keras:\n")

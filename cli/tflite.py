@@ -199,7 +199,7 @@ def _figures(file: TFLiteFile) -> tuple[str, ...]:
         return ("",) * len(_EVALUATION)
     agreement, accuracy = found.agreement, found.accuracy
     return (
-        f"{found.sqnr_db:.1f} dB",
+        "equal" if found.sqnr_db is None else f"{found.sqnr_db:.1f} dB",
         "no classes" if agreement is None else f"{agreement:.3f}",
         "no labels" if accuracy is None else f"{accuracy:.1%}",
     )

@@ -27,7 +27,7 @@ from attnexport.core import (
 )
 from attnexport.core.files import writing
 from attnexport.exporter import Original, open_original, open_version
-from attnexport.parity import agreement, distance
+from attnexport.parity import distance
 from attnexport.tflite import (
     Calibration,
     Conversion,
@@ -40,21 +40,10 @@ from attnexport.tflite import (
     read_calibration,
 )
 
+from .evaluation import Evaluation, evaluate
+
 KIND = "tflite"
 _SYNTHETIC = 160  # samples where nobody gave any
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """How a .tflite does on samples of the user's choice, against its original.
-
-    `agreement` is the share of samples with the same top-1 class, `accuracy` that of right ones, 0 to 1; both None
-    where there are no classes or labels.
-    """
-
-    sqnr_db: float
-    agreement: float | None
-    accuracy: float | None
 
 
 @dataclass(frozen=True)
@@ -227,18 +216,14 @@ def _difference(original: Original, calibration: Calibration) -> list[str]:
 
 
 def _evaluate(conversion: Conversion, samples: Samples, expected: Arrays) -> Evaluation | None:
+    """Of the output that holds scores, of the first one where none does; None where nothing here can run it."""
     if conversion.graph.flex_operators:
         return None
     with closing(TFLiteRunner(conversion.content)) as runner:
         outputs = batched(runner, samples.inputs)
     floats = [name for name in sorted(expected) if expected[name].dtype.kind == "f"]
-    figures = [distance(expected[name], outputs[name]).sqnr_db for name in floats]
-    scores = next((name for name in floats if expected[name].ndim == 2 and expected[name].shape[1] > 1), None)
-    if scores is None:
-        return Evaluation(min(figures, default=0.0), None, None)
-    same = agreement(expected[scores].argmax(axis=-1), outputs[scores])
-    right = None if samples.labels is None else agreement(samples.labels, outputs[scores])
-    return Evaluation(min(figures), same, right)
+    scores = next((name for name in floats if expected[name].ndim == 2), next(iter(floats), None))
+    return None if scores is None else evaluate(expected[scores], outputs[scores], samples.labels)
 
 
 def _partitions(conversion: Conversion) -> int | None:

@@ -50,7 +50,9 @@ def test_no_file_is_longer_than_300_lines(root: Path) -> None:
     assert {path.name: lines for path in files if (lines := len(path.read_text().splitlines())) > 300} == {}
 
 
-@pytest.mark.parametrize("package", ["core", "parity", "exporter", "exporter.layers", "exporter.models"])
+@pytest.mark.parametrize(
+    "package", ["core", "parity", "exporter", "exporter.layers", "exporter.models", "tflite", "tflite.recipes"]
+)
 def test_public_names_are_listed_sorted_and_there(package: str) -> None:
     module = importlib.import_module(f"attnexport.{package}")
     for name in module.__all__:
@@ -69,6 +71,7 @@ def test_public_names_are_listed_sorted_and_there(package: str) -> None:
 def test_naming_the_packages_loads_no_tensorflow(run_python: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     code = (
         "import sys, attnexport.core, attnexport.parity, attnexport.exporter, attnexport.exporter.models\n"
+        "import attnexport.tflite\n"
         "from attnexport.exporter.models import PresetConfig\n"
         "assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules)\n"
         "from attnexport.parity import compare\n"

@@ -46,6 +46,14 @@ def to_tflite(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
     return run
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Models that tests build have the same weights every time."""
+    import keras
+
+    keras.utils.set_random_seed(7)
+
+
 @pytest.fixture(scope="session")
 def samples() -> np.ndarray[Any, Any]:
     """Standard normal sequences `[80, 12, 16]`."""

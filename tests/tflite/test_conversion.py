@@ -131,7 +131,7 @@ def test_two_inputs_and_two_outputs(to_tflite: Convert) -> None:
     first, second = keras.layers.Dense(3, name="first")(joined), keras.layers.Dense(2, name="second")(joined)
     model = keras.Model([left, right], [first, second])
     rng = np.random.default_rng(0)
-    data = {name: rng.standard_normal((50, 6, 8)).astype(np.float32) for name in ("left", "right")}
+    data = {name: rng.standard_normal((200, 6, 8)).astype(np.float32) for name in ("left", "right")}
     found = to_tflite(model, "int8", data)["int8"]
     expected = model.predict([data["left"], data["right"]], verbose=0)
     actual = batched(TFLiteRunner(found.content), data)

@@ -1,0 +1,182 @@
+"""`attnexport tflite` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from attnexport.core.export_directory import ExportDirectory
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def trained(digits: Any) -> tuple[Path, list[str]]:
+    """The multi-head digits model, and its samples as options."""
+    return digits.models["digits-multihead"], [
+        "--calibration", str(digits.calibration), "--evaluation", str(digits.evaluation),
+    ]  # fmt: skip
+
+
+def test_without_more_arguments_it_works(attnexport: Run, tmp_path: Path) -> None:
+    code, out, err = attnexport("tflite", "--quantize", "int8")
+    assert code == 0
+    assert "note: exported first as export/classifier/saved_model/1" in err
+    assert "calibrated on 160 seeded synthetic samples" in err
+    assert "classifier.int8.tflite" in out
+    entry = ExportDirectory(tmp_path / "export" / "classifier").newest()
+    kept = entry.artifact("tflite")
+    assert kept is not None
+    assert kept.recipe is not None
+    assert (kept.recipe["name"], kept.precision, kept.calibration and kept.calibration["samples"]) == (
+        "int8",
+        "int8",
+        128,
+    )
+    assert (tmp_path / "export" / "classifier" / kept.path).stat().st_size == kept.size_bytes
+
+
+def test_digits_by_several_recipes_at_once(attnexport: Run, trained: tuple[Path, list[str]]) -> None:
+    model, data = trained
+    words = [word for recipe in ("float32", "float16", "dynamic", "int8") for word in ("-q", recipe)]
+    code, out, err = attnexport("tflite", model, *words, *data, "--json")
+    assert code == 0, err
+    document = json.loads(out)
+    files = {each["recipe"]: each for each in document["files"]}
+    assert list(files) == ["float32", "float16", "dynamic", "int8"]
+    for name, agreement in (("float16", 1.0), ("dynamic", 1.0), ("int8", 0.99)):
+        assert files[name]["evaluation"]["agreement"] >= agreement
+        assert files[name]["evaluation"]["accuracy"] >= 0.96
+        assert files[name]["partitions"] == 1
+    assert files["int8"]["evaluation"]["sqnr_db"] >= 40
+    assert files["int8"]["parity"]["passed"]
+
+    code, out, _ = attnexport("tflite", model, "-q", "int8", *data)
+    assert code == 0
+    assert "(up to date)" in out
+    other = [*data, "--calibrator", "percentile-99.9"]
+    code, _, err = attnexport("tflite", model, "-q", "int8", *other)
+    assert code == 3
+    assert "exists already with other content, and a version does not change; --force replaces it" in err
+    code, out, err = attnexport("tflite", model, "-q", "int8", *other, "--force")
+    assert (code, "(replaced)" in out) == (0, True), err
+
+
+def test_a_recipe_of_ones_own_and_a_version_by_number(attnexport: Run, tmp_path: Path) -> None:
+    attnexport("savedmodel")
+    attnexport("savedmodel", "--seed", "5")
+    (tmp_path / "mine.json").write_text('{"weights": "int4", "activations": "float32", "min_sqnr_db": 10}')
+    code, out, err = attnexport("tflite", "export/classifier", "--version", "1", "-q", "mine.json")
+    assert code == 0, err
+    assert "export/classifier/tflite/1" in out
+    assert (tmp_path / "export/classifier/tflite/1/classifier.mine.tflite").exists()
+    code, _, err = attnexport("tflite", "export/classifier", "--version", "7")
+    assert (code, "has no version 7; there is 1, 2" in err) == (2, True)
+    # The same preset again finds its version, though a newer one is there.
+    code, out, _ = attnexport("tflite", "-q", "float16")
+    assert (code, "export/classifier/tflite/1" in out) == (0, True)
+
+
+def test_a_saved_model_is_its_own_original(attnexport: Run, exported_classifier: Any) -> None:
+    samples = np.random.default_rng(0).standard_normal((50, 10, 64)).astype(np.float32)
+    np.save("samples.npy", samples)
+    code, out, err = attnexport(
+        "tflite", exported_classifier.path, "-q", "int8", "--calibration", "samples.npy", "--signature", "attention"
+    )
+    assert code == 0, err
+    assert "Parity is against the SavedModel in a session" in out
+
+
+def test_a_model_that_computes_in_16_bits_is_built_again(attnexport: Run, tmp_path: Path) -> None:
+    import keras
+
+    keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        from attnexport.exporter import MultiHeadAttentionConcat
+
+        layers = [
+            keras.Input((8, 16), name="x"),
+            MultiHeadAttentionConcat(2, 16, 8),
+            keras.layers.Dense(4, dtype="float32"),
+        ]
+        keras.Sequential(layers).save(tmp_path / "mixed.keras")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    code, _, err = attnexport("tflite", "mixed.keras", "-q", "float32")
+    assert code == 0, err
+    assert "it was built again in float32, whose answers are at SQNR" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["-q", "int9"], 2, "there is no recipe 'int9'; did you mean 'int8'?"),
+        (["-q", "nowhere.json"], 2, "recipe nowhere.json does not exist"),
+        (["-q", "int8", "-q", "int8"], 2, "two recipes are called 'int8'"),
+        (["-q", "float16", "--integer-only"], 2, "integer_only is for int8 and int16 activations"),
+        (["-q", "int8", "--io", "int12"], 2, "there is no type 'int12'"),
+        (["-q", "int8", "--keep-float", "("], 2, "is no regular expression"),
+        (["-q", "int8", "--keep-float", "nowhere"], 3, "keep_float 'nowhere' matches no operator"),
+        (["-q", "int8", "--max-size", "10k"], 5, "at most 10,000 were asked for"),
+        (["--max-size", "small"], 2, "'small' is no size in bytes"),
+        (["-q", "int8", "--min-sqnr", "70"], 4, "(70 dB wanted)"),
+        (["--steps", "dynamic"], 2, "a .tflite has fixed ones; fix the steps with --steps N"),
+        (["--preset", "attention", "-q", "int8"], 5, "nothing in it is quantized"),
+        (["--signature", "scores"], 2, "the model offers no signature 'scores'; it offers attention, serving_default"),
+        (["--pooling", "average", "--signature", "classify"], 2, "signature 'classify' has strings"),
+        (["--batch", "0"], 2, "0 is not in the range"),
+        (["--calibration", "nowhere.npz"], 2, "samples nowhere.npz do not exist"),
+        (["nowhere.keras"], 2, "model nowhere.keras does not exist"),
+    ],
+)
+def test_bad_input(words: list[str], code: int, told: str, attnexport: Run, tmp_path: Path) -> None:
+    found, out, err = attnexport("tflite", *words)
+    assert (found, out) == (code, "")
+    lines = [line for line in err.splitlines() if not line.startswith("note: ")]
+    assert len(lines) == 1
+    assert told in lines[0]
+    assert not list(tmp_path.glob("export/*/tflite/*/*"))
+    assert not list(tmp_path.glob("export/*/.tmp-*"))
+
+
+def test_a_users_model_needs_samples_for_int8(attnexport: Run, digits: Any) -> None:
+    code, _, err = attnexport("tflite", digits.models["digits-attention"], "-q", "int8")
+    assert code == 2
+    assert "int8 needs samples to calibrate with: --calibration FILE" in err
+    assert "rows: float32 [?, 8, 8]" in err
+
+
+def test_a_tflite_as_model_is_refused(attnexport: Run, tmp_path: Path) -> None:
+    (tmp_path / "model.tflite").write_bytes(b"\0\0\0\0TFL3")
+    code, _, err = attnexport("tflite", "model.tflite")
+    assert code == 3
+    assert "is a .tflite, from which no model can be had back" in err
+
+
+def test_what_failed_is_kept_when_asked(attnexport: Run, tmp_path: Path) -> None:
+    code, _, err = attnexport("tflite", "-q", "int8", "--max-size", "1k", "--keep-failed")
+    assert code == 5
+    assert "kept for inspection as export/classifier/failed/int8.failed.tflite" in err
+    code, out, _ = attnexport("inspect", "export/classifier/failed/int8.failed.tflite")
+    assert (code, "BATCH_MATMUL" in out) == (0, True)
+
+
+def test_bytes_are_the_same_in_another_process(
+    attnexport: Run, run_python: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    words = ["-q", "float16", "-q", "dynamic", "-q", "int8", "-q", "int16x8"]
+    assert attnexport("tflite", *words)[0] == 0
+    code = "import sys; from attnexport.cli.main import main; main(sys.argv[1:])"
+    again = run_python(code, "tflite", *words, "--output", "again", "--json")
+    assert again.returncode == 0, again.stderr
+    first = sorted((tmp_path / "export").rglob("*.tflite"))
+    assert len(first) == 4
+    for path in first:
+        assert path.read_bytes() == (tmp_path / "again" / path.relative_to(tmp_path / "export")).read_bytes()

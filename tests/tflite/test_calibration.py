@@ -1,0 +1,160 @@
+"""Calibration data and the ranges derived from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attnexport.core import ArgumentError, ModelError, SamplesError, TensorSpec
+from attnexport.core.samples import Samples
+from attnexport.tflite import RECIPES, prepare_calibration, read_calibration
+from attnexport.tflite.calibration import FEW, MOST, whole_batches
+from attnexport.tflite.quantization import quantize
+from attnexport.tflite.statistics import TensorStatistics, collect_statistics, ranges
+
+SPEC = [TensorSpec("x", "float32", (1, 3))]
+
+
+def data(n: int, seed: int = 0) -> np.ndarray[Any, Any]:
+    return np.random.default_rng(seed).standard_normal((n, 3)).astype(np.float32)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.permutations(range(25)), st.lists(st.integers(0, 24), max_size=20))
+def test_order_and_repetition_change_nothing(order: list[int], repeated: list[int]) -> None:
+    rows = data(25)
+    plain = prepare_calibration(Samples({"x": rows}), SPEC)
+    other = prepare_calibration(Samples({"x": rows[[*order, *repeated]]}), SPEC)
+    np.testing.assert_array_equal(plain.used["x"], other.used["x"])
+    np.testing.assert_array_equal(plain.held_out["x"], other.held_out["x"])
+    assert plain.content_hash == other.content_hash
+
+
+def test_every_fifth_sample_is_held_out() -> None:
+    found = prepare_calibration(Samples({"x": data(100)}), SPEC)
+    assert (len(found), len(found.held_out["x"])) == (80, 20)
+    assert not {row.tobytes() for row in found.used["x"]} & {row.tobytes() for row in found.held_out["x"]}
+    assert found.notes == ()
+
+
+def test_few_and_many_samples_are_told() -> None:
+    few = prepare_calibration(Samples({"x": data(3)}), SPEC)
+    assert len(few) == len(few.held_out["x"]) == 3
+    assert f"only 3 distinct samples; {FEW} and more" in few.notes[0]
+    many = prepare_calibration(Samples({"x": data(MOST + 10)}), SPEC)
+    assert len(many) + len(many.held_out["x"]) == MOST
+    assert f"uses {MOST} of {MOST + 10}" in many.notes[0]
+
+
+def test_evaluation_samples_among_them_are_told() -> None:
+    rows = data(60)
+    evaluation = Samples({"x": np.concatenate([rows[:7], data(5, seed=9)])})
+    assert "7 of 12 evaluation samples" in prepare_calibration(Samples({"x": rows}), SPEC, evaluation).notes[0]
+
+
+def batches() -> Iterator[Any]:
+    for start in range(0, 40, 8):
+        yield {"x": data(40)[start : start + 8]}
+
+
+def test_a_python_iterable_of_batches_is_taken() -> None:
+    np.testing.assert_array_equal(read_calibration(batches(), SPEC).inputs["x"], data(40))
+    np.testing.assert_array_equal(read_calibration((each["x"] for each in batches()), SPEC).inputs["x"], data(40))
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ({"y": data(9)}, "holds 'y', but the inputs are 'x'"),
+        ({"x": np.ones((9, 3), np.int32)}, "has dtype int32; float32 is wanted"),
+        ({"x": np.ones(3, np.float32)}, "the batch dimension is missing"),
+        ({"x": np.ones((9, 4), np.float32)}, "has shape [9, 4]; [?, 3] is wanted"),
+        ({"x": np.full((9, 3), np.nan, np.float32)}, "holds NaN or infinity at [0, 0]"),
+        ({"x": np.empty((0, 3), np.float32)}, "holds no samples"),
+        (iter([]), "the iterable gave no batch"),
+        ([{"x": data(2)}, {"y": data(2)}], "different names"),
+        ([data(2), np.ones((2, 5), np.float32)], "do not fit together"),
+    ],
+)
+def test_each_fault_has_its_message(source: Any, told: str) -> None:
+    with pytest.raises(SamplesError) as caught:
+        read_calibration(source, SPEC)
+    assert told in str(caught.value)
+
+
+def test_other_kinds_of_source_and_constant_data_are_refused() -> None:
+    with pytest.raises(ArgumentError, match="received int"):
+        read_calibration(3, SPEC)  # type: ignore[arg-type]
+    with pytest.raises(SamplesError, match=r"'x' is 2\.0 throughout"):
+        prepare_calibration(Samples({"x": np.full((9, 3), 2, np.float32)}), SPEC)
+
+
+def test_float64_is_cast_with_a_word() -> None:
+    found = read_calibration({"x": data(40).astype(np.float64)}, SPEC)
+    assert found.inputs["x"].dtype == np.float32
+    assert "cast from float64" in prepare_calibration(found, SPEC).notes[0]
+
+
+def test_batches_are_filled_up() -> None:
+    filled = whole_batches({"x": data(5)}, 4)["x"]
+    assert filled.shape == (8, 3)
+    assert (filled[5:] == filled[4]).all()
+
+
+def statistics_of(samples: np.ndarray[Any, Any]) -> TensorStatistics:
+    bins = samples.reshape(-1).view(np.uint32) >> 16
+    counts = np.bincount(bins, minlength=1 << 16).astype(np.uint32)
+    return TensorStatistics([float(each.min()) for each in samples], [float(each.max()) for each in samples], counts)
+
+
+@pytest.mark.parametrize("share", [99.99, 99.9])
+def test_percentiles_are_numpys_to_the_width_of_a_bin(share: float) -> None:
+    values = np.random.default_rng(0).standard_t(3, (50, 2000)).astype(np.float32)
+    low, high = statistics_of(values).range_by(f"percentile-{share}")
+    rest = (100 - share) / 2
+    expected = np.quantile(values.astype(np.float64), [rest / 100, 1 - rest / 100])
+    np.testing.assert_allclose([low, high], expected, rtol=0.02)  # bins are 1/128 of their values wide
+    assert values.min() <= low < high <= values.max()
+
+
+def test_min_max_and_moving_average() -> None:
+    values = np.array([[0.0, 4.0], [-2.0, 1.0]], np.float32)
+    found = statistics_of(values)
+    assert found.range_by("minmax") == (-2.0, 4.0)
+    assert found.range_by("moving-average") == pytest.approx((-0.05 * 2, 0.95 * 4 + 0.05))
+
+
+def test_ranges_are_those_of_the_activations(conversions: dict[str, Any], samples: Any, multi_head: Any) -> None:
+    """The input's and the output's, and the attention weights', known without any interpreter."""
+    found = ranges(
+        collect_statistics(conversions["float32"].content, {"serving_default": {"sequence": samples}}), "minmax"
+    )
+    inputs = next(each for name, each in found.items() if "sequence" in name)
+    assert inputs == (samples.min(), samples.max())
+    logits = multi_head.predict(samples, verbose=0)
+    outputs = next(each for name, each in found.items() if name.startswith("StatefulPartitionedCall"))
+    np.testing.assert_allclose(outputs, (logits.min(), logits.max()), rtol=1e-4)
+    weights = next(each for name, each in found.items() if "weights/Softmax" in name)
+    assert 0 <= weights[0] < weights[1] <= 1
+
+
+def test_ranges_that_the_quantizer_would_write_blindly_are_refused(conversions: dict[str, Any]) -> None:
+    """It writes NaN into a file that crashes the interpreter."""
+    with pytest.raises(ModelError, match=r"the range nan to 1\.0 for tensor 'x', which is not finite"):
+        quantize(conversions["float32"].content, RECIPES["int8"], {"x": (float("nan"), 1.0)})
+    huge = np.full((1, 12, 16), 3e38, np.float32)
+    with pytest.raises(SamplesError, match="computes NaN or infinity in tensor"):
+        collect_statistics(conversions["float32"].content, {"serving_default": {"sequence": huge}})
+
+
+def test_no_calibrator_is_best_everywhere(conversions: dict[str, Any]) -> None:
+    """Light tails want all values, heavy ones a cut: `auto` measures, and takes what it says it took."""
+    assert conversions["int8"].calibrator in ("minmax", "percentile-99.99", "percentile-99.9", "moving-average")
+    assert conversions["int4"].weight_algorithm in ("minmax", "octav", "mse")
+    assert conversions["float16"].calibrator is None
+    assert conversions["float16"].weight_algorithm is None

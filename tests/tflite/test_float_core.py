@@ -1,0 +1,62 @@
+"""What stays float32 in the int8 recipe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attnexport.tflite import RECIPES
+from attnexport.tflite.float_core import float_outputs, unmatched
+from attnexport.tflite.graph import Graph, Operator, Subgraph, Tensor, read_graph
+
+KEEP = RECIPES["int8"].keep_float
+
+
+def chain(*names: str, weights: str = "FULLY_CONNECTED") -> Graph:
+    """Operators one after the other; those called as `weights` bring a matrix."""
+    tensors = [Tensor("input", "float32", (1, 4), 0, 0, False)]
+    operators = []
+    for number, name in enumerate(names):
+        inputs = [len(tensors) - 1]
+        if name == weights:
+            inputs.append(len(tensors))
+            tensors.append(Tensor(f"w{number}", "float32", (4, 4), 64, number + 1, False))
+        operators.append(Operator(name, tuple(inputs), (len(tensors),)))
+        tensors.append(Tensor(f"{number}:{name}", "float32", (1, 4), 0, 0, False))
+    return Graph((Subgraph(tuple(tensors), tuple(operators), (0,), (len(tensors) - 1,)),), {"serving_default": 0}, None)
+
+
+def test_what_lies_between_weights_and_the_core_stays_float() -> None:
+    graph = chain(
+        "FULLY_CONNECTED", "TRANSPOSE", "BATCH_MATMUL", "ADD", "SOFTMAX", "RESHAPE", "FULLY_CONNECTED", "RELU"
+    )
+    assert float_outputs(graph, KEEP) == ["1:TRANSPOSE", "2:BATCH_MATMUL", "3:ADD", "4:SOFTMAX", "5:RESHAPE"]
+
+
+def test_without_core_or_normalization_nothing_does() -> None:
+    assert float_outputs(chain("CONV_2D", "ADD", "MAX_POOL_2D", "RESHAPE", "FULLY_CONNECTED"), KEEP) == []
+
+
+def test_a_product_with_a_constant_is_a_projection() -> None:
+    graph = chain("BATCH_MATMUL", "ADD", weights="BATCH_MATMUL")
+    assert float_outputs(graph, KEEP) == []
+
+
+def test_an_operator_with_weights_that_is_kept_float_does_not_spread() -> None:
+    graph = chain("FULLY_CONNECTED", "ADD", "FULLY_CONNECTED")
+    assert float_outputs(graph, ["0:"]) == ["0:FULLY_CONNECTED"]
+
+
+def test_names_are_regular_expressions_and_capitals_are_operators() -> None:
+    graph = chain("FULLY_CONNECTED", "LOGISTIC", "FULLY_CONNECTED")
+    assert float_outputs(graph, ["LOGISTIC"]) == float_outputs(graph, ["1:LOG.*C$"]) == ["1:LOGISTIC"]
+    assert unmatched(graph, ["LOGISTIC", "SOFTMAX", "nowhere"]) == ["SOFTMAX", "nowhere"]
+
+
+def test_of_multi_head_attention_projections_alone_are_int8(conversions: dict[str, Any]) -> None:
+    graph = read_graph(conversions["int8"].content)
+    for subgraph, operator in graph.operators:
+        types = {subgraph.tensors[index].dtype for index in operator.outputs}
+        if operator.name in ("FULLY_CONNECTED", "CONCATENATION"):
+            assert types == {"int8"}
+        elif operator.name in ("BATCH_MATMUL", "SOFTMAX", "TRANSPOSE"):
+            assert types == {"float32"}

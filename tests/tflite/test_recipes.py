@@ -1,0 +1,95 @@
+"""Recipes: named data, read from JSON as well, and refused where they contradict themselves."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from attnexport.core import ArgumentError, ContentError
+from attnexport.parity import BUDGETS
+from attnexport.tflite import RECIPES, Recipe, load_recipe
+
+
+def test_the_table_is_what_the_documentation_says() -> None:
+    told = {name: (each.weights, each.activations, each.precision) for name, each in RECIPES.items()}
+    assert told == {
+        "float32": ("float32", "float32", "float32"),
+        "float16": ("float16", "float32", "float16"),
+        "dynamic": ("int8", "dynamic", "dynamic"),
+        "int8": ("int8", "int8", "int8"),
+        "int16x8": ("int8", "int16", "int16x8"),
+        "int4": ("int4", "dynamic", "int4"),
+    }
+    assert {each.precision for each in RECIPES.values()} <= BUDGETS.keys()
+    assert [name for name, each in RECIPES.items() if each.needs_calibration] == ["int8", "int16x8"]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_survives_json(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps(asdict(RECIPES[name])))
+    assert load_recipe(path) == RECIPES[name]
+
+
+def test_a_recipe_without_a_name_is_called_after_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text('{"weights": "int8", "activations": "int8", "keep_float": ["SOFTMAX", "head/.*"]}')
+    assert load_recipe(path) == Recipe("mine", "int8", "int8", ("SOFTMAX", "head/.*"))
+
+
+def test_what_is_asked_for_on_top_shows_in_the_name() -> None:
+    int8 = RECIPES["int8"]
+    integer = int8.altered(integer_only=True)
+    assert (integer.name, integer.keep_float, integer.io_type) == ("int8-integer-only", (), "int8")
+    assert int8.altered(io="uint8").name == "int8-io-uint8"
+    assert int8.altered(keep_float=["head"]).keep_float == (*int8.keep_float, "head")
+    assert int8.altered() == int8
+    assert int8.io_type == "float32"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"name": "a/b"}, "recipe name 'a/b' is not usable"),
+        ({"weights": "int5"}, "no weights 'int5'; did you mean 'int8'"),
+        ({"activations": "int9"}, "no activations 'int9'"),
+        ({"weights": "float16"}, "no activations for float16 weights 'int8'"),
+        ({"io": "int16"}, "no io for int8 activations 'int16'"),
+        ({"calibrator": "median"}, "no calibrator 'median'"),
+        ({"weight_algorithms": ()}, "weight_algorithms is empty"),
+        ({"weight_algorithms": ("gptq",)}, "no weight algorithm 'gptq'"),
+        ({"integer_only": True, "keep_float": ("SOFTMAX",)}, "integer_only is for int8 and int16"),
+        ({"activations": "dynamic", "keep_float": ("SOFTMAX",)}, "keep_float is for int8 and int16 activations"),
+        ({"keep_float": ("(",)}, "keep_float '(' is no regular expression"),
+        ({"min_sqnr_db": "30"}, "min_sqnr_db must be in dB"),
+    ],
+)
+def test_contradictions_are_refused(changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        replace(Recipe("mine", "int8", "int8"), **changes)
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{", "not readable JSON"),
+        ("[1]", 'must be an object such as {"weights"'),
+        ("{}", "must be an object"),
+        ('{"weights": "int8", "activation": "int8"}', "no key 'activation'; did you mean 'activations'"),
+        ('{"weights": "int8", "keep_float": "SOFTMAX"}', "keep_float must be a list of texts"),
+        ('{"weights": "int8", "integer_only": "yes"}', "integer_only must be true or false"),
+    ],
+)
+def test_json_that_is_no_recipe_is_refused(text: str, told: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.json"
+    path.write_text(text)
+    with pytest.raises(ContentError) as caught:
+        load_recipe(path)
+    assert told in str(caught.value)
+    with pytest.raises(ArgumentError, match="does not exist"):
+        load_recipe(tmp_path / "nowhere.json")
