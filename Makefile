@@ -8,7 +8,7 @@ BIN := .venv/bin
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: .venv/installed  ## Train on real digits, export, and compare: the main job, end to end.
+demo: .venv/installed  ## Train on real digits, export, quantize, and compare: the main job, end to end.
 	$(BIN)/attnexport demo
 
 test: .venv/installed  ## Run the whole suite.
@@ -22,6 +22,7 @@ lint: .venv/installed  ## Check format, style, types and the direction of import
 
 bench: .venv/installed  ## Measure speed, as ratios of two sides in one run.
 	$(BIN)/python benchmarks/command_line.py
+	$(BIN)/python benchmarks/tflite.py
 
 clean:  ## Remove the environment and what tools left.
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache attnexport.egg-info build
