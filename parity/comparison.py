@@ -14,6 +14,7 @@ from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, dtype_name, for
 
 from .budgets import BUDGETS, NOISE_FACTOR, Budget
 from .metrics import Array, Distance, distance
+from .noise import Noise
 from .verdict import Finding, Verdict, describe
 
 
@@ -68,7 +69,7 @@ def _compare_case(
     if expected.keys() != actual.keys():
         problem = f"there is {one_of(sorted(actual))}, where {one_of(sorted(expected))} is wanted"
         return [Finding(case.signature, "*", case.name, problem=problem)]
-    noise = _Noise(reference, case, expected)
+    noise = Noise(reference, case.inputs, case.signature, expected)
     return [
         Finding(
             case.signature,
@@ -80,43 +81,8 @@ def _compare_case(
     ]
 
 
-class _Noise:
-    """The reference's own change when its float inputs move by one float32 ulp; measured once, if it is asked for.
-
-    And its change when they do not move at all: a reference that is random or keeps a state proves nothing.
-    """
-
-    def __init__(self, reference: Runner, case: Case, outputs: Arrays) -> None:
-        self._reference, self._case, self._outputs = reference, case, outputs
-        self._moved: Arrays | None = None
-        self._again: Arrays | None = None
-
-    def of(self, output: str) -> float:
-        """The largest change of an output, in its own unit."""
-        if self._moved is None:
-            moved = {name: _nudge(array) for name, array in self._case.inputs.items()}
-            self._moved = batched(self._reference, moved, signature=self._case.signature)
-        change = distance(self._outputs[output], self._moved[output]).max_error
-        return change if np.isfinite(change) else 0.0
-
-    def unmoved(self, output: str) -> float:
-        """The largest change of an output on the very same inputs, in its own unit."""
-        if self._again is None:
-            self._again = batched(self._reference, self._case.inputs, signature=self._case.signature)
-        return distance(self._outputs[output], self._again[output]).max_error
-
-
-def _nudge(array: Array) -> Array:
-    """Each float moved to a neighbour in float32, up and down in turn, so that the moves do not cancel as a shift."""
-    if array.dtype.kind != "f":
-        return array
-    values = array.astype(np.float32).reshape(-1)
-    towards = np.where(np.arange(values.size) % 2, np.float32(np.inf), np.float32(-np.inf))
-    return np.nextafter(values, towards).reshape(array.shape).astype(array.dtype)
-
-
 def _judge(
-    output: str, expected: Array, actual: Array, budget: Budget, noise: _Noise, require_finite: bool
+    output: str, expected: Array, actual: Array, budget: Budget, noise: Noise, require_finite: bool
 ) -> dict[str, Any]:
     """What a Finding says of one output, beside its place."""
     if expected.shape != actual.shape:

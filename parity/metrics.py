@@ -65,3 +65,40 @@ def sqnr_db(signal: float, noise: float) -> float:
 def agreement(labels: Array, scores: Array) -> float:
     """Share of rows whose largest score `[n, classes]` is at the label `[n]`: accuracy, or top-1 agreement."""
     return float((scores.argmax(axis=-1) == labels).mean())
+
+
+def relative_errors(reference: Array, candidate: Array) -> Array:
+    """|candidate - reference| / |reference| element by element, 0 where nothing differs, infinite from 0 to another."""
+    errors = absolute_errors(reference, candidate)
+    magnitudes = np.abs(reference.astype(np.float64))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(errors == 0, 0.0, errors / magnitudes)
+
+
+def out_of_tolerance(reference: Array, candidate: Array, *, rtol: float, atol: float) -> Array:
+    """Where |candidate - reference| exceeds atol + rtol |reference|, as in numpy's allclose with those names."""
+    magnitudes = np.abs(reference.astype(np.float64))
+    allowed = atol + rtol * np.where(np.isfinite(magnitudes), magnitudes, 0.0)
+    return absolute_errors(reference, candidate) > allowed
+
+
+def kl_divergences(reference: Array, candidate: Array) -> Array:
+    """KL(softmax(reference) || softmax(candidate)) of each row `[..., classes]`, in nats.
+
+    Source: Kullback and Leibler, "On Information and Sufficiency", 1951, equation 2.2.
+    """
+    log_p, log_q = (_log_softmax(each) for each in (reference, candidate))
+    return np.asarray((np.exp(log_p) * (log_p - log_q)).sum(axis=-1))
+
+
+def top_k_agreements(reference: Array, candidate: Array, k: int) -> Array:
+    """Of each row `[..., classes]`, whether the reference's largest is among the candidate's `k` largest."""
+    best = reference.argmax(axis=-1)[..., None]
+    rivals = candidate > np.take_along_axis(candidate, best, axis=-1)
+    return np.asarray(rivals.sum(axis=-1) < k)
+
+
+def _log_softmax(scores: Array) -> Array:
+    shifted = scores.astype(np.float64)
+    shifted = shifted - shifted.max(axis=-1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))

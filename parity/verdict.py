@@ -70,7 +70,7 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         """The verdict with its worst finding, as JSON values; an infinite figure is null."""
-        worst = None if self.worst is None else _finite(asdict(self.worst))
+        worst = None if self.worst is None else finite_json(asdict(self.worst))
         return {
             "passed": bool(self),
             "reference": self.reference,
@@ -78,7 +78,7 @@ class Verdict:
             "precision": self.precision,
             "compared": len(self.findings),
             "worst": worst,
-            "failures": [_finite(asdict(finding)) for finding in self.failures],
+            "failures": [finite_json(asdict(finding)) for finding in self.failures],
         }
 
 
@@ -89,9 +89,10 @@ def describe(distance: Distance, allowed_error: float | None = None, min_sqnr_db
     return f"max error {distance.max_error:.2g} (allowed {allowed_error or 0:.2g})"
 
 
-def _finite(value: Any) -> Any:
+def finite_json(value: Any) -> Any:
+    """JSON values in which an infinite or undefined number is null."""
     if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
+        return {key: finite_json(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
+        return [finite_json(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

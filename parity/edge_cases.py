@@ -1,0 +1,63 @@
+"""Inputs that nobody has in a dataset, and that exports go wrong on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from attnexport.core.samples import synthetic_samples
+from attnexport.core.signature import Arrays, Signature, TensorSpec
+
+_LARGE, _TINY = 1e4, 1e-4
+_ODD_BATCH = 5
+_SHORTEST, _LONGEST = 1, 64  # of free steps
+
+
+def edge_cases(signature: Signature, *, integers_below: int | None = None) -> Iterator[tuple[str, Arrays]]:
+    """Name and inputs of each edge case for a signature.
+
+    Zeros, ones, large and tiny magnitudes, one step alone that is not zero, a batch of one and an odd one, and where
+    steps are free the shortest and a long sequence.
+
+    Args:
+        signature: What they are for, its batch free or fixed.
+        integers_below: Integers must be less than this.
+    """
+    if not signature.is_batched:
+        return
+    specs = signature.inputs
+
+    def samples(n: int, seed: int, free_size: int = 8) -> Arrays:
+        made = synthetic_samples(specs, n, seed=seed, integers_below=integers_below, free_size=free_size)
+        return made.inputs
+
+    plain = samples(2, seed=11)
+    yield "zeros", {name: np.zeros_like(array) for name, array in plain.items()}
+    yield "ones", {name: np.ones_like(array) for name, array in plain.items()}
+    if any(spec.is_float for spec in specs):
+        yield "large", _scaled(specs, plain, _LARGE)
+        yield "tiny", _scaled(specs, plain, _TINY)
+        yield "one step", {spec.name: _one_step(spec, plain[spec.name]) for spec in specs}
+    yield "batch of 1", samples(1, seed=12)
+    yield f"batch of {_ODD_BATCH}", samples(_ODD_BATCH, seed=13)
+    if any(spec.shape and None in spec.shape[1:] for spec in specs):
+        yield f"{_SHORTEST} step", samples(2, seed=14, free_size=_SHORTEST)
+        yield f"{_LONGEST} steps", samples(2, seed=15, free_size=_LONGEST)
+
+
+def _scaled(specs: tuple[TensorSpec, ...], inputs: Arrays, factor: float) -> Arrays:
+    return {
+        spec.name: (inputs[spec.name] * factor).astype(inputs[spec.name].dtype) if spec.is_float else inputs[spec.name]
+        for spec in specs
+    }
+
+
+def _one_step(spec: TensorSpec, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """All zero but for the first step."""
+    if not spec.is_float or array.ndim < 3:
+        return array
+    alone = np.zeros_like(array)
+    alone[:, 0] = array[:, 0]
+    return alone

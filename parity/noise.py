@@ -1,0 +1,45 @@
+"""How much a reference itself moves: what no right artifact can be asked to fall below."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from attnexport.core.runner import Runner, batched
+from attnexport.core.signature import Arrays
+
+from .metrics import Array, distance
+
+
+class Noise:
+    """The reference's own change when its float inputs move by one float32 ulp; measured once, if it is asked for.
+
+    And its change when they do not move at all: a reference that is random or keeps a state proves nothing.
+    """
+
+    def __init__(self, reference: Runner, inputs: Arrays, signature: str, outputs: Arrays) -> None:
+        self._reference, self._inputs, self._signature, self._outputs = reference, inputs, signature, outputs
+        self._moved: Arrays | None = None
+        self._again: Arrays | None = None
+
+    def of(self, output: str) -> float:
+        """The largest change of an output, in its own unit."""
+        if self._moved is None:
+            moved = {name: _nudge(array) for name, array in self._inputs.items()}
+            self._moved = batched(self._reference, moved, signature=self._signature)
+        change = distance(self._outputs[output], self._moved[output]).max_error
+        return change if np.isfinite(change) else 0.0
+
+    def unmoved(self, output: str) -> float:
+        """The largest change of an output on the very same inputs, in its own unit."""
+        if self._again is None:
+            self._again = batched(self._reference, self._inputs, signature=self._signature)
+        return distance(self._outputs[output], self._again[output]).max_error
+
+
+def _nudge(array: Array) -> Array:
+    """Each float moved to a neighbour in float32, up and down in turn, so that the moves do not cancel as a shift."""
+    if array.dtype.kind != "f":
+        return array
+    values = array.astype(np.float32).reshape(-1)
+    towards = np.where(np.arange(values.size) % 2, np.float32(np.inf), np.float32(-np.inf))
+    return np.nextafter(values, towards).reshape(array.shape).astype(array.dtype)

@@ -1,0 +1,240 @@
+"""Validation: every artifact in every runtime against one original, in one pass over the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from attnexport.core.errors import AttnexportError, first_line, one_of
+from attnexport.core.runner import Runner, batched
+from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature, dtype_name, fits, format_shape
+
+from .budgets import NOISE_FACTOR
+from .metrics import Array
+from .noise import Noise
+from .tally import Measurement, Tally
+from .tolerance import Tolerance
+from .verdict import finite_json
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An artifact in a runtime.
+
+    `artifact` is its path within the export or an address, `runtime` what runs it, `precision` a row of the budgets.
+    """
+
+    artifact: str
+    runtime: str
+    precision: str
+    runner: Runner
+
+    def __str__(self) -> str:
+        return f"{self.artifact} ({self.runtime})"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some inputs `[n, ...]` of a case for one signature, with `labels [n]` where they are known.
+
+    `is_edge` where nobody gave them: then quantized artifacts must answer with finite numbers of the right shape, and
+    their error is reported only.
+    """
+
+    case: str
+    inputs: Arrays
+    signature: str = DEFAULT_SIGNATURE
+    labels: Array | None = None
+    is_edge: bool = False
+
+
+@dataclass(frozen=True)
+class Check:
+    """One output of one artifact in one runtime, over all batches of a case; `problem` says why it fails."""
+
+    artifact: str
+    runtime: str
+    precision: str
+    signature: str
+    output: str
+    case: str
+    is_edge: bool
+    measured: Measurement | None
+    problem: str | None
+    offending: Arrays | None = field(default=None, compare=False, repr=False)
+
+    def __str__(self) -> str:
+        place = f"{self.artifact} ({self.runtime}), {self.signature} output {self.output!r} on {self.case}"
+        return f"{place}: {self.problem or 'passed'}"
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values, without the offending input; an infinite figure is null."""
+        document = {key: value for key, value in vars(self).items() if key not in ("offending", "measured")}
+        measured = None if self.measured is None else finite_json(asdict(self.measured))
+        return {**document, "measured": measured}
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The verdict on all artifacts: true when every check passed."""
+
+    reference: str
+    checks: tuple[Check, ...]
+
+    def __bool__(self) -> bool:
+        return not self.failures
+
+    @property
+    def failures(self) -> tuple[Check, ...]:
+        return tuple(check for check in self.checks if check.problem)
+
+    @property
+    def only_numbers_failed(self) -> bool:
+        """Whether every failure is one of a budget, and none of shape, type, finiteness or running at all."""
+        return all(check.measured is not None for check in self.failures)
+
+
+def validate(
+    reference: Runner,
+    subjects: Sequence[Subject],
+    batches: Iterable[Batch],
+    *,
+    tolerance: Tolerance | None = None,
+    reference_name: str = "Keras",
+    on_batch: Callable[[Batch], None] = lambda batch: None,
+) -> Validation:
+    """Run every batch through the original once and through every subject that takes it.
+
+    Args:
+        reference: The original.
+        subjects: What is held against it.
+        batches: The data; batches of one case and signature follow each other or not, each is looked at once.
+        tolerance: Limits besides and in place of the precisions' budgets.
+        reference_name: What the original is called.
+        on_batch: Called after each batch.
+    """
+    limits = tolerance or Tolerance()
+    series: dict[tuple[int, str, str], _Series] = {}
+    for batch in batches:
+        expected = batched(reference, batch.inputs, signature=batch.signature)
+        for number, subject in enumerate(subjects):
+            signature = subject.runner.signatures.get(batch.signature)
+            if signature is None or (batch.is_edge and not _takes(signature, batch.inputs)):
+                continue  # that it lacks a signature is for its gate to say; an edge may be of other steps
+            key = number, batch.signature, batch.case
+            if key not in series:
+                series[key] = _Series(subject, batch, limits)
+            series[key].add(batch, expected)
+        on_batch(batch)
+    checks = [check for each in series.values() for check in each.checks(reference)]
+    return Validation(reference_name, tuple(checks))
+
+
+class _Series:
+    """One subject on one case of one signature."""
+
+    def __init__(self, subject: Subject, batch: Batch, limits: Tolerance) -> None:
+        self._subject, self._limits = subject, limits
+        self._case, self._signature, self._is_edge = batch.case, batch.signature, batch.is_edge
+        self._tallies: dict[str, Tally] = {}
+        self._worst: dict[str, tuple[Arrays, Arrays, int]] = {}
+        self._samples = 0
+        self._problems: dict[str, tuple[str, Arrays]] = {}
+        self._equal: set[str] = set()
+
+    def add(self, batch: Batch, expected: Arrays) -> None:
+        try:
+            actual = batched(self._subject.runner, batch.inputs, signature=batch.signature)
+        except AttnexportError as error:
+            self._problems.setdefault("*", (first_line(error), batch.inputs))
+            return
+        if expected.keys() != actual.keys():
+            problem = f"there is {one_of(sorted(actual))}, where {one_of(sorted(expected))} is wanted"
+            self._problems.setdefault("*", (problem, batch.inputs))
+            return
+        for name in sorted(expected):
+            self._add_output(name, batch, expected, actual[name])
+        self._samples += len(next(iter(expected.values())))
+
+    def checks(self, reference: Runner) -> list[Check]:
+        found = [self._check(name, None, problem, inputs) for name, (problem, inputs) in self._problems.items()]
+        for name, tally in self._tallies.items():
+            if name in self._problems:
+                continue
+            measured = tally.result()
+            problems = self._judge(name, measured, reference)
+            offending = self._offending(name, measured) if problems else None
+            found.append(self._check(name, measured, "; ".join(problems) or None, offending))
+        return found + [self._check(name, None, None, None) for name in sorted(self._equal - self._problems.keys())]
+
+    def _add_output(self, name: str, batch: Batch, expected: Arrays, actual: Array) -> None:
+        wanted = expected[name]
+        problem = _mismatch(wanted, actual)
+        if problem is None and _is_float(wanted):
+            tally = self._tallies.setdefault(name, Tally(rtol=self._limits.rtol or 0.0, atol=self._limits.atol or 0.0))
+            if np.isfinite(wanted.astype(np.float64)).all() and not np.isfinite(actual.astype(np.float64)).all():
+                index = np.argwhere(~np.isfinite(actual.astype(np.float64)))[0].tolist()
+                problem = f"holds NaN or infinity at {index}"
+            elif tally.add(wanted, actual, batch.labels) or name not in self._worst:
+                self._worst[name] = batch.inputs, expected, self._samples
+        elif problem is None:
+            self._equal.add(name)
+        if problem is not None:
+            self._problems.setdefault(name, (problem, batch.inputs))
+
+    def _judge(self, name: str, measured: Measurement, reference: Runner) -> list[str]:
+        precision = self._subject.precision
+        if self._is_edge and precision != "float32":
+            return []
+        problems = self._limits.problems(measured, precision)
+        if problems and precision == "float32" and measured.max_error < np.inf:
+            inputs, expected, _ = self._worst[name]
+            noise = NOISE_FACTOR * Noise(reference, inputs, self._signature, expected).of(name)
+            problems = self._limits.problems(measured, precision, noise)
+        return problems
+
+    def _offending(self, name: str, measured: Measurement) -> Arrays:
+        """The sample with the greatest error, as inputs of one."""
+        inputs, _, start = self._worst[name]
+        number = measured.index[0] - start if measured.index else 0
+        return {key: array[number : number + 1] for key, array in inputs.items()}
+
+    def _check(self, output: str, measured: Measurement | None, problem: str | None, inputs: Arrays | None) -> Check:
+        subject = self._subject
+        return Check(
+            subject.artifact,
+            subject.runtime,
+            subject.precision,
+            self._signature,
+            output,
+            self._case,
+            self._is_edge,
+            measured,
+            problem,
+            inputs,
+        )
+
+
+def _mismatch(expected: Array, actual: Array) -> str | None:
+    if expected.shape != actual.shape:
+        return f"shape {format_shape(actual.shape)}, where {format_shape(expected.shape)} is wanted"
+    if dtype_name(expected) != dtype_name(actual):
+        return f"dtype {dtype_name(actual)}, where {dtype_name(expected)} is wanted"
+    if not _is_float(expected):
+        differ = np.argwhere(np.asarray(expected != actual))
+        return f"differs at {len(differ)} places, first at {differ[0].tolist()}" if len(differ) else None
+    return None
+
+
+def _is_float(array: Array) -> bool:
+    return array.dtype.kind == "f" or array.dtype.name == "bfloat16"
+
+
+def _takes(signature: Signature, inputs: Arrays) -> bool:
+    wanted = {spec.name: spec.shape for spec in signature.inputs}
+    if wanted.keys() != inputs.keys():
+        return False
+    return all(shape is None or fits(inputs[name].shape[1:], shape[1:]) for name, shape in wanted.items())
