@@ -50,7 +50,10 @@ def test_no_file_is_longer_than_300_lines(root: Path) -> None:
     assert {path.name: lines for path in files if (lines := len(path.read_text().splitlines())) > 300} == {}
 
 
-@pytest.mark.parametrize("package", ["core", "parity", "exporter", "exporter.layers", "exporter.models"])
+PACKAGES = ("core", "parity", "exporter", "exporter.layers", "exporter.models", "serving.messages", "serving.codec")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
 def test_public_names_are_listed_sorted_and_there(package: str) -> None:
     module = importlib.import_module(f"attnexport.{package}")
     for name in module.__all__:

@@ -1,0 +1,1 @@
+"""The TF Serving API without TensorFlow: messages, codec, and clients for gRPC."""
