@@ -50,7 +50,10 @@ def test_no_file_is_longer_than_300_lines(root: Path) -> None:
     assert {path.name: lines for path in files if (lines := len(path.read_text().splitlines())) > 300} == {}
 
 
-PACKAGES = ("core", "parity", "exporter", "exporter.layers", "exporter.models", "serving.messages", "serving.codec")
+PACKAGES = (
+    *("core", "parity", "exporter", "exporter.layers", "exporter.models"),
+    *("serving", "serving.client", "serving.codec", "serving.messages"),
+)
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -72,8 +75,9 @@ def test_public_names_are_listed_sorted_and_there(package: str) -> None:
 def test_naming_the_packages_loads_no_tensorflow(run_python: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     code = (
         "import sys, attnexport.core, attnexport.parity, attnexport.exporter, attnexport.exporter.models\n"
+        "import attnexport.serving.client, attnexport.serving.codec, attnexport.serving.messages\n"
         "from attnexport.exporter.models import PresetConfig\n"
-        "assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules)\n"
+        "assert not {'tensorflow', 'keras', 'numpy', 'grpc'} & set(sys.modules)\n"
         "from attnexport.parity import compare\n"
         "assert not {'tensorflow', 'keras'} & set(sys.modules)\n"
     )
