@@ -19,6 +19,7 @@ class ClientRunner:
         client: The client, which stays its owner's.
         model: The model; the client's own where None.
         version: The version; the newest where None.
+        label: The version that has this label now.
 
     Raises:
         ServingError: where the server does not tell the signatures, or a call fails.
@@ -26,9 +27,11 @@ class ClientRunner:
 
     concurrent = True
 
-    def __init__(self, client: Client, model: str | None = None, version: int | None = None) -> None:
+    def __init__(
+        self, client: Client, model: str | None = None, version: int | None = None, label: str | None = None
+    ) -> None:
         self._client = client
-        self._metadata = client.metadata(model=model, version=version)
+        self._metadata = client.metadata(model=model, version=version, label=label)
         self._model = model or self._metadata.model
 
     @property
