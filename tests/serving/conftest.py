@@ -53,6 +53,7 @@ class Service:
     """The model 'm', versions 2 (stable) and 3, and 1 that failed to load."""
 
     def __init__(self) -> None:
+        self.name, self.signatures = "m", dict(SIGNATURES)
         self.calls: list[tuple[str, Any, dict[str, Any]]] = []
         self.failures: list[tuple[grpc.StatusCode, str]] = []  # of the next calls
         self.states: list[tuple[int, int, str]] = [(1, 50, "no graph"), (2, 30, ""), (3, 30, "")]
@@ -78,7 +79,7 @@ class Service:
     def version(self, spec: Any, context: Any) -> int:
         if not spec.name:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "Missing ModelSpec")
-        if spec.name != "m":
+        if spec.name != self.name:
             context.abort(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: Latest({spec.name})")
         if spec.WhichOneof("version_choice") == "version_label":
             if spec.version_label not in LABELS:
@@ -109,10 +110,10 @@ class Service:
     def _predict(self, request: Any, context: Any) -> Any:
         version = self.version(request.model_spec, context)
         name = request.model_spec.signature_name or "serving_default"
-        if name not in SIGNATURES:
+        if name not in self.signatures:
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, f'Serving signature name: "{name}" not found')
         inputs = {key: tf.make_ndarray(value) for key, value in request.inputs.items()}
-        if inputs.keys() != SIGNATURES[name][0].keys():
+        if inputs.keys() != self.signatures[name][0].keys():
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "input size does not match signature")
         if name == "serving_default":
             if inputs["x"].dtype != np.float32:
@@ -133,7 +134,7 @@ class Service:
         for key, value in outputs.items():
             if key in (request.output_filter or outputs):
                 reply.outputs[key].CopyFrom(tf.make_tensor_proto(value) if self.content else as_values(value))
-        reply.model_spec.name, reply.model_spec.signature_name = "m", name
+        reply.model_spec.name, reply.model_spec.signature_name = self.name, name
         reply.model_spec.version.value = version
         return reply
 
@@ -143,7 +144,7 @@ class Service:
         if list(request.metadata_field) != ["signature_def"]:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "Metadata field missing")
         found = get_model_metadata_pb2.SignatureDefMap()
-        for name, (inputs, outputs, method) in SIGNATURES.items():
+        for name, (inputs, outputs, method) in self.signatures.items():
             definition = found.signature_def[name]
             definition.method_name = f"tensorflow/serving/{method}"
             for infos, specs in ((definition.inputs, inputs), (definition.outputs, outputs)):
@@ -159,7 +160,7 @@ class Service:
                     )
         found.signature_def["__saved_model_init_op"].outputs["op"].dtype = types_pb2.DT_INVALID
         reply = get_model_metadata_pb2.GetModelMetadataResponse()
-        reply.model_spec.name = "m"
+        reply.model_spec.name = self.name
         reply.model_spec.version.value = version
         reply.metadata["signature_def"].Pack(found)
         return reply
@@ -194,7 +195,7 @@ class Service:
     def _must_be(self, method: str, request: Any, context: Any) -> None:
         self.version(request.model_spec, context)
         name = request.model_spec.signature_name or "serving_default"
-        if name not in SIGNATURES or SIGNATURES[name][2] != method:
+        if name not in self.signatures or self.signatures[name][2] != method:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"No {method} signature was found for {name}")
 
     def MultiInference(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -212,7 +213,7 @@ class Service:
 
     def GetModelStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
         self.begin("GetModelStatus", request, context)
-        if request.model_spec.HasField("version") or request.model_spec.name != "m":
+        if request.model_spec.HasField("version") or request.model_spec.name != self.name:
             self.version(request.model_spec, context)
         reply = get_model_status_pb2.GetModelStatusResponse()
         for version, state, error in self.states:

@@ -150,7 +150,7 @@ def test_errors_carry_what_was_asked_and_what_would_be_right(server: Any, connec
 
 
 def test_the_check_refuses_before_sending_and_asks_again_when_it_may_be_stale(
-    server: Any, connect: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    server: Any, connect: Callable[..., Any]
 ) -> None:
     client = connect(server.address, check=True)
     assert client.predict({"x": X}).version == 3
@@ -164,10 +164,9 @@ def test_the_check_refuses_before_sending_and_asks_again_when_it_may_be_stale(
     assert client.predict({"x": X[:, :2]}, check=False)["y"].shape == (5, 2)
     import tensorflow as tf
 
-    wider = dict(type(server.service).__dict__["GetModelMetadata"].__globals__["SIGNATURES"])
-    wider["serving_default"] = ({"x": (tf.float32, [-1, 2])}, wider["serving_default"][1], "predict")
-    globals_ = type(server.service).__dict__["GetModelMetadata"].__globals__
-    monkeypatch.setitem(globals_, "SIGNATURES", wider)  # a new version with another shape
+    _, outputs, method = server.service.signatures["serving_default"]
+    # A new version with another shape.
+    server.service.signatures["serving_default"] = ({"x": (tf.float32, [-1, 2])}, outputs, method)
     assert client.predict({"x": X[:, :2]})["y"].shape == (5, 2)
 
 
