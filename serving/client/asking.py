@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from attnexport.core.errors import ArgumentError, DeadlineError, ServingError, UnavailableError
+from attnexport.core.errors import ArgumentError, DeadlineError, ServingError, UnavailableError, check_size
 from attnexport.serving.codec import ServedModel
 from attnexport.serving.messages import METHODS
 
@@ -94,9 +94,12 @@ class Asking:
             raise ArgumentError("no model is named; give model=, here or to the client")
         if version is not None and label is not None:
             raise ArgumentError(f"version {version} and label {label!r} exclude each other")
-        if version is not None and (isinstance(version, bool) or not isinstance(version, int) or version < 0):
-            raise ArgumentError(f"version must be a whole number of at least 0; received {version!r}")
-        return ServedModel(name, version, label, signature)
+        if version is not None:
+            check_size("version", version, least=0, most=2**63 - 1)
+        for what, text in (("model", name), ("label", label or ""), ("signature", signature or "")):
+            if not isinstance(text, str) or not text.isprintable():
+                raise ArgumentError(f"{what} must be printable text; received {text!r}")
+        return ServedModel(name, version, label, signature or "")
 
     def deadline(self, timeout: float | None) -> Deadline:
         """When a call ends that began now."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from .options import ClientOptions
 from .plan import Deadline, Plan
 from .predicting import OnBatch, Predicting, PredictOptions
 
+Found = TypeVar("Found")
 Inferred = list[list[ClassScore]] | np.ndarray[Any, Any]
 _TASKS = {"classify": "tensorflow/serving/classify", "regress": "tensorflow/serving/regress"}
 
@@ -100,10 +101,19 @@ class BaseClient(Predicting):
     def _metadata(
         self, model: str | None, version: int | None, label: str | None, timeout: float | None
     ) -> Plan[ModelMetadata]:
-        return self.metadata_plan(self.target(model, version, label), self.deadline(timeout))
+        target, deadline = self.target(model, version, label), self.deadline(timeout)
+        return self._found(self.metadata_plan(target, deadline), target, deadline)
 
     def _status(self, model: str | None, version: int | None, timeout: float | None) -> Plan[list[VersionStatus]]:
-        return self.status_plan(self.target(model, version), self.deadline(timeout))
+        target, deadline = self.target(model, version), self.deadline(timeout)
+        return self._found(self.status_plan(target, deadline), target, deadline)
+
+    def _found(self, plan: Plan[Found], target: ServedModel, deadline: Deadline) -> Plan[Found]:
+        """The plan, whose NotFoundError says what there is instead."""
+        try:
+            return (yield from plan)
+        except NotFoundError as error:
+            raise (yield from self._explained(error, None, target, (), deadline)) from error
 
     def _reload_config(self, config: str | Mapping[str, str | Path], timeout: float | None) -> Plan[None]:
         return self.reload_plan(config, self.deadline(timeout))

@@ -92,8 +92,8 @@ class ClientOptions:
         tls: Certificates; a plain connection where None.
         metadata: Headers of every call.
         compression: Of requests, and asked for in replies.
-        keepalive: Seconds of silence after which a connection is probed. TF Serving hangs up on clients that probe
-            more often than every 5 minutes.
+        keepalive: Seconds of silence after which a connection is probed. Servers take more than one probe in 5 minutes
+            for abuse, unless they are told otherwise.
         check: Compare inputs with the server's own signature before they are sent.
         max_batch: The most samples in one call; larger inputs are sent in parts.
         max_concurrent: Parts under way at once.
@@ -119,7 +119,12 @@ class ClientOptions:
             check_size("max_batch", self.max_batch)
         if self.compression not in (None, *_COMPRESSIONS):
             raise ArgumentError(f"compression {self.compression!r} is not {one_of(_COMPRESSIONS)}")
+        for name, option, kind in (("retry", self.retry, Retry), ("tls", self.tls, Tls | None)):
+            if not isinstance(option, kind):
+                raise ArgumentError(f"{name} must be a {name.title()}; received {option!r}")
         for key, value in self.metadata.items():
+            if not isinstance(value, str | bytes):
+                raise ArgumentError(f"header {key!r} holds {value!r}; text or bytes are wanted")
             if not _HEADER.fullmatch(key) or key.startswith("grpc-"):
                 raise ArgumentError(f"header {key!r}: lower-case letters, digits, '_', '-' and '.' are wanted")
             if key.endswith("-bin") != isinstance(value, bytes):
@@ -130,6 +135,8 @@ class ClientOptions:
 
 def check_address(address: str) -> str:
     """The address itself where it is one, else an ArgumentError."""
+    if not isinstance(address, str):
+        raise ArgumentError(f"address {address!r} is not HOST:PORT, such as 127.0.0.1:8500")
     if address.startswith(_SCHEMES) and "://" not in address.removeprefix("dns://"):
         return address
     found = _ADDRESS.fullmatch(address)

@@ -16,6 +16,7 @@ from attnexport.core.errors import (
     SamplesError,
     ServingError,
     check_size,
+    first_line,
     no_such,
 )
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature
@@ -94,7 +95,7 @@ class Predicting(Knowing):
         """Arrays by input name; the server is asked where the caller leaves the name or the dtype open."""
         named = inputs if isinstance(inputs, Mapping) else None
         if named is not None and all(isinstance(each, np.ndarray | np.generic) for each in named.values()):
-            return {name: np.asarray(array) for name, array in named.items()}
+            return {name: each if isinstance(each, np.ndarray) else np.asarray(each) for name, each in named.items()}
         metadata = yield from self.known_metadata(model, deadline)
         signature = self._signature(metadata.signatures, model)
         if named is None:
@@ -167,15 +168,20 @@ def _again(error: ServingError, told: str, valid: Any) -> ServingError:
 
 def _array(name: str, value: Any, dtype: str | None) -> np.ndarray[Any, Any]:
     """Python's numbers and lists have no dtype: they take the signature's. Arrays keep theirs."""
-    if isinstance(value, np.ndarray | np.generic) or dtype is None:
+    if isinstance(value, np.ndarray):
+        return value
+    if isinstance(value, np.generic) or dtype is None:
         return np.asarray(value)
     try:
         array = np.asarray(value, dtype=object if dtype == "string" else None)
         if dtype == "string" or (array.dtype.kind in "iub" and numpy_dtype(dtype).kind in "iub"):
             return np.asarray(value, dtype=object if dtype == "string" else numpy_dtype(dtype))
-        return array.astype(numpy_dtype(dtype), casting="unsafe" if array.dtype.kind in "iuf" else "same_kind")
-    except (ValueError, TypeError, OverflowError) as error:
-        raise SamplesError(f"input {name!r} cannot be made an array of {dtype}: {error}") from error
+        if array.dtype.kind not in "iufbc":
+            raise TypeError(f"it holds {array.dtype.name}")
+        with np.errstate(over="raise"):
+            return array.astype(numpy_dtype(dtype), casting="unsafe" if array.dtype.kind in "iuf" else "same_kind")
+    except (ValueError, TypeError, OverflowError, FloatingPointError) as error:
+        raise SamplesError(f"input {name!r} cannot be made an array of {dtype}: {first_line(error)}") from error
 
 
 def _count(arrays: Arrays) -> int:

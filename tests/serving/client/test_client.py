@@ -131,6 +131,10 @@ def test_errors_carry_what_was_asked_and_what_would_be_right(server: Any, connec
         ({"outputs": ["z"]}, RefusedError, "no output 'z'; there is 'n' or 'y'"),
         ({"version": 1, "label": "a"}, ArgumentError, "version 1 and label 'a' exclude each other"),
         ({"version": -1}, ArgumentError, "version must be a whole number of at least 0; received -1"),
+        ({"version": 2**63}, ArgumentError, "version must be at most 9223372036854775807"),
+        ({"model": 5}, ArgumentError, "model must be printable text; received 5"),
+        ({"model": "\ud800"}, ArgumentError, "model must be printable text"),
+        ({"outputs": [3]}, CodecError, "3 is no name of a tensor"),
         ({"outputs": "y"}, ArgumentError, "outputs are a list of names; received 'y'"),
         ({"timeout": 0}, ArgumentError, "timeout must be a number of seconds above 0; received 0"),
         ({"max_batch": 0}, ArgumentError, "max_batch must be a whole number of at least 1"),
@@ -141,6 +145,19 @@ def test_errors_carry_what_was_asked_and_what_would_be_right(server: Any, connec
         client.predict({"z": X})
     with pytest.raises(CodecError, match="'x': dtype datetime64"):
         client.predict({"x": np.zeros(2, "M8[s]")})
+    for array, words in (
+        (np.ma.masked_array(X), "a tensor has no mask"),
+        (np.array(["\ud800"], object), "is no text that UTF-8 can write"),
+    ):
+        with pytest.raises(CodecError, match=words):
+            client.predict({"x": array})
+    for value in (None, "abc", [[1e300, 2, 3]], [[1, "a"]], [[1j, 2, 3]]):
+        with pytest.raises(SamplesError, match="input 'x' cannot be made an array of float32"):
+            client.predict({"x": value})
+    with pytest.raises(NotFoundError, match="no version 9; there is 3, 2"):
+        client.status(version=9)
+    with pytest.raises(NotFoundError, match="there is no model 'q'"):
+        client.metadata(model="q")
     with pytest.raises(ArgumentError, match="takes 'a', 'b'; an array alone is for a single input"):
         client.predict(X, signature="two")
     with pytest.raises(SamplesError, match="input 'x' cannot be made an array of float32"):

@@ -16,6 +16,9 @@ from attnexport.serving.client.balancer import Balancer
     ("options", "words"),
     [
         ({"metadata": {"Bad": "x"}}, "header 'Bad': lower-case letters"),
+        ({"metadata": {"a": 3}}, "header 'a' holds 3"),
+        ({"retry": 3}, "retry must be a Retry; received 3"),
+        ({"tls": "ca.pem"}, "tls must be a Tls"),
         ({"metadata": {"a": "é"}}, "printable ASCII"),
         ({"metadata": {"a-bin": "x"}}, "bytes go into names that end in '-bin'"),
         ({"compression": "zip"}, "compression 'zip' is not 'gzip' or 'deflate'"),
@@ -30,7 +33,9 @@ def test_options_that_cannot_work_are_refused_at_once(options: dict[str, Any], w
             kind("127.0.0.1:8500", **options)
 
 
-@pytest.mark.parametrize("address", ["localhost", "http://localhost:8500", "", "a b:1", "h:0", "h:70000", "::1:80", []])
+@pytest.mark.parametrize(
+    "address", ["localhost", "http://localhost:8500", "", "a b:1", "h:0", "h:70000", "::1:80", [], [None]]
+)
 def test_addresses_that_are_none_are_refused(address: Any) -> None:
     with pytest.raises(ArgumentError, match="HOST:PORT"):
         Client(address)
