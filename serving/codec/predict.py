@@ -174,7 +174,7 @@ def _scan(
         elif field == filter_field:
             wanted.append(_text(data[begin:end]))
     arrays: Arrays = {}
-    for name, (at, stop) in places.items():
+    for name, (at, stop) in sorted(places.items()):  # a map comes in any order
         try:
             arrays[name] = decode_tensor(data, at, stop, splat_limit=splat_limit)
         except CodecError as error:
