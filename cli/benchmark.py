@@ -1,138 +1,69 @@
-"""`attnexport benchmark`: latency of artifacts side by side."""
+"""`attnexport benchmark`: artifacts side by side, or load on a server."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from collections.abc import Callable
-from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from attnexport.core.errors import ModelError, first_line
+from attnexport.core.errors import ArgumentError
 
+from .artifact_benchmark import benchmark_artifacts
+from .client_options import client_options, version_options
 from .command import command
+from .server_benchmark import benchmark_server
 from .terminal import Terminal
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from attnexport.core import Runner
-    from attnexport.core.latency import Latency
-
-    from .artifacts import FoundArtifact
+# Options that only one of the two measurements has.
+_OF_ARTIFACTS = ("threads", "rounds", "imports")
+_OF_SERVERS = ("model", "version", "label", "signature", "source", "batch", "concurrency")
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One artifact: latency of a call, its size, and the peak memory of a process that loads and runs it."""
+class _Levels(click.ParamType[Any]):
+    """Whole numbers with commas between them."""
 
-    artifact: str
-    kind: str
-    latency: Latency
-    size_bytes: int
-    peak_memory_bytes: int
+    name = "N,N,…"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return value if isinstance(value, tuple) else tuple(int(each) for each in value.split(","))
+        except ValueError:
+            return self.fail(f"{value!r} is not a list of whole numbers such as 1,4,16", param, ctx)
 
 
 @command("benchmark")
-@click.argument("artifacts", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Of the LiteRT interpreter.")
-@click.option("--rounds", type=click.IntRange(3), default=200, show_default=True, help="The most calls of each.")
+@click.argument("artifacts", nargs=-1, metavar="[ARTIFACT]...")
 @click.option(
-    "--seconds", type=click.FloatRange(min=0.1), default=10.0, show_default=True, help="The most time in all."
+    "--seconds", type=float, default=3.0, show_default=True, help="How long each level of load, or all calls."
 )
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Of the LiteRT interpreter.")
+@click.option("--rounds", type=click.IntRange(3), default=200, show_default=True, help="The most calls of an artifact.")
 @click.option("--import", "imports", multiple=True, metavar="MODULE", help="A module that registers your layers.")
-def benchmark(
-    terminal: Terminal, artifacts: tuple[Path, ...], threads: int, rounds: int, seconds: float, imports: tuple[str, ...]
-) -> None:
-    """Measure artifacts side by side.
+@partial(client_options, required=False)
+@version_options
+@click.option("--signature", default="serving_default", show_default=True, help="Of the server: the one to call.")
+@click.option("--input", "source", metavar="FILE", help="Samples to send to the server. [made up]")
+@click.option("--batch", type=int, default=1, show_default=True, help="Samples in each call of the server.")
+@click.option("--concurrency", type=_Levels(), default="1,2,4,8", show_default=True, help="Callers at once, in turn.")
+def benchmark(terminal: Terminal, **options: Any) -> None:
+    """Measure artifacts side by side, or a served model under load.
 
     ARTIFACTS are .tflite files, SavedModel directories, .keras files and export directories, which stand for all
     artifacts of their newest version. One call of each takes its turn, on one made-up batch: 1 where the batch is free.
     Figures of one run compare; those of two runs need not.
+
+    With --server instead, callers that each wait for their answer before they ask again; latencies are of whole calls.
     """
-    with terminal.steps() as on_step, ExitStack() as stack:
-        on_step("loading")
-        from attnexport.core.files import size_of
-        from attnexport.core.latency import measure
-        from attnexport.exporter.models import import_modules
-
-        from .artifacts import artifacts_of, find_artifact, open_runner
-
-        import_modules(imports)
-        found = [find_artifact(path) for path in dict.fromkeys(artifacts)]
-        flat = [part for each in found for part in (artifacts_of(each.path) if each.kind == "export" else [each])]
-        calls: dict[str, Callable[[], object]] = {}
-        for each in flat:
-            runner = stack.enter_context(closing(open_runner(each, threads=threads)))
-            calls[str(each.path)] = _call(runner)
-        on_step("measuring")
-        latencies = measure(calls, rounds=rounds, seconds=seconds)
-        on_step("measuring memory")
-        rows = [
-            _Row(str(each.path), each.kind, latencies[str(each.path)], size_of(each.path), _peak_memory(each, imports))
-            for each in flat
-        ]
-    document = {"threads": threads, "artifacts": [asdict(row) for row in rows]}
-    terminal.result(document, lambda console: _show(console, rows))
-
-
-def _call(runner: Runner) -> Callable[[], object]:
-    from attnexport.core import DEFAULT_SIGNATURE, synthetic_samples
-
-    signature = runner.signatures.get(DEFAULT_SIGNATURE) or next(iter(runner.signatures.values()))
-    count = (signature.fixed_batch or 1) if signature.is_batched else None
-    inputs = synthetic_samples(signature.inputs, count, free_size=32).inputs
-    return lambda: runner.run(inputs, signature.name)
-
-
-def _peak_memory(artifact: FoundArtifact, imports: tuple[str, ...]) -> int:
-    """Of a child process that loads the artifact and runs it once, in bytes."""
-    words = [sys.executable, "-m", "attnexport.cli.benchmark", artifact.kind, str(artifact.path), *imports]
-    done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)  # noqa: S603
-    if done.returncode:
-        raise ModelError(f"{artifact.path} does not run in a process of its own: {first_line(Exception(done.stderr))}")
-    return int(json.loads(done.stdout.splitlines()[-1]))
-
-
-def _show(console: Console, rows: list[_Row]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False)
-    for title in ("p50", "p90", "p99", "speed", "size", "memory", "artifact"):
-        table.add_column(title, overflow="fold", justify="left" if title == "artifact" else "right")
-    first = rows[0].latency.p50_ms
-    for row in rows:
-        latency = row.latency
-        table.add_row(
-            *(f"{each:.3f} ms" for each in (latency.p50_ms, latency.p90_ms, latency.p99_ms)),
-            f"{first / latency.p50_ms:.2f}",
-            f"{row.size_bytes / 1000:,.0f} kB",
-            f"{row.peak_memory_bytes / 1e6:,.0f} MB",
-            Text(row.artifact),
-        )
-    console.print(table)
-    console.print(Text(f"\nSpeed is over that of {rows[0].artifact}, {rows[0].latency.calls} calls each, interleaved."))
-
-
-def _child(kind: Any, path: str, *imports: str) -> None:
-    from attnexport.core.process import peak_memory_bytes
-
-    from .artifacts import FoundArtifact, open_runner
-
-    if imports:
-        from attnexport.exporter.models import import_modules
-
-        import_modules(imports)
-    with closing(open_runner(FoundArtifact(kind, Path(path)))) as runner:
-        _call(runner)()
-    sys.stdout.write(f"\n{peak_memory_bytes()}\n")
-
-
-if __name__ == "__main__":
-    _child(*sys.argv[1:])
+    context = click.get_current_context()
+    if bool(options["artifacts"]) == bool(options["servers"]):
+        raise click.UsageError("benchmark measures either ARTIFACTS or --server HOST:PORT", context)
+    if not 0 < options["seconds"] <= 86_400:
+        raise ArgumentError(f"--seconds must be above 0 and at most a day; received {options['seconds']}")
+    of_others = _OF_ARTIFACTS if options["servers"] else _OF_SERVERS
+    for name in of_others:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = {"imports": "import", "source": "input"}.get(name, name)
+            raise ArgumentError(f"--{option} is for {'artifacts' if options['servers'] else 'a server'}")
+    (benchmark_server if options["servers"] else benchmark_artifacts)(terminal, options)

@@ -13,7 +13,10 @@ from .boundary import run
 from .command import common_options
 from .demo import demo
 from .inspect import inspect
+from .metadata import metadata
+from .predict import predict
 from .savedmodel import savedmodel
+from .status import status
 from .terminal import Terminal
 from .tflite import tflite
 
@@ -27,11 +30,8 @@ def cli(context: click.Context, as_json: bool, quiet: bool, debug: bool) -> None
     context.obj = Terminal(as_json, quiet, debug)
 
 
-cli.add_command(savedmodel)
-cli.add_command(tflite)
-cli.add_command(inspect)
-cli.add_command(benchmark)
-cli.add_command(demo)
+for each in (savedmodel, tflite, inspect, benchmark, predict, status, metadata, demo):
+    cli.add_command(each)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -6,9 +6,15 @@ AttnexportError
 │   ├── ModelError      a model cannot be loaded, built or exported
 │   ├── SamplesError    samples do not fit the signature they are for
 │   ├── ManifestError   attnexport.json is damaged or of another schema
-│   └── StorageError    the file system refused
+│   ├── StorageError    the file system refused
+│   └── CodecError      bytes that are no tensor, or an array that no tensor can hold
 ├── ParityError         the numbers differ more than their budget allows
-└── GateError           an artifact is not what was asked for
+├── GateError           an artifact is not what was asked for
+└── ServingError        a server did not do what it was asked
+    ├── UnavailableError  nobody answers at the address, or no longer
+    ├── DeadlineError     no answer in time
+    ├── NotFoundError     the server has no such model or version
+    └── RefusedError      the server does not take the request as it is
 
 Nothing here knows of exit codes, gRPC or HTTP: the edges translate, each in one place.
 """
@@ -17,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Self
 
 
 class AttnexportError(Exception):
@@ -48,12 +54,60 @@ class StorageError(ContentError):
     """The file system refused to read or write."""
 
 
+class CodecError(ContentError):
+    """Bytes that are no tensor, or an array that no tensor can hold."""
+
+
 class ParityError(AttnexportError):
     """The numbers differ more than their budget allows."""
 
 
 class GateError(AttnexportError):
     """An artifact is not what was asked for, so it did not take its final name."""
+
+
+class ServingError(AttnexportError):
+    """A server did not do what it was asked.
+
+    Attributes:
+        address: Of the server, `HOST:PORT`.
+        model: The model that was asked for, where one was.
+        signature: The signature that was asked for, where one was.
+        valid: What would have been right in the place of what was not: signatures, versions or inputs.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        address: str | None = None,
+        model: str | None = None,
+        signature: str | None = None,
+        valid: Iterable[str] = (),
+    ) -> None:
+        super().__init__(text)
+        self.address, self.model, self.signature, self.valid = address, model, signature, tuple(valid)
+
+    def reworded(self, text: str, valid: Iterable[str] | None = None) -> Self:
+        """The same failure in other words."""
+        known = self.valid if valid is None else valid
+        return type(self)(text, address=self.address, model=self.model, signature=self.signature, valid=known)
+
+
+class UnavailableError(ServingError):
+    """Nobody answers at the address, or no longer; another try may succeed."""
+
+
+class DeadlineError(ServingError, TimeoutError):
+    """No answer in time."""
+
+
+class NotFoundError(ServingError):
+    """The server has no such model or version."""
+
+
+class RefusedError(ServingError):
+    """The server does not take the request as it is; the same again would be refused again."""
 
 
 def one_of(names: Iterable[str]) -> str:

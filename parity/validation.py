@@ -230,7 +230,7 @@ def _mismatch(expected: Array, actual: Array) -> str | None:
 
 
 def _is_float(array: Array) -> bool:
-    return array.dtype.kind == "f" or array.dtype.name == "bfloat16"
+    return bool(array.dtype.kind == "f" or array.dtype.name == "bfloat16")
 
 
 def _takes(signature: Signature, inputs: Arrays) -> bool:

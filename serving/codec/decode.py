@@ -1,0 +1,211 @@
+"""TensorProto to numpy, read straight from the wire: values that lie there as in memory are not copied."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from attnexport.core.errors import CodecError, first_line
+
+from .dtypes import CONTENT, DTYPE, LISTS, RAW_FIELDS, SHAPE, STRING, STRING_VAL, WireType, by_number
+from .wire import LENGTH, VARINT, Array, IrregularError, fields, read_varint, unpack_varints
+
+SPLAT_LIMIT = 1 << 28  # bytes
+_MOST_DIMENSIONS = 64  # numpy's
+_SINGLE = (SHAPE, CONTENT)
+
+
+def decode_tensor(data: bytes, start: int = 0, stop: int | None = None, *, splat_limit: int = SPLAT_LIMIT) -> Array:
+    """The bytes of a TensorProto as an array, of `tf.make_ndarray`'s values.
+
+    Args:
+        data: A message that has the TensorProto in `data[start:stop]`.
+        start: See data.
+        stop: See data; the end where None.
+        splat_limit: The most bytes that an array may have which is filled up from fewer values: a message of ten
+            bytes can ask for terabytes.
+
+    Returns:
+        The array, read-only: it shares the memory of `data` wherever it can. Strings are an object array of bytes.
+
+    Raises:
+        CodecError: where the bytes are damaged, or lie about lengths or dimensions.
+    """
+    end = len(data) if stop is None else stop
+    try:
+        array = _decode(data, start, end, splat_limit)
+    except IrregularError:
+        usual = _usual_form(data[start:end])
+        array = _decode(usual, 0, len(usual), splat_limit)
+    array.flags.writeable = False
+    return array
+
+
+def _usual_form(data: bytes) -> bytes:
+    """The same tensor, each field once and packed: the parser joins what was split."""
+    from google.protobuf.message import DecodeError
+
+    from attnexport.serving.messages import TensorProto
+
+    try:
+        parsed = TensorProto.FromString(data)
+    except DecodeError as error:
+        raise CodecError(f"the bytes are no tensor: {first_line(error)}") from error
+    parsed.DiscardUnknownFields()
+    serialized: bytes = parsed.SerializeToString(deterministic=True)
+    return serialized
+
+
+@dataclass
+class _Parts:
+    """Where the parts of a TensorProto lie: begin and end by field."""
+
+    number: int = 0
+    shape: tuple[int, ...] = ()
+    places: dict[int, tuple[int, int]] = field(default_factory=dict)
+    strings: list[bytes] = field(default_factory=list)
+
+
+def _decode(data: bytes, start: int, stop: int, splat_limit: int) -> Array:
+    parts = _scan(data, start, stop)
+    kind = by_number(parts.number)
+    count = prod(parts.shape)
+    begin, end = parts.places.get(CONTENT, (0, 0))
+    if kind.number == STRING:
+        strings = parts.strings if begin == end else _string_list(data, begin, end, count)
+        return _filled(_object_array(strings), parts.shape, count, splat_limit)
+    if end > begin:
+        return _view(kind, data, begin, end, parts.shape)
+    begin, end = parts.places.get(kind.field, (0, 0))
+    if kind.field in RAW_FIELDS:
+        values = _raw(kind.dtype, data, begin, end)
+    else:
+        values = _narrow(kind, unpack_varints(data, begin, end))
+    return _filled(values, parts.shape, count, splat_limit)
+
+
+def _scan(data: bytes, start: int, stop: int) -> _Parts:
+    parts = _Parts()
+    for number, wire, begin, end in fields(data, start, stop):
+        if wire != LENGTH:
+            if number == DTYPE and wire == VARINT:
+                parts.number = begin
+            elif number in LISTS:
+                raise IrregularError  # a list that is not packed is legal and rare
+        elif number == STRING_VAL:
+            parts.strings.append(data[begin:end])
+        elif number in _SINGLE or number in LISTS:
+            if number in parts.places:
+                raise IrregularError  # and so is a field in two parts
+            parts.places[number] = begin, end
+            if number == SHAPE:
+                parts.shape = _shape(data, begin, end)
+    return parts
+
+
+def _shape(data: bytes, at: int, stop: int) -> tuple[int, ...]:
+    sizes: list[int] = []
+    for number, wire, begin, end in fields(data, at, stop):
+        if number != 2 or wire != LENGTH:
+            continue
+        size = 0
+        # A dim as serializers write it is one key and its size; anything else is read field by field.
+        if end - begin == 2 and data[begin] == 8 and data[begin + 1] < 128:
+            size = data[begin + 1]
+        elif end > begin and data[begin] == 8:
+            size, after = read_varint(data, begin + 1, end)
+            if after != end:
+                size = _dim_size(data, begin, end)
+        else:
+            size = _dim_size(data, begin, end)
+        if size >> 63:
+            raise CodecError(f"dimension {len(sizes)} of a tensor is negative ({size - (1 << 64)})")
+        sizes.append(size)
+        if len(sizes) > _MOST_DIMENSIONS:
+            raise CodecError(f"a tensor has more than {_MOST_DIMENSIONS} dimensions")
+    return tuple(sizes)
+
+
+def _dim_size(data: bytes, at: int, stop: int) -> int:
+    sizes = [begin for number, wire, begin, _ in fields(data, at, stop) if number == 1 and wire == VARINT]
+    return sizes[-1] if sizes else 0
+
+
+def _raw(dtype: np.dtype[Any], data: bytes, begin: int, end: int) -> Array:
+    count, rest = divmod(end - begin, dtype.itemsize)
+    if rest:
+        raise CodecError(f"{end - begin} bytes of values are no whole number of {dtype.name}")
+    return np.frombuffer(data, dtype, count, begin) if count else np.empty(0, dtype)
+
+
+def _view(kind: WireType, data: bytes, begin: int, end: int, shape: tuple[int, ...]) -> Array:
+    values = _raw(kind.dtype, data, begin, end)
+    if kind.name == "bool" and values.view(np.uint8).max() > 1:
+        values = values.view(np.uint8) != 0  # numpy computes nonsense from other bytes
+    return _reshaped(values, shape)
+
+
+def _narrow(kind: WireType, values: Array) -> Array:
+    """Varints of 64 bits as the dtype itself: cut to the field's own type as protobuf does, then checked."""
+    if kind.name == "bool":
+        truths: Array = values != 0
+        return truths
+    if kind.bits == np.dtype("<u2"):
+        if values.size and values.max() > 0xFFFF:
+            raise CodecError(f"half_val holds {values.max()}, which is more than 16 bits")
+        return values.astype(kind.bits).view(kind.dtype)
+    cut = values.astype(f"<u{kind.bits.itemsize}").view(kind.bits)
+    if cut.dtype == kind.dtype:
+        return cut
+    narrow = cut.astype(kind.dtype)
+    if not np.array_equal(narrow.astype(cut.dtype), cut):
+        raise CodecError(f"int_val holds numbers outside {kind.name}")
+    return narrow
+
+
+def _filled(values: Array, shape: tuple[int, ...], count: int, splat_limit: int) -> Array:
+    """The values in shape; fewer than there are elements repeat the last one, none are zeros."""
+    if values.size < count:
+        if count * values.dtype.itemsize > splat_limit:
+            raise CodecError(
+                f"a tensor of shape {list(shape)} is to be filled from {values.size} values; "
+                f"at most {splat_limit:,} bytes are"
+            )
+        whole = np.empty(count, values.dtype)
+        whole[: values.size] = values
+        whole[values.size :] = values[-1] if values.size else b"" if values.dtype == object else 0
+        values = whole
+    return _reshaped(values, shape)
+
+
+def _reshaped(values: Array, shape: tuple[int, ...]) -> Array:
+    try:
+        return values.reshape(shape)
+    except ValueError as error:
+        raise CodecError(f"a tensor of shape {list(shape)} comes with {values.size} values") from error
+
+
+def _object_array(strings: list[bytes]) -> Array:
+    array = np.empty(len(strings), object)
+    array[:] = strings
+    return array
+
+
+def _string_list(data: bytes, at: int, stop: int, count: int) -> list[bytes]:
+    """TF Serving's fast form of strings, which tf.make_ndarray cannot read: all lengths, then all bytes."""
+    if count > stop - at:
+        raise CodecError(f"{count} strings are claimed in {stop - at} bytes")
+    lengths = []
+    for _ in range(count):
+        length, at = read_varint(data, at, stop)
+        lengths.append(length)
+    if sum(lengths) != stop - at:
+        raise CodecError(f"strings of {sum(lengths)} bytes are claimed where {stop - at} are left")
+    strings = []
+    for length in lengths:
+        strings.append(data[at : at + length])
+        at += length
+    return strings

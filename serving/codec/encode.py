@@ -1,0 +1,99 @@
+"""numpy to TensorProto, written straight to the wire: the values are copied once, into the message."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from attnexport.core.errors import CodecError
+
+from .dtypes import CONTENT, DTYPE, RAW_FIELDS, SHAPE, STRING, WireType, by_dtype
+from .wire import LENGTH, VARINT, Array, pack_varints, varint
+
+Form = Literal["content", "values"]
+
+# What a message is joined from: bytes, and arrays that are contiguous in memory.
+Chunks = list[Any]
+_MOST_BYTES = 2**31 - 1
+_ITEM = b"\x42"  # the key of one string in string_val
+_DIM = b"\x12", b"\x08"  # the keys of tensor_shape, and of a dim's size
+
+
+def encode_tensor(array: Any, form: Form = "content") -> bytes:
+    """An array as the bytes of a TensorProto.
+
+    Args:
+        array: Any array or number, of any layout and byte order; strings as an object array of bytes or str (UTF-8 on
+            the wire), or numpy's own fixed-width strings.
+        form: `content` puts the memory into `tensor_content`, which is the fast form; `values` fills the `*_val`
+            field of the dtype, as TF Serving answers by default. Strings are in string_val in both.
+
+    Raises:
+        CodecError: where the dtype has no counterpart, or a string array holds something else.
+    """
+    chunks, size = tensor_chunks(array, form)
+    check_size(size)
+    return b"".join(chunks)
+
+
+def tensor_chunks(array: Any, form: Form) -> tuple[Chunks, int]:
+    """The pieces of a TensorProto, and the sum of their bytes."""
+    if type(array) is not np.ndarray:
+        if isinstance(array, np.ma.MaskedArray):
+            raise CodecError("a masked array cannot be sent: a tensor has no mask; send array.filled(value)")
+        array = np.asarray(array)
+    kind = by_dtype(array.dtype)
+    header = _header(kind.number, array.shape)
+    if kind.number == STRING:
+        return _strings(header, array)
+    if array.dtype != kind.dtype or not array.flags.c_contiguous:
+        array = np.asarray(array, kind.dtype, order="C")
+    if form == "content" or kind.field in RAW_FIELDS:
+        body, size, field = array, array.nbytes, CONTENT if form == "content" else kind.field
+    else:
+        body = _packed(kind, array.reshape(-1))
+        size, field = len(body), kind.field
+    if not size:
+        return [header], len(header)
+    head = header + varint(field << 3 | LENGTH) + varint(size)
+    return [head, body], len(head) + size
+
+
+def check_size(size: int) -> None:
+    """Refuse what no protobuf parser would read."""
+    if size > _MOST_BYTES:
+        raise CodecError(f"a message would be {size:,} bytes; 2 GiB is the most, send smaller batches")
+
+
+def _header(number: int, shape: tuple[int, ...]) -> bytes:
+    dims = b"".join([_dim(size) for size in shape])
+    return bytes((DTYPE << 3 | VARINT, number, SHAPE << 3 | LENGTH)) + varint(len(dims)) + dims
+
+
+def _dim(size: int) -> bytes:
+    if size == 0:
+        return b"\x12\x00"  # as protobuf writes the default of a number: not at all
+    encoded = varint(size)
+    return b"\x12" + varint(len(encoded) + 1) + b"\x08" + encoded
+
+
+def _packed(kind: WireType, flat: Array) -> bytes:
+    if kind.bits.itemsize == flat.dtype.itemsize and kind.bits.kind != flat.dtype.kind:
+        flat = flat.view(kind.bits)  # halfs and booleans: their bits
+    elif flat.dtype.kind not in "iu":
+        flat = flat.astype(kind.bits)  # ml_dtypes' small integers
+    return pack_varints(flat)
+
+
+def _strings(header: bytes, array: Array) -> tuple[Chunks, int]:
+    chunks: Chunks = [header]
+    for item in array.reshape(-1).tolist():
+        try:
+            text = item.encode() if isinstance(item, str) else item
+        except UnicodeEncodeError as error:
+            raise CodecError(f"{item!r:.60} is no text that UTF-8 can write") from error
+        if not isinstance(text, bytes):
+            raise CodecError(f"an object array holds {type(item).__name__}; bytes or str are wanted")
+        chunks += (_ITEM, varint(len(text)), text)
+    return chunks, sum(map(len, chunks))
