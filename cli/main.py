@@ -19,6 +19,7 @@ from .savedmodel import savedmodel
 from .status import status
 from .terminal import Terminal
 from .tflite import tflite
+from .validate import validate
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -30,7 +31,7 @@ def cli(context: click.Context, as_json: bool, quiet: bool, debug: bool) -> None
     context.obj = Terminal(as_json, quiet, debug)
 
 
-for each in (savedmodel, tflite, inspect, benchmark, predict, status, metadata, demo):
+for each in (savedmodel, tflite, validate, inspect, benchmark, predict, status, metadata, demo):
     cli.add_command(each)
 
 

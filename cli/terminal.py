@@ -59,6 +59,11 @@ class Terminal:
             with suppress(OSError):  # a note that nobody can read is no reason to fail
                 print(f"note: {text}", file=self._stderr, flush=True)
 
+    def problem(self, text: str) -> None:
+        """Say what is wrong where the result has been printed already; the exit code says it, too."""
+        with suppress(OSError):
+            print(f"attnexport: {text}", file=self._stderr, flush=True)
+
     @contextmanager
     def steps(self) -> Iterator[Callable[[str], None]]:
         """A spinner that says what is being done, where stderr is a terminal."""

@@ -273,14 +273,16 @@ def _artifact(path: str, conversion: Conversion, calibration: Calibration) -> Ar
             "samples": len(calibration),
             "calibrator": conversion.calibrator,
         }
+    content_hash = f"sha256:{hashlib.sha256(conversion.content).hexdigest()}"
     return Artifact(
         KIND,
         path,
-        f"sha256:{hashlib.sha256(conversion.content).hexdigest()}",
+        content_hash,
         len(conversion.content),
         recipe.precision,
         tuple(conversion.signatures.values()),
         conversion.verdict.to_json(),
+        content_hash,
         {**asdict(recipe), "weight_algorithm": conversion.weight_algorithm},
         calibrated,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,6 +72,19 @@ def write_atomically(path: Path, text: str) -> None:
     """Replace a file's text as a whole."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def hash_of(path: Path) -> str:
+    """`sha256:...` of a file's bytes, or of all files below a directory by their names."""
+    digest = hashlib.sha256()
+    if path.is_dir():
+        for file in sorted(each for each in path.rglob("*") if each.is_file()):
+            digest.update(f"{file.relative_to(path).as_posix()}\0{hash_of(file)}\0".encode())
+    else:
+        with path.open("rb") as opened:
+            while block := opened.read(1 << 20):
+                digest.update(block)
+    return f"sha256:{digest.hexdigest()}"
 
 
 def size_of(path: Path) -> int:

@@ -24,7 +24,8 @@ class Artifact:
     """One artifact of a version.
 
     `path` is relative to the export directory; `content_hash` is of variables and signatures, or of bytes for a
-    .tflite; `precision` is a row of parity's table of budgets; `parity` is the verdict that let it in. A .tflite also
+    .tflite; `precision` is a row of parity's table of budgets; `parity` is the verdict that let it in; `file_hash` is
+    of its bytes as they were written, so that a later change shows. A .tflite also
     has the `recipe` that it was made by, and where that needed samples, `calibration`: their hash and number, and how
     ranges were found.
     """
@@ -36,6 +37,7 @@ class Artifact:
     precision: str
     signatures: tuple[Signature, ...]
     parity: Mapping[str, Any] | None = None
+    file_hash: str | None = None
     recipe: Mapping[str, Any] | None = None
     calibration: Mapping[str, Any] | None = None
 

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from .layers import AttentionConcatLayer, MultiHeadAttentionConcat
     from .models import LoadedModel, PresetConfig, build_model, load_model, open_source, open_version
     from .originals import Original, find_version, open_original
-    from .runners import KerasRunner, SavedModelRunner
+    from .runners import EagerSavedModelRunner, KerasRunner, SavedModelRunner
 
 _HOMES = {
     "AttentionConcatLayer": "layers",
+    "EagerSavedModelRunner": "runners",
     "Endpoint": "endpoint",
     "ExportResult": "export",
     "KerasRunner": "runners",
@@ -36,6 +37,7 @@ _HOMES = {
 
 __all__ = [
     "AttentionConcatLayer",
+    "EagerSavedModelRunner",
     "Endpoint",
     "ExportResult",
     "KerasRunner",

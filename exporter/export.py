@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from attnexport.core.errors import ArgumentError, StorageError, check_size
 from attnexport.core.export_directory import ExportDirectory
-from attnexport.core.files import size_of, writing
+from attnexport.core.files import hash_of, size_of, writing
 from attnexport.core.manifest import MAX_VERSION, Artifact, VersionEntry
 from attnexport.core.samples import Samples
 from attnexport.parity import Verdict
@@ -152,8 +152,10 @@ def export_saved_model(
                 reference_name=plan.reference_name,
             )
             records = count_warmup(saved_model)
-            sizes = {"saved_model": size_of(saved_model), "keras": size_of(original) if original else 0}
-            entry = stage.commit(lambda number: _entry(number, loaded, plan, imports, verdict, sizes), version=version)
+            written = {"saved_model": saved_model, **({"keras": original} if original else {})}
+            files = {kind: (size_of(path), hash_of(path)) for kind, path in written.items()}
+            source = {**loaded.source, "imports": imports, **({"labels": list(labels)} if labels else {})}
+            entry = stage.commit(lambda number: _entry(number, source, plan, verdict, files), version=version)
     artifact = next(each for each in entry.artifacts if each.kind == "saved_model")
     return ExportResult(directory.root, entry, artifact, verdict, records, (*loaded.notes, *notes))
 
@@ -208,34 +210,33 @@ def _write_warmup(saved_model: Path, name: str, plan: ExportPlan, samples: Sampl
 
 def _entry(
     number: int,
-    loaded: LoadedModel,
+    source: Mapping[str, Any],
     plan: ExportPlan,
-    imports: Sequence[str],
     verdict: Verdict,
-    sizes: Mapping[str, int],
+    files: Mapping[str, tuple[int, str]],
 ) -> VersionEntry:
-    signatures = tuple(plan.signatures.values())
-    artifacts = [
+    """A version's entry; `files` are size in bytes and hash of what was written, by kind."""
+    paths = {"keras": f"keras/{number}.keras", "saved_model": f"saved_model/{number}"}
+    artifacts = tuple(
         Artifact(
-            "saved_model",
-            f"saved_model/{number}",
+            kind,
+            paths[kind],
             plan.content_hash,
-            sizes["saved_model"],
+            files[kind][0],
             plan.precision,
-            signatures,
-            verdict.to_json(),
+            tuple(plan.signatures.values()),
+            verdict.to_json() if kind == "saved_model" else None,
+            files[kind][1],
         )
-    ]
-    if plan.write_original:
-        path = f"keras/{number}.keras"
-        artifacts.insert(0, Artifact("keras", path, plan.content_hash, sizes["keras"], plan.precision, signatures))
+        for kind in sorted(files)
+    )
     packages = ("attnexport", "tensorflow", "keras", "numpy")
     return VersionEntry(
         version=number,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        source={**loaded.source, "imports": list(imports)},
+        source=source,
         environment={"python": python_version(), **{each: installed_version(each) for each in packages}},
         reference=plan.reference_name,
-        artifacts=tuple(artifacts),
+        artifacts=artifacts,
         names=plan.names,
     )

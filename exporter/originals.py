@@ -6,13 +6,13 @@ import filecmp
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from attnexport.core.errors import ArgumentError
 from attnexport.core.export_directory import ExportDirectory
 from attnexport.core.manifest import VersionEntry
 from attnexport.core.runner import Runner
-from attnexport.core.signature import DEFAULT_SIGNATURE, Signature, TensorSpec
+from attnexport.core.samples import synthetic_samples
+from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature, TensorSpec
 
 from .endpoint import TracedEndpoint, trace
 from .endpoints import model_endpoints
@@ -23,6 +23,9 @@ from .models.traits import computes_in, integers_below
 from .runners import KerasRunner, SavedModelRunner
 from .saved_model import write_saved_model
 
+_TRIED = 16  # samples on which `classify` tries what the model gives
+
+Feed = Callable[[Arrays], Arrays]
 WriteFixed = Callable[[Path, Sequence[str], int | None], dict[str, Signature]]
 
 
@@ -34,6 +37,7 @@ class Original:
         reference: Runs it.
         reference_name: What it is called in verdicts.
         signatures: What it offers, by name; steps fixed where that was asked for.
+        feeds: By signature, how the inputs of `serving_default` become its own; one without takes inputs of its own.
         names: Exported input name to Keras name, where they differ.
         integers_below: Made up integers must be less than this; None where no vocabulary bounds them.
         saved_model: The SavedModel, where there is no Keras model.
@@ -45,6 +49,7 @@ class Original:
     reference: Runner
     reference_name: str
     signatures: Mapping[str, Signature]
+    feeds: Mapping[str, Feed]
     names: Mapping[str, str]
     integers_below: int | None = None
     saved_model: Path | None = None
@@ -69,12 +74,16 @@ def find_version(directory: ExportDirectory, loaded: LoadedModel, imports: Seque
     return next((each for each in reversed(versions) if _is_of(directory.root, each, loaded, imports)), None)
 
 
-def open_original(loaded: LoadedModel, *, steps: int | None = None) -> Original:
+def open_original(
+    loaded: LoadedModel, *, steps: int | None = None, classify: bool = False, labels: Sequence[str] | None = None
+) -> Original:
     """Open an original.
 
     Args:
         loaded: A model, or a SavedModel.
         steps: Fix free steps to this.
+        classify: Offer the signature `classify`, too, where the model can.
+        labels: The classes' names, for `classify`.
 
     Raises:
         ArgumentError: where its steps cannot be that, or it has no `serving_default`.
@@ -84,11 +93,14 @@ def open_original(loaded: LoadedModel, *, steps: int | None = None) -> Original:
         return _open_saved_model(loaded.saved_model)
     model, narrow = loaded.model, None
     if computes_in(model) - {"float32", "float64"}:
-        narrow = KerasRunner(_endpoints(loaded, model, steps))
+        narrow = _narrow(loaded, steps)
         model = in_float32(model)
-    endpoints = _endpoints(loaded, model, steps)
+    inputs = model_inputs(model, loaded.input_names, steps=steps)
+    samples = None
+    if classify:
+        samples = synthetic_samples(inputs.specs, _TRIED, integers_below=integers_below(model)).inputs
+    endpoints = model_endpoints(inputs, loaded.output_names, labels if classify else None, samples)
     runner = KerasRunner(endpoints)
-    inputs = model_inputs(model, loaded.input_names)
 
     def write_fixed(path: Path, names: Sequence[str], batch: int | None) -> dict[str, Signature]:
         chosen = [_fixed(each, batch) for each in endpoints if each.endpoint.name in names]
@@ -99,6 +111,7 @@ def open_original(loaded: LoadedModel, *, steps: int | None = None) -> Original:
         runner,
         "Keras",
         runner.signatures,
+        {each.endpoint.name: each.endpoint.feed for each in endpoints if each.endpoint.feed},
         {new: old for new, old in inputs.keras_names.items() if new != old},
         integers_below(model),
         write_fixed=write_fixed,
@@ -113,7 +126,8 @@ def _is_of(root: Path, entry: VersionEntry, loaded: LoadedModel, imports: Sequen
     if loaded.saved_model:
         return keras is None and saved_model is not None and _same(loaded.saved_model, root / saved_model.path)
     # A preset is seeded; what a factory or the caller made may differ each time.
-    return loaded.source["kind"] == "preset" and entry.source == {**loaded.source, "imports": list(imports)}
+    told = {key: value for key, value in entry.source.items() if key != "labels"}
+    return loaded.source["kind"] == "preset" and told == {**loaded.source, "imports": list(imports)}
 
 
 def _same(source: Path, kept: Path) -> bool:
@@ -129,12 +143,15 @@ def _open_saved_model(path: Path) -> Original:
     if DEFAULT_SIGNATURE not in runner.signatures:
         runner.close()
         raise ArgumentError(f"{path} has no signature {DEFAULT_SIGNATURE!r}; it has {', '.join(runner.signatures)}")
-    return Original(runner, "the SavedModel in a session", runner.signatures, {}, saved_model=path)
+    inputs = set(runner.signatures[DEFAULT_SIGNATURE].inputs)
+    feeds: dict[str, Feed] = {name: dict for name, each in runner.signatures.items() if set(each.inputs) == inputs}
+    return Original(runner, "the SavedModel in a session", runner.signatures, feeds, {}, saved_model=path)
 
 
-def _endpoints(loaded: LoadedModel, model: Any, steps: int | None) -> list[TracedEndpoint]:
-    # Without samples there is no `classify`, whose strings no .tflite can take.
-    return model_endpoints(model_inputs(model, loaded.input_names, steps=steps), loaded.output_names)
+def _narrow(loaded: LoadedModel, steps: int | None) -> KerasRunner:
+    """The model as it is, where it computes in 16 bits."""
+    inputs = model_inputs(loaded.model, loaded.input_names, steps=steps)
+    return KerasRunner(model_endpoints(inputs, loaded.output_names))
 
 
 def _fixed(traced: TracedEndpoint, batch: int | None) -> TracedEndpoint:

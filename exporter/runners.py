@@ -109,6 +109,43 @@ class SavedModelRunner:
             self._session.close()
 
 
+class EagerSavedModelRunner:
+    """Runs a SavedModel by `tf.saved_model.load`, the way Python programs use one.
+
+    Args:
+        path: The SavedModel's directory.
+        signatures: What it has, as its session tells: the eager loader does not say the outputs' names and shapes.
+
+    Raises:
+        ModelError: where it cannot be loaded, or a call fails.
+    """
+
+    concurrent = True
+
+    def __init__(self, path: Path, signatures: Mapping[str, Signature]) -> None:
+        self._path, self._all = path, signatures
+        try:
+            self._loaded = tf.saved_model.load(str(path))
+        except Exception as error:  # protobuf's, TensorFlow's and the operating system's
+            raise ModelError(f"{path} does not load eagerly: {reason(error)}") from error
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        return {name: each for name, each in self._all.items() if name in self._loaded.signatures}
+
+    def run(self, inputs: Arrays, signature: str = DEFAULT_SIGNATURE) -> Arrays:
+        find_signature(self.signatures, signature).check_inputs(inputs)
+        tensors = {name: tf.convert_to_tensor(array) for name, array in inputs.items()}
+        try:
+            outputs = self._loaded.signatures[signature](**tensors)
+        except Exception as error:  # TensorFlow's, of many kinds
+            raise ModelError(f"{self._path}: signature {signature!r} fails: {reason(error)}") from error
+        return {name: output.numpy() for name, output in outputs.items()}
+
+    def close(self) -> None:
+        self._loaded = None
+
+
 @contextlib.contextmanager
 def _without_deprecations() -> Iterator[None]:
     """TensorFlow advises against its session loader, which is the one that TF Serving is like."""

@@ -6,6 +6,7 @@ from attnexport.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from .calibration import Calibration, prepare_calibration, read_calibration
+    from .compiled_model import CompiledModelRunner
     from .conversion import Conversion, convert
     from .fixed_shapes import fix_shapes
     from .gate import gate_tflite
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Calibration": "calibration",
+    "CompiledModelRunner": "compiled_model",
     "Conversion": "conversion",
     "Probe": "probe",
     "RECIPES": "recipes",
@@ -35,6 +37,7 @@ _HOMES = {
 __all__ = [
     "RECIPES",
     "Calibration",
+    "CompiledModelRunner",
     "Conversion",
     "Probe",
     "Recipe",

@@ -73,16 +73,20 @@ class TFLiteRunner:
             raise ArgumentError(f"{self._name} was closed")
         find_signature(self._signatures, signature).check_inputs(inputs)
         takes, gives = self._details[signature]
+        arrays = {name: self._quantized(np.ascontiguousarray(array), takes[name]) for name, array in inputs.items()}
         try:
-            outputs = self._runners[signature](
-                **{name: self._quantized(np.ascontiguousarray(array), takes[name]) for name, array in inputs.items()}
-            )
+            outputs = self._invoke(signature, arrays)
         except (ValueError, RuntimeError) as error:
             raise ModelError(f"{self._name}: signature {signature!r} fails: {_reason(error)}") from error
         return {name: self._dequantized(array, gives[name]) for name, array in outputs.items()}
 
     def close(self) -> None:
         self._runners, self._interpreter = {}, None
+
+    def _invoke(self, signature: str, inputs: Arrays) -> Arrays:
+        """One call, with tensors of the types that they have in the file."""
+        outputs: Arrays = self._runners[signature](**inputs)
+        return outputs
 
     def _specs(self, details: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
         return tuple(self._spec(name, detail) for name, detail in details.items())

@@ -35,6 +35,11 @@ class ClientRunner:
         self._model = model or self._metadata.model
 
     @property
+    def model(self) -> str:
+        """The model's name."""
+        return self._model
+
+    @property
     def version(self) -> int | None:
         """The version that answers."""
         return self._metadata.version

@@ -1,0 +1,123 @@
+"""What `attnexport validate` runs: the subjects of a version, and the data that they are compared on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from attnexport.core import (
+    DEFAULT_SIGNATURE,
+    Arrays,
+    Artifact,
+    ExportDirectory,
+    GateError,
+    Samples,
+    VersionEntry,
+    synthetic_samples,
+)
+from attnexport.core.files import hash_of
+from attnexport.exporter import EagerSavedModelRunner, Original, SavedModelRunner
+from attnexport.parity.edge_cases import edge_cases
+from attnexport.parity.validation import Batch, Subject
+from attnexport.tflite import CompiledModelRunner, TFLiteRunner
+
+_BATCH = 256
+_SYNTHETIC = 64
+
+
+@dataclass(frozen=True)
+class Data:
+    """Samples to compare on, and what to call them; `given` where they are the user's."""
+
+    samples: Samples
+    name: str
+    given: bool
+
+
+def check_unchanged(directory: ExportDirectory, entry: VersionEntry) -> None:
+    """Refuse artifacts that are not what was exported.
+
+    Raises:
+        GateError: naming those that are gone or were changed.
+    """
+    wrong = []
+    for artifact in entry.artifacts:
+        path = directory.root / artifact.path
+        if not path.exists():
+            wrong.append(f"{artifact.path} is gone")
+        elif artifact.file_hash is not None and hash_of(path) != artifact.file_hash:
+            wrong.append(f"{artifact.path} was changed")
+    if wrong:
+        raise GateError(
+            f"version {entry.version} of {directory.root} is not what was exported: {', '.join(wrong)} since; export "
+            "it again"
+        )
+
+
+def open_subjects(directory: ExportDirectory, entry: VersionEntry, stack: ExitStack) -> list[Subject]:
+    """Every artifact of a version in every runtime, open until the stack is closed.
+
+    Raises:
+        ModelError: where one does not load.
+    """
+    found = []
+    for artifact in entry.artifacts:
+        path = directory.root / artifact.path
+        if artifact.kind == "saved_model":
+            found += _saved_model(artifact, path, stack)
+        elif artifact.kind == "tflite":
+            runners = ("interpreter", TFLiteRunner(path)), ("CompiledModel", CompiledModelRunner(path))
+            for runtime, runner in runners:
+                stack.enter_context(closing(runner))
+                found.append(Subject(artifact.path, runtime, artifact.precision, runner))
+    return found
+
+
+def batches(original: Original, data: Data, signatures: Sequence[str]) -> Iterator[Batch]:
+    """The data, in pieces, then the edge cases, for each signature.
+
+    Signatures that do not take the inputs of `serving_default` get made up ones of their own.
+    """
+    for name in signatures:
+        feed = original.feeds.get(name)
+        if feed is None:
+            signature = original.signatures[name]
+            made = synthetic_samples(signature.inputs, _SYNTHETIC if signature.is_batched else None)
+            yield Batch("synthetic samples", made.inputs, name)
+            continue
+        for chunk in _chunks(data.samples):
+            yield Batch(data.name, feed(chunk.inputs), name, chunk.labels, is_edge=False)
+        default = original.signatures[DEFAULT_SIGNATURE]
+        for case, inputs in edge_cases(default, integers_below=original.integers_below):
+            yield Batch(case, feed(inputs), name, is_edge=True)
+
+
+def count_batches(original: Original, data: Data, signatures: Sequence[str]) -> int:
+    """How many `batches` there will be."""
+    edges = len(list(edge_cases(original.signatures[DEFAULT_SIGNATURE], integers_below=original.integers_below)))
+    fed = sum(name in original.feeds for name in signatures)
+    return fed * (-(-len(data.samples) // _BATCH) + edges) + len(signatures) - fed
+
+
+def synthetic_data(original: Original) -> Data:
+    """Seeded samples, where nobody gave any."""
+    made = synthetic_samples(original.inputs, _SYNTHETIC, integers_below=original.integers_below)
+    return Data(made, f"{_SYNTHETIC} synthetic samples", given=False)
+
+
+def _saved_model(artifact: Artifact, path: Path, stack: ExitStack) -> list[Subject]:
+    session = stack.enter_context(closing(SavedModelRunner(path)))
+    eager = stack.enter_context(closing(EagerSavedModelRunner(path, session.signatures)))
+    return [
+        Subject(artifact.path, runtime, artifact.precision, runner)
+        for runtime, runner in (("session", session), ("eager", eager))
+    ]
+
+
+def _chunks(samples: Samples) -> Iterator[Samples]:
+    for start in range(0, len(samples), _BATCH):
+        inputs: Arrays = {name: array[start : start + _BATCH] for name, array in samples.inputs.items()}
+        labels = None if samples.labels is None else samples.labels[start : start + _BATCH]
+        yield Samples(inputs, labels)
