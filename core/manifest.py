@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
+from .documents import build
 from .errors import ArgumentError, ManifestError, StorageError, check_size, first_line
 from .files import write_atomically
-from .signature import Signature, TensorSpec
+from .signature import Signature
 
 FILE_NAME = "attnexport.json"
 SCHEMA = 1
 MAX_VERSION = 2**63 - 1  # TF Serving reads a directory's name as an int64
-
-_Kind = TypeVar("_Kind")
 
 
 @dataclass(frozen=True)
@@ -137,32 +136,11 @@ def read_manifest(directory: Path) -> Manifest | None:
 
 def _manifest(document: dict[str, Any]) -> Manifest:
     versions = tuple(
-        _build(VersionEntry, entry, artifacts=tuple(_artifact(each) for each in entry["artifacts"]))
+        build(VersionEntry, entry, artifacts=tuple(_artifact(each) for each in entry["artifacts"]))
         for entry in document["versions"]
     )
-    return _build(Manifest, document, versions=versions)
+    return build(Manifest, document, versions=versions)
 
 
 def _artifact(document: dict[str, Any]) -> Artifact:
-    return _build(Artifact, document, signatures=tuple(_signature(each) for each in document["signatures"]))
-
-
-def _signature(document: dict[str, Any]) -> Signature:
-    specs = {kind: tuple(_spec(each) for each in document[kind]) for kind in ("inputs", "outputs")}
-    return _build(Signature, document, **specs)
-
-
-def _spec(document: dict[str, Any]) -> TensorSpec:
-    shape = document["shape"]
-    return _build(TensorSpec, document, shape=None if shape is None else tuple(shape))
-
-
-def _build(kind: type[_Kind], document: dict[str, Any], **parts: Any) -> _Kind:
-    """The dataclass from its JSON object, refusing fields that are missing or unknown."""
-    known = {each.name: each for each in fields(cast(Any, kind))}
-    required = {name for name, each in known.items() if each.default is MISSING and each.default_factory is MISSING}
-    if missing := sorted(required - document.keys()):
-        raise ValueError(f"a {kind.__name__} lacks {', '.join(missing)}")
-    if unknown := sorted(document.keys() - known.keys()):
-        raise ValueError(f"a {kind.__name__} holds {', '.join(unknown)}, which this attnexport does not know")
-    return kind(**{**document, **parts})
+    return build(Artifact, document, signatures=tuple(map(Signature.from_json, document["signatures"])))

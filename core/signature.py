@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from .documents import build
 from .errors import ArgumentError, SamplesError, one_of
 
 Shape = tuple[int | None, ...]
@@ -62,6 +63,12 @@ class TensorSpec:
     def __str__(self) -> str:
         return f"{self.name}: {self.dtype} {format_shape(self.shape)}"
 
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> TensorSpec:
+        """A spec from what `dataclasses.asdict` made of it, through JSON."""
+        shape = document["shape"]
+        return build(cls, document, shape=None if shape is None else tuple(shape))
+
     @property
     def is_float(self) -> bool:
         return self.dtype in ("float16", "bfloat16", "float32", "float64")
@@ -93,6 +100,17 @@ class Signature:
     def __str__(self) -> str:
         inputs, outputs = (", ".join(map(str, specs)) for specs in (self.inputs, self.outputs))
         return f"{self.name}({inputs}) -> ({outputs})"
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Signature:
+        """A signature from what `dataclasses.asdict` made of it, through JSON.
+
+        Raises:
+            ArgumentError: where it is none, an input or output missing for one.
+            KeyError, TypeError, ValueError: where the document is of another form.
+        """
+        specs = {kind: tuple(map(TensorSpec.from_json, document[kind])) for kind in ("inputs", "outputs")}
+        return build(cls, document, **specs)
 
     @property
     def is_batched(self) -> bool:
