@@ -51,6 +51,15 @@ def sync_tree(root: Path) -> None:
     sync(root)
 
 
+def make_directories(path: Path) -> list[Path]:
+    """Make a directory with its parents, on disk too; returns those that were made, innermost first."""
+    missing = [each for each in (path, *path.parents) if not each.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for each in missing:
+        sync(each.parent)
+    return missing
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A path to write to, which takes the place of `path` in the end: a reader sees the old file or the new, no part.

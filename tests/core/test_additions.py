@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from attnexport.core import ArgumentError, Artifact, ExportDirectory, Signature, StorageError, TensorSpec, VersionEntry
+from attnexport.core.manifest import FILE_NAME
 
 SIGNATURE = Signature("s", (TensorSpec("x", "float32", None),), (TensorSpec("y", "float32", None),))
 
@@ -92,34 +93,165 @@ def test_a_file_system_without_hard_links_will_do(tmp_path: Path, monkeypatch: p
     assert held(tmp_path) == {"a": "other"}
 
 
+def watch_flushes(monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """The inodes of all that is flushed to disk from now on."""
+    flushed: set[int] = set()
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        real(descriptor)
+        flushed.add(os.fstat(descriptor).st_ino)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return flushed
+
+
+def test_a_new_directory_is_on_disk_before_the_manifest_names_what_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(tmp_path)
+    flushed = watch_flushes(monkeypatch)
+    add(tmp_path, a="one")
+    parents = [tmp_path, tmp_path / "tflite", tmp_path / "tflite" / "1"]
+    assert {path.stat().st_ino for path in parents} <= flushed
+
+
+def test_a_copy_of_what_is_replaced_is_on_disk_before_it_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(tmp_path)
+    add(tmp_path, a="one")
+    flushed, kept, real = watch_flushes(monkeypatch), [], os.rename
+
+    def no_links(source: Path, target: Path) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    def rename(source: Path, target: Path) -> None:
+        copies = [path for path in tmp_path.glob(".tmp-*/*") if path.name != "a" and path.is_file()]
+        kept.extend(path.stat().st_ino in flushed for path in copies if path.read_bytes() == b"one")
+        real(source, target)
+
+    monkeypatch.setattr(os, "link", no_links)
+    monkeypatch.setattr(os, "rename", rename)
+    add(tmp_path, replace=True, a="other")
+    assert kept == [True]
+
+
+def test_a_directory_in_the_way_is_neither_replaced_nor_removed(tmp_path: Path) -> None:
+    begin(tmp_path)
+    (tmp_path / "tflite" / "1" / "b.tflite").mkdir(parents=True)
+    with pytest.raises(StorageError, match=r"b\.tflite is in the way"):
+        add(tmp_path, a="one", b="two")
+    assert [path.name for path in (tmp_path / "tflite" / "1").iterdir()] == ["b.tflite"]
+    assert not list(tmp_path.glob(".tmp-*"))
+
+
+def test_a_rollback_that_fails_too_is_finished_by_the_next_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(tmp_path)
+    add(tmp_path, a="one")
+    real = os.replace
+
+    def only_journals(source: Path, target: Path) -> None:
+        if Path(target).suffix != ".json" or Path(target).name == FILE_NAME:
+            raise OSError(5, "Input/output error")
+        real(source, target)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "replace", only_journals)
+        with pytest.raises(StorageError, match="Input/output"):
+            add(tmp_path, replace=True, a="other")
+    add(tmp_path, c="later")
+    assert held(tmp_path) == {"a": "one", "c": "later"}
+
+
 KILLED = """
 import os, signal, sys
-sys.path.insert(0, sys.argv[3])
-from test_additions import add
+sys.path.insert(0, sys.argv[4])
+from test_additions import FILE_NAME, ExportDirectory, add
 from pathlib import Path
-function, count = sys.argv[1].rsplit(":", 1)
-seen = 0
+task, root = sys.argv[1], Path(sys.argv[3])
+function, count = sys.argv[2].rsplit(":", 1)
+seen, counting = 0, task != "roll back"
 def dying(real):
-    def call(*arguments):
+    def call(*arguments, **options):
         global seen
-        seen += 1
+        seen += counting
         if seen == int(count):
             os.kill(os.getpid(), signal.SIGKILL)
-        return real(*arguments)
+        return real(*arguments, **options)
+    return call
+def full(real):
+    def call(source, target):
+        global counting
+        if Path(target).name == FILE_NAME:
+            counting = True
+            raise OSError(28, "No space left on device")
+        return real(source, target)
     return call
 setattr(os, function, dying(getattr(os, function)))
-add(Path(sys.argv[2]), replace=True, a="other", b="new")
+if task == "roll back":
+    os.replace = full(os.replace)
+if task == "sweep":
+    with ExportDirectory(root).stage():
+        pass
+else:
+    add(root, replace=True, a="other", b="new")
 """
+RunPython = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def kill(run_python: RunPython, task: str, moment: str, root: Path) -> None:
+    """Kill a commit, a sweep, or a commit's rollback when it calls a function of `os` for the n-th time."""
+    died = run_python(KILLED, task, moment, str(root), str(Path(__file__).parent))
+    assert died.returncode == -signal.SIGKILL, died.stderr
 
 
 @pytest.mark.parametrize("moment", ["link:1", "replace:1", "rename:1", "rename:2", "replace:2", "unlink:1"])
-def test_killed_at_any_moment_old_and_new_are_never_mixed(
-    tmp_path: Path, moment: str, run_python: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
+def test_killed_at_any_moment_old_and_new_are_never_mixed(tmp_path: Path, moment: str, run_python: RunPython) -> None:
     root = tmp_path / "m"
     begin(root)
     add(root, a="one")
-    died = run_python(KILLED, moment, str(root), str(Path(__file__).parent))
-    assert died.returncode == -signal.SIGKILL, died.stderr
+    kill(run_python, "commit", moment, root)
     add(root, c="later")  # which sweeps
     assert held(root) in ({"a": "one", "c": "later"}, {"a": "other", "b": "new", "c": "later"})
+
+
+@pytest.mark.parametrize(
+    "moment",
+    ["replace:1", "rename:1", "fsync:1", "fsync:2", "unlink:1", "unlink:2", "unlink:3", "unlink:4", "rmdir:1"],
+)
+def test_a_sweep_killed_at_any_moment_is_done_again(tmp_path: Path, moment: str, run_python: RunPython) -> None:
+    root = tmp_path / "m"
+    begin(root)
+    add(root, a="one")
+    kill(run_python, "commit", "replace:2", root)  # everything has its name, and the manifest is the old one
+    kill(run_python, "sweep", moment, root)
+    add(root, c="later")
+    assert held(root) == {"a": "one", "c": "later"}
+
+
+@pytest.mark.parametrize(
+    "moment", ["replace:1", "rename:1", "fsync:1", "fsync:2", "unlink:1", "unlink:2", "unlink:3", "unlink:4", "rmdir:1"]
+)
+def test_a_rollback_killed_at_any_moment_is_done_again(tmp_path: Path, moment: str, run_python: RunPython) -> None:
+    root = tmp_path / "m"
+    begin(root)
+    add(root, a="one")
+    kill(run_python, "roll back", moment, root)
+    add(root, c="later")
+    assert held(root) == {"a": "one", "c": "later"}
+
+
+def test_a_commit_after_a_killed_one_outlives_the_next_sweep(tmp_path: Path, run_python: RunPython) -> None:
+    """Its stage was there before the other was killed, so that no sweep came in between."""
+    root = tmp_path / "m"
+    begin(root)
+    add(root, a="one")
+    with ExportDirectory(root).stage() as stage:
+        stage.add("b", "tflite/1/b.tflite").write_text("mine")
+        kill(run_python, "commit", "replace:2", root)
+        stage.commit_to(1, [artifact("b", "mine")])
+    add(root, c="later")
+    assert held(root) == {"a": "one", "b": "mine", "c": "later"}

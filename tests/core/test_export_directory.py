@@ -153,12 +153,12 @@ from pathlib import Path
 function, count = sys.argv[1].rsplit(":", 1)
 seen = 0
 def dying(real):
-    def call(*arguments):
+    def call(*arguments, **options):
         global seen
         seen += 1
         if seen == int(count):
             os.kill(os.getpid(), signal.SIGKILL)
-        return real(*arguments)
+        return real(*arguments, **options)
     return call
 setattr(os, function, dying(getattr(os, function)))
 export(Path(sys.argv[2]))
@@ -182,6 +182,39 @@ def test_killed_at_any_moment_the_old_state_stands_and_the_next_export_sweeps(
     assert known in ([1], [1, 2])
     following = export(root).version
     assert tree(root) == whole(root, *known, following)
+
+
+@pytest.mark.parametrize("moment", ["rename:1", "rename:2", "unlink:1", "unlink:2", "unlink:3", "unlink:4", "rmdir:1"])
+def test_a_sweep_killed_at_any_moment_leaves_no_half_of_what_it_takes_away(
+    tmp_path: Path, moment: str, run_python: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    root = tmp_path / "m"
+    export(root)
+    for when in ("replace:2", moment):  # the manifest's rename, then the sweep
+        died = run_python(KILLED, when, str(root), str(Path(__file__).parent))
+        assert died.returncode == -signal.SIGKILL, died.stderr
+        for saved_model in (root / "saved_model").iterdir():
+            assert {path.name for path in saved_model.iterdir()} == {"saved_model.pb", "variables"}
+    assert export(root).version == 2
+    assert tree(root) == whole(root, 1, 2)
+
+
+def test_a_failed_commit_of_another_layout_takes_its_directories_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "m"
+    export(root)
+    before = tree(root)
+
+    def fail_to_rename(source: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "rename", fail_to_rename)
+    with ExportDirectory(root).stage() as stage:
+        stage.add("x", "tflite/{version}/x.tflite").write_text("x")
+        with pytest.raises(StorageError, match="no space left"):
+            stage.commit(entry)
+    assert tree(root) == before
 
 
 def test_a_running_export_is_not_swept(tmp_path: Path) -> None:
