@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from attnexport.core.errors import ModelError, first_line, one_of
+from attnexport.core.errors import ArgumentError, ModelError, first_line, one_of
+from attnexport.core.signature import Shape, Signature, TensorSpec
+
+from .damage import check_model, text_of
 
 # Operators whose constants are the model's weights, as quantizers understand it.
 WEIGHTED = frozenset(
@@ -30,7 +33,8 @@ CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
 class Tensor:
     """A tensor of a subgraph.
 
-    `constant_bytes` is 0 where it is computed; constants of one `buffer` are one; `quantized` where it has a scale.
+    `constant_bytes` is 0 where it is computed; constants of one `buffer` are one; `quantized` where it has a scale;
+    `declared` is its shape with None for what is free, where `shape` has a 1.
     """
 
     name: str
@@ -39,6 +43,7 @@ class Tensor:
     constant_bytes: int
     buffer: int
     quantized: bool
+    declared: Shape = ()
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,23 @@ class Subgraph:
         constants = (self.tensors[self._source(index)] for index in operator.inputs)
         return [each for each in constants if each.constant_bytes and len(each.shape) > 1]
 
+    def function(self, name: str, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> Signature:
+        """A signature of it, whose inputs and outputs are these tensors.
+
+        Raises:
+            ModelError: where there are none.
+        """
+        takes, gives = (
+            tuple(
+                TensorSpec(each, self.tensors[at].dtype, self.tensors[at].declared) for each, at in sorted(of.items())
+            )
+            for of in (inputs, outputs)
+        )
+        try:
+            return Signature(name, takes, gives)
+        except ArgumentError as error:
+            raise ModelError(f"{error}, without which it cannot be run") from error
+
     def _source(self, index: int) -> int:
         """Float16 weights are read through a DEQUANTIZE."""
         producer = self.producers.get(index)
@@ -83,11 +105,24 @@ class Subgraph:
 
 @dataclass(frozen=True)
 class Graph:
-    """A model: its subgraphs, and by name the signatures' subgraph indices."""
+    """A model: its subgraphs, and by name the signatures' subgraph indices.
+
+    `tensors` are the signatures' inputs and outputs: by signature, by their names there, their indices.
+    """
 
     subgraphs: tuple[Subgraph, ...]
     signatures: Mapping[str, int]
     min_runtime_version: str | None
+    tensors: Mapping[str, tuple[Mapping[str, int], Mapping[str, int]]] = field(default_factory=dict)
+
+    def signature(self, name: str) -> Signature:
+        """A signature as it stands in the file: quantized types and fixed batch included.
+
+        Raises:
+            ModelError: where there is none of that name, or it lacks inputs or outputs.
+        """
+        check_signature_names(self, (name,))
+        return self.subgraphs[self.signatures[name]].function(name, *self.tensors[name])
 
     @property
     def operators(self) -> Iterator[tuple[Subgraph, Operator]]:
@@ -136,6 +171,7 @@ def read_graph(content: bytes) -> Graph:
     """
     model = parse_model(content)
     try:
+        check_model(model)
         return _graph(model)
     except Exception as error:  # as above
         raise ModelError(f"a damaged .tflite file: {first_line(error)}") from error
@@ -155,11 +191,11 @@ def check_signature_names(graph: Graph, names: tuple[str, ...]) -> None:
 def _graph(model: Any) -> Graph:
     from ai_edge_litert.tools import flatbuffer_utils as utils
 
-    names = [_text(code.customCode) if code.customCode else utils.opcode_to_name(model, index)
+    names = [text_of(code.customCode) if code.customCode else utils.opcode_to_name(model, index)
              for index, code in enumerate(model.operatorCodes)]  # fmt: skip
     version = next(
         (
-            _text(model.buffers[each.buffer].data)
+            text_of(model.buffers[each.buffer].data)
             for each in model.metadata or ()
             if each.name == b"min_runtime_version"
         ),
@@ -167,8 +203,9 @@ def _graph(model: Any) -> Graph:
     )
     return Graph(
         tuple(_subgraph(model, subgraph, names) for subgraph in model.subgraphs),
-        {_text(each.signatureKey): each.subgraphIndex for each in model.signatureDefs or ()},
+        {text_of(each.signatureKey): int(each.subgraphIndex) for each in model.signatureDefs or ()},
         version,
+        {text_of(each.signatureKey): (_named(each.inputs), _named(each.outputs)) for each in model.signatureDefs or ()},
     )
 
 
@@ -188,19 +225,22 @@ def _tensor(model: Any, tensor: Any) -> Tensor:
     # Large constants lie behind the flatbuffer, where `data` does not see them.
     constant = len(buffer.data) if buffer.data is not None else int(buffer.size or 0)
     scale = tensor.quantization.scale if tensor.quantization is not None else None
+    shape = tuple(int(size) for size in (tensor.shape if tensor.shape is not None else ()))
+    declared = tuple(int(size) for size in (tensor.shapeSignature if tensor.shapeSignature is not None else ()))
     return Tensor(
-        _text(tensor.name),
+        text_of(tensor.name),
         utils.type_to_name(tensor.type).lower(),
-        tuple(int(size) for size in (tensor.shape if tensor.shape is not None else ())),
+        shape,
         constant,
         int(tensor.buffer),
         scale is not None and len(scale) > 0,
+        tuple(None if size < 0 else size for size in (declared if len(declared) == len(shape) else shape)),
     )
+
+
+def _named(maps: Any) -> dict[str, int]:
+    return {text_of(each.name): int(each.tensorIndex) for each in maps or ()}
 
 
 def _indices(indices: Any) -> tuple[int, ...]:
     return tuple(int(index) for index in (indices if indices is not None else ()) if index >= 0)
-
-
-def _text(name: Any) -> str:
-    return (b"" if name is None else bytes(name)).rstrip(b"\0").decode("utf-8", "replace")

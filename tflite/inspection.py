@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import copy
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-
-from attnexport.core.errors import ModelError, first_line
 from attnexport.core.signature import Signature
 
-from .graph import CONVERSIONS, Subgraph, parse_model, read_graph
-from .runner import TFLiteRunner
+from .graph import CONVERSIONS, Graph, Subgraph, read_graph
+from .partitions import Delegation, delegation, delegations
 
-_CONTROL_FLOW = {"WHILE", "IF", "CALL_ONCE", "STABLEHLO_COMPOSITE", "STABLEHLO_WHILE"}
-
-
-@dataclass(frozen=True)
-class Delegation:
-    """What the XNNPACK delegate took of a signature: how many operators, in how many partitions, and what it left."""
-
-    partitions: int
-    taken: int
-    left: Mapping[str, int]
+__all__ = ["Delegation", "SignatureInspection", "TFLiteInspection", "delegation", "inspect_tflite"]
 
 
 @dataclass(frozen=True)
@@ -35,14 +22,16 @@ class SignatureInspection:
     Attributes:
         signature: With quantized types and fixed batch as they stand in the file.
         operators: Operators with counts.
-        delegation: None where it cannot be told (control flow).
+        delegation: None where it cannot be told.
         activation_bytes: The most that is alive at once between operators, without what kernels need for themselves.
+        undelegated: Why the delegation cannot be told, None where it can.
     """
 
     signature: Signature
     operators: Mapping[str, int]
     delegation: Delegation | None
     activation_bytes: int
+    undelegated: str | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +41,7 @@ class TFLiteInspection:
     Attributes:
         size_bytes: Of the file.
         constant_bytes: Bytes of constants by type.
-        signatures: What can be run.
+        signatures: What can be run; where the file names none, its first subgraph as `main`.
         min_runtime_version: The TFLite runtime that it needs.
         advice: What would make it faster, a sentence each.
     """
@@ -65,84 +54,41 @@ class TFLiteInspection:
 
 
 def inspect_tflite(content: bytes) -> TFLiteInspection:
-    """Look into a .tflite.
+    """Look into a .tflite: what it holds is read, and what the delegate takes is found in a process of its own.
 
     Raises:
-        ModelError: where it is no .tflite, or does not load.
+        ModelError: where it is no .tflite, or a damaged one, or takes that process down.
     """
     graph = read_graph(content)
-    runner = TFLiteRunner(content, raw=True)
-    found = tuple(
-        _signature(content, runner.signatures[name], graph.subgraphs[number])
-        for name, number in graph.signatures.items()
-    )
+    names = tuple(graph.signatures) or (None,)
+    found = tuple(_inspect(graph, name, each) for name, each in zip(names, delegations(content), strict=True))
     constants: Counter[str] = Counter()
     for tensor in graph.constants:
         constants[tensor.dtype] += tensor.constant_bytes
-    return TFLiteInspection(len(content), dict(constants), found, graph.min_runtime_version, tuple(_advice(found)))
+    return TFLiteInspection(
+        len(content), dict(constants), found, graph.min_runtime_version, tuple(_advice(graph, found))
+    )
 
 
-def delegation(content: bytes, signature: str) -> Delegation | None:
-    """What the XNNPACK delegate takes of a signature, None where it cannot be told.
-
-    Raises:
-        ModelError: where the file does not load.
-    """
-    graph = read_graph(content)
-    subgraph = graph.subgraphs[graph.signatures[signature]]
-    if any(each.name in _CONTROL_FLOW or each.name.startswith("Flex") for each in subgraph.operators):
-        return None
-    from ai_edge_litert.interpreter import Interpreter
-
-    alone = content if len(graph.subgraphs) == 1 else _cut(content, signature)
-    try:
-        interpreter = Interpreter(model_content=alone, num_threads=1)
-        interpreter.allocate_tensors()
-        # Private, and the only way to see the plan; the tests would notice if it went away.
-        plan = interpreter._get_ops_details()
-    except (ValueError, RuntimeError) as error:
-        raise ModelError(f"the .tflite does not load: {first_line(error)}") from error
-    delegates = [each for each in plan if each["op_name"] == "DELEGATE"]
-    operators = [each for each in plan if each["op_name"] != "DELEGATE"]
-    producers = {int(index): number for number, each in enumerate(operators) for index in each["outputs"]}
-    taken: set[int] = set()
-    for delegate in delegates:
-        taken |= _behind(delegate, operators, producers)
-    left = Counter(each["op_name"] for number, each in enumerate(operators) if number not in taken)
-    return Delegation(len(delegates), len(taken), dict(left))
+def _inspect(graph: Graph, name: str | None, delegated: Delegation | str) -> SignatureInspection:
+    subgraph = graph.subgraphs[0 if name is None else graph.signatures[name]]
+    known, reason = (None, delegated) if isinstance(delegated, str) else (delegated, None)
+    return SignatureInspection(
+        _unnamed(subgraph) if name is None else graph.signature(name),
+        dict(Counter(each.name for each in subgraph.operators)),
+        known,
+        _activation_bytes(subgraph),
+        reason,
+    )
 
 
-def _signature(content: bytes, signature: Signature, subgraph: Subgraph) -> SignatureInspection:
-    operators = Counter(each.name for each in subgraph.operators)
-    found = delegation(content, signature.name)
-    return SignatureInspection(signature, dict(operators), found, _activation_bytes(subgraph))
-
-
-def _behind(delegate: Mapping[str, Any], operators: list[Any], producers: Mapping[int, int]) -> set[int]:
-    """The operators that a delegate node stands for: those between its inputs and its outputs."""
-    inputs = {int(index) for index in delegate["inputs"]}
-    found: set[int] = set()
-    waiting = [int(index) for index in delegate["outputs"]]
-    while waiting:
-        index = waiting.pop()
-        number = producers.get(index)
-        if number is None or number in found:
-            continue
-        found.add(number)
-        waiting += [int(each) for each in operators[number]["inputs"] if int(each) not in inputs]
-    return found
-
-
-def _cut(content: bytes, signature: str) -> bytes:
-    """A file with one signature alone: the interpreter tells the plan of the first subgraph only."""
-    from ai_edge_litert.tools import flatbuffer_utils
-
-    model = copy.copy(parse_model(content))
-    definition = next(each for each in model.signatureDefs if each.signatureKey.decode() == signature)
-    model.subgraphs = [model.subgraphs[definition.subgraphIndex]]
-    definition.subgraphIndex = 0
-    model.signatureDefs = [definition]
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+def _unnamed(subgraph: Subgraph) -> Signature:
+    """What a file without signatures takes and gives, by the names of its tensors."""
+    inputs, outputs = (
+        {subgraph.tensors[index].name or str(index): index for index in indices}
+        for indices in (subgraph.inputs, subgraph.outputs)
+    )
+    return subgraph.function("main", inputs, outputs)
 
 
 def _activation_bytes(subgraph: Subgraph) -> int:
@@ -160,17 +106,20 @@ def _activation_bytes(subgraph: Subgraph) -> int:
 
 def _bytes(subgraph: Subgraph, index: int) -> int:
     tensor = subgraph.tensors[index]
-    size = {"bool": 1, "string": 0}.get(tensor.dtype) or _item_size(tensor.dtype)
-    return int(np.prod(tensor.shape, dtype=np.int64)) * size
+    count = math.prod(1 if size < 0 else size for size in tensor.shape)
+    return -(-count * _bits(tensor.dtype) // 8)
 
 
-def _item_size(dtype: str) -> int:
+def _bits(dtype: str) -> int:
+    """Of one element; 0 for those whose size is known when it runs."""
     digits = "".join(each for each in dtype if each.isdigit())
-    return max(1, int(digits or 8) // 8)
+    return int(digits) if digits else {"bool": 8}.get(dtype, 0)
 
 
-def _advice(signatures: tuple[SignatureInspection, ...]) -> list[str]:
+def _advice(graph: Graph, signatures: tuple[SignatureInspection, ...]) -> list[str]:
     found = []
+    if not graph.signatures:
+        found.append("it has no signatures, and nothing of attnexport runs it; convert it again from a SavedModel")
     for each in signatures:
         name, delegated = each.signature.name, each.delegation
         if any(spec.shape and None in spec.shape for spec in each.signature.inputs):

@@ -9,24 +9,25 @@ beside them as `0.out.npz`, and `report.json` at the very end. What goes wrong i
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from attnexport.core.errors import AttnexportError, GateError, first_line
 from attnexport.core.process import peak_memory_bytes
 from attnexport.core.runner import RecordedRunner, batched
-from attnexport.core.signature import Arrays, Signature, TensorSpec
+from attnexport.core.signature import Arrays, Signature
 
 from .runner import TFLiteRunner
 
 _FAILED = 3
+_TIMEOUT = 600.0  # seconds; no model that is meant for a device needs them
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,48 @@ class Probe:
     peak_memory_bytes: int
 
 
+@dataclass(frozen=True)
+class Ended:
+    """How a child process ended.
+
+    Attributes:
+        said: What it printed on stdout.
+        problem: What went wrong, in words; None where nothing did.
+        crashed: Whether it did not end by itself.
+    """
+
+    said: str
+    problem: str | None = None
+    crashed: bool = False
+
+
+def run_child(
+    module: str, *arguments: str, running: str = "its process", given: bytes = b"", timeout: float = _TIMEOUT
+) -> Ended:
+    """Run a module of ours in a process of its own.
+
+    Args:
+        module: With a `__main__` that says what goes wrong in one last line on stderr.
+        arguments: Its arguments.
+        running: What a crash takes down.
+        given: On its stdin.
+        timeout: In seconds; then it is killed.
+    """
+    words = [sys.executable, "-m", module, *arguments]
+    try:
+        done = subprocess.run(words, input=given, capture_output=True, check=False, timeout=timeout)  # noqa: S603
+    except subprocess.TimeoutExpired:
+        return Ended("", f"it hangs {running}: nothing came of it in {timeout:g} s", crashed=True)
+    if done.returncode == -signal.SIGKILL:
+        return Ended("", "it was killed (signal 9), which the system does where memory runs out", crashed=True)
+    if done.returncode < 0:
+        return Ended("", f"it crashes {running} (signal {-done.returncode})", crashed=True)
+    said, complaint = (each.decode(errors="replace").strip() for each in (done.stdout, done.stderr))
+    if done.returncode:
+        return Ended(said, complaint.splitlines()[-1] if complaint else f"exit code {done.returncode}")
+    return Ended(said)
+
+
 def probe(file: Path, cases: Sequence[tuple[str, Arrays]]) -> Probe:
     """Load a .tflite in a child process and run it.
 
@@ -52,23 +95,19 @@ def probe(file: Path, cases: Sequence[tuple[str, Arrays]]) -> Probe:
         cases: Signature and inputs `[n, ...]` by name.
 
     Raises:
-        GateError: where it does not load, does not run, or takes the process down.
+        GateError: where it does not load, does not run, takes the process down or hangs.
     """
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         (directory / "cases.json").write_text(json.dumps([signature for signature, _ in cases]), encoding="utf-8")
         for number, (_, inputs) in enumerate(cases):
             np.savez(directory / f"{number}.npz", **inputs)  # type: ignore[arg-type]
-        words = [sys.executable, "-m", "attnexport.tflite.probe", str(file), name]
-        done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)  # noqa: S603
-        if done.returncode < 0:
-            raise GateError(f"it crashes the interpreter (signal {-done.returncode})")
-        if done.returncode:
-            said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-            raise GateError(said[-1].replace(f"{file} ", "it ").replace(f"{file}: ", ""))
+        ended = run_child("attnexport.tflite.probe", str(file), name, running="the interpreter")
+        if ended.problem is not None:
+            raise GateError(ended.problem.replace(f"{file} ", "it ").replace(f"{file}: ", ""))
         report = json.loads((directory / "report.json").read_text(encoding="utf-8"))
-        signatures = {each["name"]: _signature(each) for each in report["signatures"]}
-        answers = RecordedRunner({each["name"]: _free_batch(_signature(each)) for each in report["takes"]})
+        signatures = {each["name"]: Signature.from_json(each) for each in report["signatures"]}
+        answers = RecordedRunner({each["name"]: _free_batch(Signature.from_json(each)) for each in report["takes"]})
         for number, (signature, inputs) in enumerate(cases):
             with np.load(directory / f"{number}.out.npz") as outputs:
                 answers.record(inputs, signature, dict(outputs))
@@ -95,14 +134,6 @@ def main(arguments: Sequence[str]) -> int:
     }
     (directory / "report.json").write_text(json.dumps(report), encoding="utf-8")
     return 0
-
-
-def _signature(document: dict[str, Any]) -> Signature:
-    inputs, outputs = (
-        tuple(TensorSpec(each["name"], each["dtype"], tuple(each["shape"])) for each in document[kind])
-        for kind in ("inputs", "outputs")
-    )
-    return Signature(document["name"], inputs, outputs)
 
 
 def _free_batch(signature: Signature) -> Signature:

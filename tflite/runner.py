@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from attnexport.core.errors import ArgumentError, ModelError, first_line
+from attnexport.core.errors import ArgumentError, ModelError, SamplesError, first_line
 from attnexport.core.runner import find_signature
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature, TensorSpec
 
@@ -34,7 +34,9 @@ class TFLiteRunner:
 
     Raises:
         ArgumentError: where the file does not exist.
-        ModelError: where it is no .tflite, or a damaged one, or a call fails.
+        ModelError: where it is no .tflite, or a damaged one, or a call fails. Some damage takes the process down
+            instead: where a file comes from elsewhere, `read_graph` and `probe` look first.
+        SamplesError: from a call whose inputs do not fit, or are NaN or infinite where they are quantized.
     """
 
     concurrent = False
@@ -52,17 +54,18 @@ class TFLiteRunner:
             self._interpreter.allocate_tensors()
             names = self._interpreter.get_signature_list()
             self._runners: dict[str, Any] = {name: self._interpreter.get_signature_runner(name) for name in names}
-        except (ValueError, RuntimeError) as error:
+            self._details = {
+                name: (runner.get_input_details(), runner.get_output_details())
+                for name, runner in self._runners.items()
+            }
+            self._signatures = {
+                name: Signature(name, self._specs(takes), self._specs(gives))
+                for name, (takes, gives) in self._details.items()
+            }
+        except (ValueError, RuntimeError, LookupError, TypeError) as error:  # the details of a damaged file, too
             raise ModelError(f"{self._name} does not load: {_reason(error)}") from error
         if not self._runners:
             raise ModelError(f"{self._name} has no signatures; convert it again from a SavedModel, which has")
-        self._details = {
-            name: (runner.get_input_details(), runner.get_output_details()) for name, runner in self._runners.items()
-        }
-        self._signatures = {
-            name: Signature(name, self._specs(takes), self._specs(gives))
-            for name, (takes, gives) in self._details.items()
-        }
 
     @property
     def signatures(self) -> Mapping[str, Signature]:
@@ -73,7 +76,9 @@ class TFLiteRunner:
             raise ArgumentError(f"{self._name} was closed")
         find_signature(self._signatures, signature).check_inputs(inputs)
         takes, gives = self._details[signature]
-        arrays = {name: self._quantized(np.ascontiguousarray(array), takes[name]) for name, array in inputs.items()}
+        arrays = {
+            name: self._quantized(np.ascontiguousarray(array), takes[name], name) for name, array in inputs.items()
+        }
         try:
             outputs = self._invoke(signature, arrays)
         except (ValueError, RuntimeError) as error:
@@ -98,10 +103,13 @@ class TFLiteRunner:
         dtype = "string" if detail["dtype"] in (np.bytes_, np.str_, object) else np.dtype(detail["dtype"]).name
         return TensorSpec(name, dtype if self._raw or not _scale(detail) else "float32", shape)
 
-    def _quantized(self, array: np.ndarray[Any, Any], detail: Mapping[str, Any]) -> np.ndarray[Any, Any]:
+    def _quantized(self, array: np.ndarray[Any, Any], detail: Mapping[str, Any], name: str) -> np.ndarray[Any, Any]:
         scale, zero = detail["quantization"]
         if self._raw or not _scale(detail):
             return array
+        if not np.isfinite(array).all():  # it would become some integer, and the answer look like any other
+            dtype = np.dtype(detail["dtype"]).name
+            raise SamplesError(f"input {name!r} holds NaN or infinity, which {dtype} has not; finite values are wanted")
         bounds = np.iinfo(detail["dtype"])
         integers = np.clip(np.round(array / scale) + zero, bounds.min, bounds.max)
         return np.asarray(integers, detail["dtype"])

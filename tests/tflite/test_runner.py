@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.tools import flatbuffer_utils
 
 from attnexport.core import ArgumentError, ModelError, SamplesError, batched
 from attnexport.tflite import TFLiteRunner, inspect_tflite
+from attnexport.tflite.graph import parse_model
 
 
 def test_it_has_the_names_and_shapes_of_the_signature(conversions: dict[str, Any]) -> None:
@@ -30,11 +33,13 @@ def test_quantized_tensors_are_float_unless_raw(conversions: dict[str, Any], sam
     one = {"sequence": samples[:1]}
     answer = plain.run(one)["logits"]
     assert answer.dtype == np.float32
-    detail = raw._details["serving_default"][0]["sequence"]["quantization"]
-    integers = np.clip(np.round(samples[:1] / detail[0]) + detail[1], -128, 127).astype(np.int8)
+    # As the library's own runner tells them.
+    told = Interpreter(model_content=content).get_signature_runner("serving_default")
+    scale, zero = told.get_input_details()["sequence"]["quantization"]
+    integers = np.clip(np.round(samples[:1] / scale) + zero, -128, 127).astype(np.int8)
     counts = raw.run({"sequence": integers})["logits"]
     assert counts.dtype == np.int8
-    scale, zero = raw._details["serving_default"][1]["logits"]["quantization"]
+    scale, zero = told.get_output_details()["logits"]["quantization"]
     np.testing.assert_allclose((counts.astype(np.float64) - zero) * scale, answer, rtol=1e-6)
     assert np.abs(answer - multi_head.predict(samples[:1], verbose=0)).max() < 0.3
 
@@ -59,6 +64,37 @@ def test_what_does_not_fit_is_said(array: Any, told: str, conversions: dict[str,
     """The interpreter alone says 'XNNPack delegate failed to reshape runtime'."""
     with pytest.raises(SamplesError, match=told):
         TFLiteRunner(conversions["int8"].content).run({"sequence": array})
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_no_integer_stands_for_is_refused(value: float, conversions: dict[str, Any], samples: Any) -> None:
+    """NaN would become some integer, and the answer look like any other."""
+    broken = samples[:1].copy()
+    broken[0, 3, 2] = value
+    with pytest.raises(SamplesError, match="input 'sequence' holds NaN or infinity, which int8 has not"):
+        TFLiteRunner(conversions["int8-integer-only"].content).run({"sequence": broken})
+    logits = TFLiteRunner(conversions["float32"].content).run({"sequence": broken})["logits"]
+    assert not np.isfinite(logits).all()
+
+
+def _point_nowhere(definition: Any) -> None:
+    definition.outputs[0].tensorIndex = 9999
+
+
+def _drop_inputs(definition: Any) -> None:
+    definition.inputs = []
+
+
+@pytest.mark.parametrize(
+    ("change", "told"), [(_point_nowhere, "does not load: .*9999"), (_drop_inputs, "does not load: .*has no input")]
+)
+def test_a_damaged_signature_is_content_and_no_bug(
+    change: Callable[[Any], None], told: str, conversions: dict[str, Any]
+) -> None:
+    model = parse_model(conversions["float32"].content)
+    change(model.signatureDefs[0])
+    with pytest.raises(ModelError, match=told):
+        TFLiteRunner(bytes(flatbuffer_utils.convert_object_to_bytearray(model)))
 
 
 def test_names_that_are_not_there(conversions: dict[str, Any], samples: Any) -> None:
