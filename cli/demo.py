@@ -87,6 +87,8 @@ def _export(name: str, keras_file: Path, output: Path, trained: Any, on_step: Ca
         calibration=str(trained.calibration),
         on_step=lambda step: on_step(f"{name}: {step}"),
     )
+    if converted.rejected:
+        raise converted.rejected[0].error
     on_step(f"evaluating {name}")
     files = {each.conversion.recipe.name: each.path for each in converted.files}
     return _measure(name, exported, files, trained.evaluation)

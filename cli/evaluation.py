@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from attnexport.core import SamplesError
 from attnexport.parity import agreement, distance
 
 Array = np.ndarray[Any, Any]
@@ -32,10 +33,15 @@ def evaluate(expected: Array, actual: Array, labels: Array | None = None) -> Eva
         expected: The original's, scores where they are `[n, classes]`.
         actual: The artifact's.
         labels: The right classes, `[n]`.
+
+    Raises:
+        SamplesError: where a label is no class.
     """
     figure = distance(expected, actual).sqnr_db
     sqnr = None if figure == float("inf") else figure
     if expected.ndim != 2 or expected.shape[1] < 2:
         return Evaluation(sqnr, None, None)
+    if labels is not None and not np.isin(labels, np.arange(expected.shape[1])).all():
+        raise SamplesError(f"labels must be classes, 0 to {expected.shape[1] - 1}; there is {np.unique(labels)[-1]}")
     same = agreement(expected.argmax(axis=-1), actual)
     return Evaluation(sqnr, same, None if labels is None else agreement(labels, actual))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from attnexport.core.errors import ArgumentError, no_such
+from attnexport.core.errors import ArgumentError, AttnexportError, ParityError, no_such
 from attnexport.tflite.recipes import RECIPES, Recipe, load_recipe
 from attnexport.tflite.recipes.recipe import CALIBRATORS, IO_TYPES
 
+from .boundary import GATE, NUMBERS
 from .command import Choice, command
 from .model_options import model_options, model_source
 from .terminal import Terminal
@@ -20,8 +22,11 @@ from .terminal import Terminal
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from attnexport.tflite import Rejected
+
     from .tflite_versions import TFLiteFile, TFLiteResult
 
+_WAY_OUT = "More or better --calibration samples, another recipe, --keep-float or a lower --min-sqnr may help"
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKmM]?)[bB]?")
 _EVALUATION = ("SQNR", "agreement", "accuracy")
 _UNITS = {"": 1, "k": 1000, "m": 1000**2}
@@ -86,22 +91,44 @@ def tflite(terminal: Terminal, **options: Any) -> None:
     )  # fmt: skip
     with terminal.steps() as on_step:
         on_step("loading TensorFlow")
-        from .tflite_versions import convert_version
-        from .versions import find_or_export
+        from .tflite_versions import check_samples, convert_version
+        from .versions import export_first, find, import_recorded
 
-        found = find_or_export(source, options, on_step)
+        found = find(source, options, on_step)
+        check_samples(recipes, found.kind, options)
+        entry = found.entry
+        notes: tuple[str, ...] = ()
+        if entry is None:
+            entry, notes = export_first(source, options, on_step)
+        import_recorded(entry)
         result = convert_version(
             found.directory,
-            found.entry,
+            entry,
             recipes,
             steps=steps,
             on_step=on_step,
             **{key: options[key] for key in passed_on},
         )
-    notes = [*found.notes, *result.notes, *_advice(recipes)]
-    for note in notes:
+    told = [*notes, *result.notes, *_advice(recipes)]
+    for note in told:
         terminal.note(note)
-    terminal.result(_document(result, notes), lambda console: _show(console, result))
+    if not result.files:
+        raise _joined(result.rejected)
+    terminal.result(_document(result, told), lambda console: _show(console, result))
+    for each in result.rejected:
+        terminal.problem(str(each.error))
+    if result.rejected:
+        only_numbers = all(isinstance(each.error, ParityError) for each in result.rejected)
+        raise click.exceptions.Exit(NUMBERS if only_numbers else GATE)
+
+
+def _joined(rejected: Sequence[Rejected]) -> AttnexportError:
+    """The failures of all recipes as one; what could be tried stands behind those that numbers alone have."""
+    said = "; ".join(str(each.error) for each in rejected)
+    kinds = [type(each.error) for each in rejected]
+    if all(issubclass(kind, ParityError) for kind in kinds):
+        return ParityError(f"{said}. {_WAY_OUT}")
+    return next(kind for kind in kinds if not issubclass(kind, ParityError))(said)
 
 
 def _recipes(options: dict[str, Any]) -> list[Recipe]:
@@ -140,6 +167,7 @@ def _document(result: TFLiteResult, notes: list[str]) -> dict[str, Any]:
         "version": result.version,
         "directory": str(result.directory.root),
         "files": [_file_document(each) for each in result.files],
+        "rejected": [{"recipe": each.recipe.name, "message": str(each.error)} for each in result.rejected],
         "notes": notes,
     }
 

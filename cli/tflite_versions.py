@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from attnexport.core import (
     DEFAULT_SIGNATURE,
     ArgumentError,
     Arrays,
-    Artifact,
     ExportDirectory,
     Samples,
     SamplesError,
@@ -25,13 +23,13 @@ from attnexport.core import (
     batched,
     synthetic_samples,
 )
-from attnexport.core.files import writing
 from attnexport.exporter import Original, open_original, open_version
 from attnexport.parity import distance
 from attnexport.tflite import (
     Calibration,
     Conversion,
     Recipe,
+    Rejected,
     TFLiteRunner,
     convert,
     delegation,
@@ -41,8 +39,8 @@ from attnexport.tflite import (
 )
 
 from .evaluation import Evaluation, evaluate
+from .tflite_files import path_of, store
 
-KIND = "tflite"
 _SYNTHETIC = 160  # samples where nobody gave any
 
 
@@ -59,11 +57,12 @@ class TFLiteFile:
 
 @dataclass(frozen=True)
 class TFLiteResult:
-    """The .tflite files that were asked for, and notes, a sentence each."""
+    """The .tflite files that passed, the recipes that failed, and notes, a sentence each."""
 
     directory: ExportDirectory
     version: int
     files: tuple[TFLiteFile, ...]
+    rejected: tuple[Rejected, ...]
     notes: tuple[str, ...]
 
 
@@ -101,7 +100,7 @@ def convert_version(
         on_step: Called with what is being done now.
 
     Raises:
-        AttnexportError: as `tflite.convert`; nothing was added then.
+        AttnexportError: as `tflite.convert`, where it is not the fault of one recipe; nothing was added then.
     """
     on_step("opening the original")
     loaded = open_version(directory, entry)
@@ -113,9 +112,10 @@ def convert_version(
         specs = fixed[DEFAULT_SIGNATURE].inputs
         aliases = {old: new for new, old in entry.names.items()}
         judged = None if evaluation is None else read_calibration(evaluation, specs, aliases)
-        samples, notes = _samples(original, entry, recipes, fixed[DEFAULT_SIGNATURE], calibration, aliases)
-        prepared = prepare_calibration(samples, specs, judged)
+        samples, notes = _samples(original, recipes, fixed[DEFAULT_SIGNATURE], calibration, aliases)
+        prepared = prepare_calibration(samples, specs, judged, made_up=calibration is None)
         notes += [*prepared.notes, *_difference(original, prepared)]
+        rejected: list[Rejected] = []
         conversions = convert(
             saved_model,
             recipes,
@@ -126,6 +126,7 @@ def convert_version(
             allow_flex=allow_flex,
             max_size=max_size,
             keep_failed=directory.root / "failed" if keep_failed else None,
+            rejected=rejected,
             on_step=on_step,
         )
         notes += [note for each in conversions for note in each.notes]
@@ -133,26 +134,22 @@ def convert_version(
             on_step(f"evaluating on {len(judged)} samples")
         expected = batched(original.reference, judged.inputs) if judged else {}
         evaluations = [_evaluate(each, judged, expected) if judged else None for each in conversions]
-    states = _store(directory, entry, conversions, prepared, force)
+    states = store(directory, entry, conversions, prepared, force=force)
     files = tuple(
-        TFLiteFile(
-            directory.root / _path(directory, entry, conversion), conversion, state, _partitions(conversion), figures
-        )
+        TFLiteFile(path_of(directory, entry, conversion), conversion, state, _partitions(conversion), figures)
         for conversion, state, figures in zip(conversions, states, evaluations, strict=True)
     )
-    return TFLiteResult(directory, entry.version, files, tuple(notes))
+    return TFLiteResult(directory, entry.version, files, tuple(rejected), tuple(notes))
 
 
 def _write_fixed(
     original: Original, path: Path, names: Sequence[str], batch: int | None, steps: int | None
 ) -> dict[str, Signature]:
     """The signatures with fixed shapes as a SavedModel at `path`."""
+    if original.write_fixed is None:
+        return fix_shapes(original.saved_model or Path(), path, original.signatures, names, batch=batch, steps=steps)
     if batch is None and original.signatures[DEFAULT_SIGNATURE].fixed_batch is None:
         batch = 1
-    if original.write_fixed is None:
-        return fix_shapes(
-            original.saved_model or Path(), path, original.signatures, names, batch=batch or 1, steps=steps
-        )
     unknown = [name for name in names if name not in original.signatures]
     if unknown:
         raise ArgumentError(
@@ -172,9 +169,31 @@ def _refuse_strings(entry: VersionEntry, names: Sequence[str]) -> None:
                 )
 
 
+def check_samples(recipes: Sequence[Recipe], kind: str, options: dict[str, Any]) -> None:
+    """Refuse what the arguments alone show, before anything is made.
+
+    Args:
+        recipes: What is asked for.
+        kind: Where the model comes from.
+        options: Of the command line.
+
+    Raises:
+        ArgumentError: where samples do not exist, or a recipe needs some and there are none.
+    """
+    for name in ("calibration", "evaluation"):
+        path = options[name]
+        if path is not None and not Path(path).exists():
+            raise ArgumentError(f"samples {path} do not exist")
+    needing = [recipe.name for recipe in recipes if recipe.needs_calibration]
+    if needing and kind != "preset" and options["calibration"] is None:
+        raise ArgumentError(
+            f"{needing[0]} needs samples to calibrate with: --calibration FILE, an .npz with one array per "
+            "input name, or an .npy for a single input"
+        )
+
+
 def _samples(
     original: Original,
-    entry: VersionEntry,
     recipes: Sequence[Recipe],
     signature: Signature,
     calibration: str | None,
@@ -183,23 +202,17 @@ def _samples(
     """Samples for calibration and comparison, and notes on them."""
     if calibration is not None:
         return read_calibration(calibration, signature.inputs, aliases), []
-    needing = [recipe.name for recipe in recipes if recipe.needs_calibration]
-    told = "; ".join(map(str, original.inputs))
-    if needing and entry.source["kind"] != "preset":
-        raise ArgumentError(
-            f"{needing[0]} needs samples to calibrate with: --calibration FILE, an .npz with an array per input "
-            f"({told}), or an .npy for a single one"
-        )
     samples = synthetic_samples(signature.inputs, _SYNTHETIC, integers_below=original.integers_below)
     for name, output in batched(original.reference, samples.inputs).items():
         if output.dtype.kind == "f" and not np.isfinite(output).all():
+            told = "; ".join(map(str, original.inputs))
             raise SamplesError(
                 f"the original answers made-up samples with NaN or infinity in {name!r}; give samples that it is made "
                 f"for, --calibration FILE ({told})"
             )
-    return samples, [
-        f"without --calibration, {name} is calibrated on {_SYNTHETIC} seeded synthetic samples" for name in needing
-    ]
+    calibrated = [recipe.name for recipe in recipes if recipe.needs_calibration]
+    use = f"{', '.join(calibrated)} is calibrated, and parity measured," if calibrated else "parity is measured"
+    return samples, [f"without --calibration, {use} on {_SYNTHETIC} seeded synthetic samples"]
 
 
 def _difference(original: Original, calibration: Calibration) -> list[str]:
@@ -210,8 +223,8 @@ def _difference(original: Original, calibration: Calibration) -> list[str]:
     after = batched(original.reference, calibration.held_out)
     worst = min(distance(before[name], after[name]).sqnr_db for name in before)
     return [
-        f"the model computes in 16 bits, which TFLite's converter does not take: it was built again in float32, whose "
-        f"answers are at SQNR {worst:.1f} dB from its own; parity is measured against the float32 one"
+        f"the model computes in other floats than float32, which TFLite's converter does not take: it was built again "
+        f"in float32, whose answers are at SQNR {worst:.1f} dB from its own; parity is measured against that"
     ]
 
 
@@ -231,58 +244,3 @@ def _partitions(conversion: Conversion) -> int | None:
         return None
     found = delegation(conversion.content, DEFAULT_SIGNATURE)
     return None if found is None else found.partitions
-
-
-def _path(directory: ExportDirectory, entry: VersionEntry, conversion: Conversion) -> str:
-    return f"{KIND}/{entry.version}/{directory.name}.{conversion.recipe.name}.tflite"
-
-
-def _store(
-    directory: ExportDirectory,
-    entry: VersionEntry,
-    conversions: Sequence[Conversion],
-    calibration: Calibration,
-    force: bool,
-) -> list[str]:
-    """Add the files to the version; says of each whether it is new, replaced or was there."""
-    artifacts, states = [], []
-    with directory.stage() as stage:
-        for conversion in conversions:
-            artifact = _artifact(_path(directory, entry, conversion), conversion, calibration)
-            old = entry.artifact_at(artifact.path)
-            there = (directory.root / artifact.path).exists()
-            if old and old.content_hash == artifact.content_hash and there:
-                states.append("up to date")
-                continue
-            states.append("replaced" if old and there else "new")
-            artifacts.append(artifact)
-            staged = stage.add(Path(artifact.path).name, artifact.path)
-            with writing(directory.root):
-                staged.write_bytes(conversion.content)
-        if artifacts:
-            stage.commit_to(entry.version, artifacts, replace=force)
-    return states
-
-
-def _artifact(path: str, conversion: Conversion, calibration: Calibration) -> Artifact:
-    recipe = conversion.recipe
-    calibrated: dict[str, Any] | None = None
-    if recipe.needs_calibration:
-        calibrated = {
-            "content_hash": calibration.content_hash,
-            "samples": len(calibration),
-            "calibrator": conversion.calibrator,
-        }
-    content_hash = f"sha256:{hashlib.sha256(conversion.content).hexdigest()}"
-    return Artifact(
-        KIND,
-        path,
-        content_hash,
-        len(conversion.content),
-        recipe.precision,
-        tuple(conversion.signatures.values()),
-        conversion.verdict.to_json(),
-        content_hash,
-        {**asdict(recipe), "weight_algorithm": conversion.weight_algorithm},
-        calibrated,
-    )

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from attnexport.core import ArgumentError, ExportDirectory, VersionEntry
 from attnexport.core.manifest import FILE_NAME
-from attnexport.exporter import PresetConfig, export_saved_model, find_version, open_source
+from attnexport.exporter import PresetConfig, export_saved_model, find_version, is_of, open_source
 from attnexport.exporter.models import import_modules
 
 
 @dataclass(frozen=True)
 class FoundVersion:
-    """A version of an export, and notes on how it came about."""
+    """What MODEL, --name, --output and --version name.
+
+    Attributes:
+        directory: The export.
+        entry: The version; None where the model has to be exported first.
+        kind: Where the model comes from: "preset", "keras", "saved_model", "factory", "object" or "export".
+    """
 
     directory: ExportDirectory
-    entry: VersionEntry
-    notes: tuple[str, ...] = ()
+    entry: VersionEntry | None
+    kind: str
 
 
-def find_or_export(source: str | PresetConfig, options: dict[str, Any], on_step: Callable[[str], None]) -> FoundVersion:
-    """The version that MODEL, --name, --output and --version name.
+def find(source: str | PresetConfig, options: dict[str, Any], on_step: Callable[[str], None]) -> FoundVersion:
+    """Find the version that a command is to work on.
 
     MODEL being an export, its newest version or the one that --version names. Else the newest version of its export
-    where that is of the same model, and a new one where it is not.
+    that is of the same model, or the one that --version names, which must be.
 
     Args:
         source: MODEL or a preset.
@@ -34,33 +40,41 @@ def find_or_export(source: str | PresetConfig, options: dict[str, Any], on_step:
         on_step: Called with what is being done now.
 
     Raises:
-        ArgumentError: where the version does not exist.
+        ArgumentError: where the version does not exist, or is of another model.
         ModelError: where the model cannot be loaded.
     """
-    version = options["version"]
-    import_modules(options["imports"])
+    version, imports = options["version"], options["imports"]
+    import_modules(imports)
     if isinstance(source, str) and (Path(source) / FILE_NAME).exists():
         directory = ExportDirectory(Path(source))
-        return FoundVersion(directory, _entry(directory, version))
+        entry = directory.newest() if version is None else directory.manifest().entry(version)
+        return FoundVersion(directory, entry, str(entry.source.get("kind", "export")))
     on_step("loading the model")
     loaded = open_source(source)
     directory = ExportDirectory(Path(options["output"]) / (options["name"] or loaded.name))
-    if version is not None:
-        return FoundVersion(directory, _entry(directory, version))
-    entry = find_version(directory, loaded, options["imports"])
-    if entry is not None:
-        return FoundVersion(directory, _entry(directory, entry.version))
+    kind = str(loaded.source["kind"])
+    if version is None:
+        return FoundVersion(directory, find_version(directory, loaded, imports), kind)
+    entry = directory.manifest().entry(version)
+    if not is_of(directory, entry, loaded, imports):
+        raise ArgumentError(
+            f"version {version} of {directory.root} is not known to be of this model; name the export itself, "
+            f"{directory.root}, to work on that version, or leave --version out"
+        )
+    return FoundVersion(directory, entry, kind)
+
+
+def export_first(
+    source: str | PresetConfig, options: dict[str, Any], on_step: Callable[[str], None]
+) -> tuple[VersionEntry, tuple[str, ...]]:
+    """Export a model that has no version yet; gives the entry, and notes."""
     exported = export_saved_model(
         source, options["output"], name=options["name"], imports=options["imports"], on_step=on_step
     )
-    note = f"exported first as {exported.path}, for the .tflite to stand beside"
-    return FoundVersion(directory, exported.entry, (*exported.notes, note))
+    return exported.entry, (*exported.notes, f"exported first as {exported.path}, for the .tflite to stand beside")
 
 
-def _entry(directory: ExportDirectory, version: int | None) -> VersionEntry:
-    entry = directory.newest() if version is None else directory.manifest().entry(version)
-    imports = entry.source.get("imports", [])
-    if not isinstance(imports, list):
-        raise ArgumentError(f"{directory.root / FILE_NAME}: imports of version {entry.version} are no list")
-    import_modules(imports)
-    return entry
+def import_recorded(entry: VersionEntry) -> None:
+    """Import the modules that a version's layers came from, as its manifest says."""
+    recorded = entry.source.get("imports", [])
+    import_modules(recorded if isinstance(recorded, Sequence) and not isinstance(recorded, str) else [])

@@ -144,7 +144,9 @@ def _read(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     except SamplesError:
         raise
     except Exception as error:  # on damaged files numpy and zipfile raise whatever their parts raise
-        raise SamplesError(f"{path}: not a readable numpy file: {first_line(error)}") from error
+        # numpy's own words advise to load it unsafely.
+        reason = "damaged, or it holds Python objects" if "pickle" in str(error) else first_line(error)
+        raise SamplesError(f"{path}: not a readable numpy file: {reason}") from error
     raise SamplesError(f"{path}: samples are an .npz, an .npy or a directory of .npy files")
 
 
@@ -159,7 +161,7 @@ def _match_names(
     if wanted != inputs.keys():
         raise SamplesError(
             f"{path}: holds {', '.join(map(repr, sorted(arrays))) if '' not in arrays else 'a lone array'}, "
-            f"but the inputs are {', '.join(map(repr, sorted(wanted)))}"
+            f"but the inputs are {', '.join(map(repr, sorted(wanted)))} (and labels are called {LABELS!r})"
         )
     return inputs
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .export import ExportResult, export_saved_model
     from .layers import AttentionConcatLayer, MultiHeadAttentionConcat
     from .models import LoadedModel, PresetConfig, build_model, load_model, open_source, open_version
-    from .originals import Original, find_version, open_original
+    from .originals import Original, find_version, is_of, open_original
     from .runners import EagerSavedModelRunner, KerasRunner, SavedModelRunner
 
 _HOMES = {
@@ -29,6 +29,7 @@ _HOMES = {
     "build_model": "models",
     "export_saved_model": "export",
     "find_version": "originals",
+    "is_of": "originals",
     "load_model": "models",
     "open_original": "originals",
     "open_source": "models",
@@ -49,6 +50,7 @@ __all__ = [
     "build_model",
     "export_saved_model",
     "find_version",
+    "is_of",
     "load_model",
     "open_original",
     "open_source",

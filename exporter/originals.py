@@ -18,7 +18,7 @@ from .endpoint import TracedEndpoint, trace
 from .endpoints import model_endpoints
 from .model_inputs import fix_size, model_inputs
 from .models import LoadedModel
-from .models.float32 import in_float32
+from .models.float32 import OTHER_FLOATS, in_float32
 from .models.traits import computes_in, integers_below
 from .runners import KerasRunner, SavedModelRunner
 from .saved_model import write_saved_model
@@ -71,7 +71,7 @@ class Original:
 def find_version(directory: ExportDirectory, loaded: LoadedModel, imports: Sequence[str] = ()) -> VersionEntry | None:
     """The newest version of an export that is of this very model, None where there is none."""
     versions = directory.manifest().versions
-    return next((each for each in reversed(versions) if _is_of(directory.root, each, loaded, imports)), None)
+    return next((each for each in reversed(versions) if is_of(directory, each, loaded, imports)), None)
 
 
 def open_original(
@@ -92,7 +92,7 @@ def open_original(
     if loaded.saved_model is not None:
         return _open_saved_model(loaded.saved_model)
     model, narrow = loaded.model, None
-    if computes_in(model) - {"float32", "float64"}:
+    if computes_in(model) & OTHER_FLOATS:
         narrow = _narrow(loaded, steps)
         model = in_float32(model)
     inputs = model_inputs(model, loaded.input_names, steps=steps)
@@ -119,7 +119,9 @@ def open_original(
     )
 
 
-def _is_of(root: Path, entry: VersionEntry, loaded: LoadedModel, imports: Sequence[str]) -> bool:
+def is_of(directory: ExportDirectory, entry: VersionEntry, loaded: LoadedModel, imports: Sequence[str] = ()) -> bool:
+    """Whether a version is of this very model, as far as that can be told: a factory's models all differ."""
+    root = directory.root
     keras, saved_model = entry.artifact("keras"), entry.artifact("saved_model")
     if loaded.keras_file:
         return keras is not None and _same(loaded.keras_file, root / keras.path)
@@ -149,7 +151,7 @@ def _open_saved_model(path: Path) -> Original:
 
 
 def _narrow(loaded: LoadedModel, steps: int | None) -> KerasRunner:
-    """The model as it is, where it computes in 16 bits."""
+    """The model as it is, where it computes in other floats."""
     inputs = model_inputs(loaded.model, loaded.input_names, steps=steps)
     return KerasRunner(model_endpoints(inputs, loaded.output_names))
 

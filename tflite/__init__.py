@@ -7,7 +7,7 @@ from attnexport.core.lazy import lazy_names
 if TYPE_CHECKING:
     from .calibration import Calibration, prepare_calibration, read_calibration
     from .compiled_model import CompiledModelRunner
-    from .conversion import Conversion, convert
+    from .conversion import Conversion, Rejected, convert
     from .fixed_shapes import fix_shapes
     from .gate import gate_tflite
     from .inspection import TFLiteInspection, delegation, inspect_tflite
@@ -22,6 +22,7 @@ _HOMES = {
     "Probe": "probe",
     "RECIPES": "recipes",
     "Recipe": "recipes",
+    "Rejected": "conversion",
     "TFLiteInspection": "inspection",
     "TFLiteRunner": "runner",
     "convert": "conversion",
@@ -41,6 +42,7 @@ __all__ = [
     "Conversion",
     "Probe",
     "Recipe",
+    "Rejected",
     "TFLiteInspection",
     "TFLiteRunner",
     "convert",

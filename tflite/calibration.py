@@ -30,12 +30,14 @@ class Calibration:
         used: Arrays `[n, ...]` by input name.
         held_out: As `used`; the same samples where there are too few to hold any out.
         content_hash: Of all of them, whatever their order and repetition.
+        told: What `held_out` are, for messages.
         notes: What their owner should know, a sentence each.
     """
 
     used: Arrays
     held_out: Arrays
     content_hash: str
+    told: str = "held-out samples"
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -78,7 +80,7 @@ def read_calibration(
 
 
 def prepare_calibration(
-    samples: Samples, specs: Sequence[TensorSpec], evaluation: Samples | None = None
+    samples: Samples, specs: Sequence[TensorSpec], evaluation: Samples | None = None, *, made_up: bool = False
 ) -> Calibration:
     """Deduplicate samples, order them by content and hold every fifth out.
 
@@ -86,9 +88,10 @@ def prepare_calibration(
         samples: What `read_calibration` gave.
         specs: The inputs.
         evaluation: Samples that the model is to be judged on, which must not be among those it is calibrated with.
+        made_up: Whether nobody gave them.
 
     Raises:
-        SamplesError: where an input is constant.
+        SamplesError: where every float input is constant.
     """
     hashes = _hashes(samples.inputs)
     order = sorted({each: index for index, each in reversed(list(enumerate(hashes)))}.items())
@@ -97,12 +100,13 @@ def prepare_calibration(
     if len(order) > MOST:
         notes.append(f"calibration uses {MOST} of {len(order)} distinct samples, chosen by their content")
     arrays = {name: np.ascontiguousarray(array[kept]) for name, array in samples.inputs.items()}
-    for spec in specs:
-        array = arrays[spec.name]
-        if spec.is_float and array.size > 1 and array.min() == array.max():
-            raise SamplesError(
-                f"calibration: {spec.name!r} is {array.flat[0]} throughout, which says nothing about its range"
-            )
+    floats = [spec.name for spec in specs if spec.is_float and arrays[spec.name].size > 1]
+    constant = [name for name in floats if arrays[name].min() == arrays[name].max()]
+    if constant:
+        told = f"{constant[0]!r} is {arrays[constant[0]].flat[0]} throughout"
+        if len(constant) == len(floats):
+            raise SamplesError(f"calibration: {told}, which says nothing about its range")
+        notes.append(f"calibration: {told}")
     if len(kept) < FEW:
         notes.append(f"calibration has only {len(kept)} distinct samples; {FEW} and more give ranges to rely on")
     if evaluation is not None:
@@ -114,10 +118,11 @@ def prepare_calibration(
             )
     positions = np.arange(len(kept))
     held_out = positions % _EVERY == _EVERY - 1
+    told = "made-up samples" if made_up else "samples"
     if not held_out.any():
-        return Calibration(arrays, arrays, content_hash(arrays), tuple(notes))
+        return Calibration(arrays, arrays, content_hash(arrays), f"{told}, calibrated with as well", tuple(notes))
     used, apart = ({name: array[mask] for name, array in arrays.items()} for mask in (~held_out, held_out))
-    return Calibration(used, apart, content_hash(arrays), tuple(notes))
+    return Calibration(used, apart, content_hash(arrays), f"held-out {told}", tuple(notes))
 
 
 def whole_batches(inputs: Arrays, batch: int) -> Arrays:

@@ -9,24 +9,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attnexport.core.errors import ArgumentError, AttnexportError, ModelError
-from attnexport.core.files import writing
+from attnexport.core.files import replacing, writing
 from attnexport.core.runner import Runner, batched
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature
-from attnexport.parity import Case, Verdict, distance
+from attnexport.parity import Case, Verdict
 
 from .calibration import Calibration, whole_batches
-from .float_core import unmatched
+from .candidates import best, candidates
+from .float_core import float_outputs, unmatched
 from .float_model import check_convertible, convert_float
 from .gate import gate_tflite, told_shares, weight_shares
 from .graph import Graph, read_graph
-from .quantization import quantize
-from .recipes import Recipe
-from .recipes.recipe import CALIBRATORS
-from .runner import TFLiteRunner
-from .statistics import Statistics, collect_statistics, ranges
+from .recipes import RECIPES, Recipe
+from .statistics import collect_statistics
 
 _MEASURED = 64  # held-out samples on which ways to quantize are measured
 _COMPARED = 256  # held-out samples that the gate compares
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A recipe whose file did not pass its gate, or could not be made."""
+
+    recipe: Recipe
+    error: AttnexportError
 
 
 @dataclass(frozen=True)
@@ -58,13 +64,6 @@ class Conversion:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    content: bytes
-    calibrator: str | None
-    weight_algorithm: str | None
-
-
 def convert(
     saved_model: Path,
     recipes: Recipe | Sequence[Recipe],
@@ -76,6 +75,7 @@ def convert(
     allow_flex: bool = False,
     max_size: int | None = None,
     keep_failed: Path | None = None,
+    rejected: list[Rejected] | None = None,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> list[Conversion]:
     """Convert a SavedModel once, and quantize it by each recipe.
@@ -90,10 +90,11 @@ def convert(
         allow_flex: Leave operators without a TFLite kernel to TensorFlow's, which only apps that link them can run.
         max_size: The most bytes that a file may have.
         keep_failed: A directory in which a file that fails its gate is kept, as NAME.failed.tflite.
+        rejected: Where recipes that fail are put, the others going on; the first failure is raised where None.
         on_step: Called with what is being done now.
 
     Returns:
-        A conversion for each recipe, in order.
+        A conversion for each recipe that passed, in order.
 
     Raises:
         ArgumentError: for signatures or patterns that do not fit.
@@ -115,30 +116,37 @@ def convert(
         on_step(f"calibrating on {len(calibration)} samples")
         batch = next(iter(signatures.values())).fixed_batch or 1
         samples = whole_batches(calibration.used, batch)
-        statistics = collect_statistics(model, dict.fromkeys(signatures, samples))
-    measured = _take(calibration.held_out, _MEASURED)
+        statistics = collect_statistics(model, dict.fromkeys(signatures, samples), len(calibration))
     compared = _take(calibration.held_out, _COMPARED)
+    expected = {name: batched(reference, compared, signature=name) for name in signatures}
     count = len(next(iter(compared.values())))
-    cases = [
-        Case(f"{count} held-out samples", compared, name, batched(reference, compared, signature=name))
-        for name in signatures
-    ]
+    cases = [Case(f"{count} {calibration.told}", compared, name, expected[name]) for name in signatures]
+    few = {name: _take(compared, _MEASURED) for name in signatures}
+    answers = {name: _take(outputs, _MEASURED) for name, outputs in expected.items()}
     found = []
     for recipe in recipes:
-        on_step(f"quantizing by {recipe.name}")
-        chosen = _choose(model, recipe, statistics, measured, runs=not graph.flex_operators)
-        on_step(f"checking {recipe.name}")
-        with _kept(chosen.content, recipe, keep_failed) as file:
-            passed = gate_tflite(
-                file,
-                recipe,
-                reference,
-                cases,
-                signatures=signatures,
-                reference_name=reference_name,
-                allow_flex=allow_flex,
-                max_size=max_size,
-            )
+        try:
+            on_step(f"quantizing by {recipe.name}")
+            ways = candidates(model, recipe, statistics)
+            chosen = ways[0] if graph.flex_operators else best(ways, few, answers)
+            on_step(f"checking {recipe.name}")
+            with _kept(chosen.content, recipe, keep_failed) as file:
+                passed = gate_tflite(
+                    file,
+                    recipe,
+                    reference,
+                    cases,
+                    signatures=signatures,
+                    kept_float=frozenset(float_outputs(graph, recipe.keep_float)),
+                    reference_name=reference_name,
+                    allow_flex=allow_flex,
+                    max_size=max_size,
+                )
+        except AttnexportError as error:
+            if rejected is None:
+                raise
+            rejected.append(Rejected(recipe, error))
+            continue
         found.append(
             Conversion(
                 recipe,
@@ -156,38 +164,6 @@ def convert(
     return found
 
 
-def _choose(model: bytes, recipe: Recipe, statistics: Statistics | None, held_out: Arrays, *, runs: bool) -> _Candidate:
-    """The best of all ways that a recipe allows, by SQNR against the float32 model on held-out samples."""
-    candidates = _candidates(model, recipe, statistics)
-    if len(candidates) == 1 or not runs:
-        return candidates[0]
-    expected = batched(TFLiteRunner(model), held_out)
-
-    def quality(candidate: _Candidate) -> float:
-        outputs = batched(TFLiteRunner(candidate.content), held_out)
-        figures = [
-            distance(expected[name], outputs[name]).sqnr_db for name in expected if expected[name].dtype.kind == "f"
-        ]
-        return min(figures, default=0.0)
-
-    return max(candidates, key=quality)
-
-
-def _candidates(model: bytes, recipe: Recipe, statistics: Statistics | None) -> list[_Candidate]:
-    algorithms = recipe.weight_algorithms if recipe.weights.startswith("int") else ("minmax",)
-    calibrators: Sequence[str | None] = [None]
-    if recipe.needs_calibration:
-        calibrators = CALIBRATORS if recipe.calibrator == "auto" else [recipe.calibrator]
-    found: dict[bytes, _Candidate] = {}
-    for calibrator in calibrators:
-        bounds = ranges(statistics, calibrator) if statistics is not None and calibrator else None
-        for algorithm in algorithms:
-            content = quantize(model, recipe, bounds, algorithm)
-            told = algorithm if recipe.weights.startswith("int") else None
-            found.setdefault(content, _Candidate(content, calibrator, told))
-    return list(found.values())
-
-
 @contextmanager
 def _kept(content: bytes, recipe: Recipe, keep_failed: Path | None) -> Iterator[Path]:
     """The content as a file for the gate, which stays under another name where it fails and that is wanted."""
@@ -202,7 +178,8 @@ def _kept(content: bytes, recipe: Recipe, keep_failed: Path | None) -> Iterator[
             kept = keep_failed / f"{recipe.name}.failed.tflite"
             with writing(kept):
                 keep_failed.mkdir(parents=True, exist_ok=True)
-                kept.write_bytes(content)
+                with replacing(kept) as temporary:
+                    temporary.write_bytes(content)
             raise type(error)(f"{error} (kept for inspection as {kept})") from error
 
 
@@ -225,10 +202,17 @@ def _notes(recipe: Recipe, graph: Graph) -> list[str]:
             "compared; an app must link the Flex delegate, and should be tested on its device"
         )
     shares = weight_shares(graph)
-    if not recipe.keep_float and shares and shares.get(recipe.weights, 0.0) < 1:
+    if recipe.weights != "float32" and shares and shares.get(recipe.weights, 0.0) < 1:
+        left = sorted(
+            {
+                operator.name
+                for subgraph, operator in graph.operators
+                if any(tensor.dtype != recipe.weights for tensor in subgraph.weights(operator))
+            }
+        )
         notes.append(
-            f"{recipe.name}: weights are {told_shares(shares)}, for not every operator has {recipe.weights} kernels "
-            "(the table of an Embedding is one that has none without calibration)"
+            f"{recipe.name}: weights are {told_shares(shares)}: those of {', '.join(left)} have no {recipe.weights} "
+            "kernels or are kept float"
         )
     return notes
 
@@ -244,8 +228,6 @@ def _check_flex(graph: Graph, recipes: Sequence[Recipe]) -> None:
 
 def _check_patterns(graph: Graph, recipes: Sequence[Recipe]) -> None:
     """Refuse what the user wants to keep float and is not there; a recipe's own list is for all models."""
-    from .recipes import RECIPES
-
     for recipe in recipes:
         own = [each for each in recipe.keep_float if not any(each in known.keep_float for known in RECIPES.values())]
         if missing := unmatched(graph, own):

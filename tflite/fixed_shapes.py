@@ -21,7 +21,7 @@ def fix_shapes(
     signatures: Mapping[str, Signature],
     names: Sequence[str],
     *,
-    batch: int = 1,
+    batch: int | None = None,
     steps: int | None = None,
 ) -> dict[str, Signature]:
     """Save signatures of a SavedModel again, with their batch, and where asked their steps, fixed.
@@ -31,7 +31,7 @@ def fix_shapes(
         path: Where to write.
         signatures: What it has, by name.
         names: The signatures to keep.
-        batch: For free first dimensions.
+        batch: For first dimensions; 1 where they are free, and what they are fixed to where they are not, if None.
         steps: For free second dimensions.
 
     Returns:
@@ -45,7 +45,7 @@ def fix_shapes(
         if name in signatures:
             _check_sizes(signatures[name], batch, steps)
     fixed = {
-        name: replace(each, inputs=tuple(_fix(spec, batch, steps) for spec in each.inputs))
+        name: replace(each, inputs=tuple(_fix(spec, batch or 1, steps) for spec in each.inputs))
         for name, each in signatures.items()
     }
     check_convertible(fixed, names)
@@ -80,7 +80,7 @@ def _fix(spec: TensorSpec, batch: int, steps: int | None) -> TensorSpec:
     return replace(spec, shape=tuple(sizes.values()))
 
 
-def _check_sizes(signature: Signature, batch: int, steps: int | None) -> None:
+def _check_sizes(signature: Signature, batch: int | None, steps: int | None) -> None:
     """Refuse a size that contradicts every input."""
     for axis, what, size in ((0, "batch", batch), (1, "steps", steps)):
         sizes = {spec.shape[axis] for spec in signature.inputs if spec.shape and axis < len(spec.shape)}

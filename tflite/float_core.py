@@ -20,16 +20,20 @@ _OPERATOR = re.compile(r"[A-Z][A-Z0-9_]*")
 def float_outputs(graph: Graph, keep_float: Sequence[str]) -> list[str]:
     """The names of the first output tensors of all operators that stay float.
 
+    All operators of loops and branches are among them: no calibration sees what goes on inside.
+
     Args:
         graph: The float32 model.
         keep_float: Operators by name in capitals, or regular expressions searched for in output tensor names.
     """
-    return [
-        subgraph.tensors[operator.outputs[0]].name
-        for subgraph in graph.subgraphs
-        for operator in _spread(subgraph, [each for each in subgraph.operators if _is_seed(subgraph, each, keep_float)])
-        if operator.outputs
-    ]
+    called = set(graph.signatures.values())
+    found = []
+    for number, subgraph in enumerate(graph.subgraphs):
+        kept = list(subgraph.operators)
+        if number in called:
+            kept = _spread(subgraph, [each for each in kept if _is_seed(subgraph, each, keep_float)])
+        found += [subgraph.tensors[operator.outputs[0]].name for operator in kept if operator.outputs]
+    return found
 
 
 def unmatched(graph: Graph, keep_float: Sequence[str]) -> list[str]:

@@ -20,6 +20,7 @@ from .recipes import Recipe
 _VARIABLES = {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"}
 _LEAST_SHARE = 0.9  # of the weights that have the type which the recipe claims, where nothing of theirs is kept float
 _FLOATS = {"float16", "float32"}
+_TABLES = {"GATHER"}  # what an Embedding becomes
 _NO_INT4 = {"BATCH_MATMUL", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"}
 
 
@@ -39,6 +40,7 @@ def gate_tflite(
     cases: Sequence[Case],
     *,
     signatures: Mapping[str, Signature],
+    kept_float: frozenset[str] = frozenset(),
     reference_name: str = "Keras",
     allow_flex: bool = False,
     max_size: int | None = None,
@@ -50,7 +52,8 @@ def gate_tflite(
         recipe: What it is said to be made by.
         reference: The original.
         cases: What is compared, on samples that it was not calibrated with.
-        signatures: What must be there.
+        signatures: What must be there, with its types before quantization.
+        kept_float: Outputs, by tensor name, of the operators that were kept float.
         reference_name: What the original is called.
         allow_flex: Whether it may hold Flex operators; one that does cannot be run here, and is not compared.
         max_size: The most bytes that it may have.
@@ -64,12 +67,13 @@ def gate_tflite(
         graph = read_graph(content)
         _check_operators(graph, allow_flex)
         _check_names(graph, signatures)
-        check_recipe(graph, recipe)
+        check_recipe(graph, recipe, kept_float)
         if max_size is not None and len(content) > max_size:
             raise GateError(f"it has {len(content):,} bytes, and at most {max_size:,} were asked for (--max-size)")
         if graph.flex_operators:
             return Passed(Verdict(reference_name, f"the {recipe.name} .tflite", recipe.precision, ()), None, graph)
         probed = probe(file, [(case.signature, case.inputs) for case in cases])
+        _check_io(probed.signatures, signatures, recipe)
         verdict = compare(
             reference,
             probed.answers,
@@ -96,43 +100,50 @@ def budget(recipe: Recipe) -> Budget:
     return Budget(recipe.precision, min_sqnr_db=recipe.min_sqnr_db)
 
 
-def check_recipe(graph: Graph, recipe: Recipe) -> None:
+def check_recipe(graph: Graph, recipe: Recipe, kept_float: frozenset[str] = frozenset()) -> None:
     """Whether the types that a recipe claims are there.
 
     Raises:
         GateError: saying which are there instead.
     """
-    shares = weight_shares(graph, claimed_operators(recipe))
+    shares = weight_shares(graph, claimed_operators(recipe), kept_float)
     share = shares.get(recipe.weights, 0.0)
-    if shares and share < (0.0 if recipe.keep_float else _LEAST_SHARE):
+    if shares and share < _LEAST_SHARE:
         raise GateError(f"{share:.0%} of its weights are {recipe.weights}; there is {told_shares(shares)}")
     if recipe.needs_calibration:
-        quantized = {tensor.dtype for subgraph in graph.subgraphs for tensor in subgraph.tensors if tensor.quantized}
-        if recipe.activations not in quantized or (recipe.keep_float and shares and not share):
+        tensors = [tensor for subgraph in graph.subgraphs for tensor in subgraph.tensors]
+        if not any(each.quantized and not each.constant_bytes and each.dtype == recipe.activations for each in tensors):
             raise GateError(
-                "nothing in it is quantized: every operator belongs to the attention core, to what is kept float, or "
-                "is one that the quantizer does not know"
+                f"nothing in it is computed in {recipe.activations}: every operator belongs to the attention core, to "
+                "what is kept float, or is one that the quantizer does not know"
             )
     if recipe.integer_only and (left := float_operators(graph)):
-        raise GateError(
-            f"not every operator is integer: {_told_operators(left)} compute in float. Write them with operations that "
-            "have integer kernels (a LayerNormalization as d * rsqrt(mean(d * d) + e) * g + b, for one)"
-        )
+        advice = "write them with operations that have integer kernels"
+        if "NEG" in left or "SQUARED_DIFFERENCE" in left:
+            advice += " (a LayerNormalization as d * rsqrt(mean(d * d) + e) * g + b)"
+        raise GateError(f"not every operator is integer; in float compute {_told_operators(left)}: {advice}")
 
 
 def claimed_operators(recipe: Recipe) -> frozenset[str]:
     """The operators whose weights a recipe can quantize; others have no kernels for it."""
-    if recipe.needs_calibration or recipe.weights.startswith("float"):
+    if recipe.activations == "int8" or recipe.weights == "float32":
         return WEIGHTED
-    tables = {"GATHER"}
-    return WEIGHTED - (tables if recipe.weights == "int8" else tables | _NO_INT4)
+    return WEIGHTED - (_TABLES | _NO_INT4 if recipe.weights == "int4" else _TABLES)
 
 
-def weight_shares(graph: Graph, operators: frozenset[str] = WEIGHTED) -> dict[str, float]:
-    """The share of the elements of all weight matrices by type, 0 to 1; nothing where there are no weights."""
+def weight_shares(
+    graph: Graph, operators: frozenset[str] = WEIGHTED, without: frozenset[str] = frozenset()
+) -> dict[str, float]:
+    """The share of the elements of all weight matrices by type, 0 to 1; nothing where there are no weights.
+
+    Args:
+        graph: The model.
+        operators: Whose weights count.
+        without: Outputs, by tensor name, of operators that do not count.
+    """
     found: dict[int, Tensor] = {}
     for subgraph, operator in graph.operators:
-        if operator.name in operators:
+        if operator.name in operators and subgraph.tensors[operator.outputs[0]].name not in without:
             found |= {tensor.buffer: tensor for tensor in subgraph.weights(operator)}
     elements: Counter[str] = Counter()
     for tensor in found.values():
@@ -162,6 +173,18 @@ def _check_names(graph: Graph, signatures: Mapping[str, Signature]) -> None:
     for name in signatures:
         if name not in graph.signatures:
             raise GateError(f"its signature {name!r} is missing; it has {one_of(graph.signatures)}")
+
+
+def _check_io(found: Mapping[str, Signature], wanted: Mapping[str, Signature], recipe: Recipe) -> None:
+    """Floats come and go in the type that the recipe says, all else as it was."""
+    for name, signature in wanted.items():
+        for kind in ("inputs", "outputs"):
+            types = {spec.name: spec.dtype for spec in getattr(found[name], kind)}
+            for spec in getattr(signature, kind):
+                expected = recipe.io_type if spec.dtype == "float32" else spec.dtype
+                actual = types.get(spec.name, expected)  # other names are parity's to tell
+                if actual != expected:
+                    raise GateError(f"{spec.name!r} of {name!r} is {actual}, where {expected} is wanted")
 
 
 def told_shares(shares: Mapping[str, float]) -> str:

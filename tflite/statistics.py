@@ -12,8 +12,10 @@ import numpy as np
 from attnexport.core.errors import ModelError, SamplesError, first_line
 from attnexport.core.signature import Arrays
 
-from .graph import Graph, read_graph
+from .graph import Graph, Subgraph, read_graph
 
+# Samples that come later go beyond the extremes of those that were looked at; int16 has room to spare for them.
+_HEADROOM = {"minmax": 1.0, "minmax-wide": 1.25, "minmax-double": 2.0}
 _DECAY = 0.95  # of the moving average, as in litert-quantizer's own calibration
 _BINS = 1 << 16
 
@@ -29,8 +31,8 @@ class TensorStatistics:
     def range_by(self, calibrator: str) -> tuple[float, float]:
         """The range by a calibrator of `recipes.recipe.CALIBRATORS`."""
         low, high = min(self.lows), max(self.highs)
-        if calibrator == "minmax":
-            return low, high
+        if calibrator in _HEADROOM:
+            return low * _HEADROOM[calibrator], high * _HEADROOM[calibrator]
         if calibrator == "moving-average":
             return _moving_average(self.lows), _moving_average(self.highs)
         share = float(calibrator.removeprefix("percentile-")) / 100
@@ -51,12 +53,13 @@ class TensorStatistics:
 Statistics = Mapping[str, TensorStatistics]
 
 
-def collect_statistics(model: bytes, samples: Mapping[str, Arrays]) -> Statistics:
+def collect_statistics(model: bytes, samples: Mapping[str, Arrays], count: int | None = None) -> Statistics:
     """Run samples through a float32 model and watch every activation.
 
     Args:
         model: A float32 .tflite of fixed batch.
         samples: By signature, arrays `[n, ...]` by input name, `n` a multiple of the batch.
+        count: How many of them count, the rest being there to fill the last batch; all where None.
 
     Returns:
         By tensor name, over all signatures.
@@ -74,7 +77,7 @@ def collect_statistics(model: bytes, samples: Mapping[str, Arrays]) -> Statistic
             warnings.simplefilter("ignore")  # it advises against what is wanted here
             interpreter = Interpreter(model_content=model, experimental_preserve_all_tensors=True)
             for name, inputs in samples.items():
-                _watch(interpreter, graph, name, inputs, found)
+                _watch(interpreter, graph, name, inputs, count, found)
     except (ValueError, RuntimeError) as error:
         raise ModelError(f"the float32 .tflite does not run: {first_line(error)}") from error
     return found
@@ -85,7 +88,14 @@ def ranges(statistics: Statistics, calibrator: str) -> dict[str, tuple[float, fl
     return {name: each.range_by(calibrator) for name, each in statistics.items()}
 
 
-def _watch(interpreter: Any, graph: Graph, signature: str, inputs: Arrays, found: dict[str, TensorStatistics]) -> None:
+def _watch(
+    interpreter: Any,
+    graph: Graph,
+    signature: str,
+    inputs: Arrays,
+    count: int | None,
+    found: dict[str, TensorStatistics],
+) -> None:
     runner = interpreter.get_signature_runner(signature)
     number = graph.signatures[signature]
     subgraph = graph.subgraphs[number]
@@ -94,23 +104,47 @@ def _watch(interpreter: Any, graph: Graph, signature: str, inputs: Arrays, found
         for index in [*subgraph.inputs, *(index for each in subgraph.operators for index in each.outputs)]
         if subgraph.tensors[index].dtype == "float32"
     }
-    batch = {name: detail["shape"][0] for name, detail in runner.get_input_details().items()}
-    count = len(next(iter(inputs.values()))) // next(iter(batch.values()))
-    for start in range(count):
-        runner(**{name: array[start * batch[name] : (start + 1) * batch[name]] for name, array in inputs.items()})
-        for index, name in watched.items():
-            _add(found, name, interpreter.get_tensor(index, number))
+    batch = int(next(iter(runner.get_input_details().values()))["shape"][0])
+    total = len(next(iter(inputs.values()))) if count is None else count
+    for start in range(0, total, batch):
+        runner(**{name: array[start : start + batch] for name, array in inputs.items()})
+        kept = min(batch, total - start)
+        for index, name in list(watched.items()):
+            try:
+                value = interpreter.get_tensor(index, number)
+            except ValueError:  # an output that nothing reads has no data
+                del watched[index]
+                continue
+            # A tensor that is not led by the batch (merged dimensions) is one sample as a whole.
+            rows = value[:kept] if value.shape[:1] == (batch,) else value[None]
+            _add(found, name, rows.reshape(len(rows), -1))
+    _add_unread(subgraph, found)
 
 
-def _add(found: dict[str, TensorStatistics], name: str, value: np.ndarray[Any, Any]) -> None:
-    low, high = float(value.min()), float(value.max())
-    if not np.isfinite([low, high]).all():
+def _add_unread(subgraph: Subgraph, found: dict[str, TensorStatistics]) -> None:
+    """An output that nothing reads has no data, but the quantizer asks for its range: that of its siblings will do."""
+    for operator in subgraph.operators:
+        names = [subgraph.tensors[index].name for index in operator.outputs]
+        seen = next((found[name] for name in names if name in found), None)
+        if seen is not None:
+            for name in names:
+                found.setdefault(name, seen)
+
+
+def _add(found: dict[str, TensorStatistics], name: str, rows: np.ndarray[Any, Any]) -> None:
+    """Add samples `[n, elements]` of a tensor."""
+    lows, highs = rows.min(axis=1), rows.max(axis=1)
+    if not (np.isfinite(lows).all() and np.isfinite(highs).all()):
         raise SamplesError(f"on the calibration samples the model computes NaN or infinity in tensor {name!r}")
-    statistics = found.setdefault(name, TensorStatistics([], [], np.zeros(_BINS, np.uint32)))
-    statistics.lows.append(low)
-    statistics.highs.append(high)
-    bins = np.ascontiguousarray(value).reshape(-1).view(np.uint32) >> 16
-    statistics.counts += np.bincount(bins, minlength=_BINS).astype(np.uint32)
+    statistics = found.setdefault(name, TensorStatistics([], [], np.zeros(_BINS, np.int64)))
+    statistics.lows += lows.tolist()
+    statistics.highs += highs.tolist()
+    bins = np.ascontiguousarray(rows).reshape(-1).view(np.uint32) >> 16
+    if bins.size < _BINS:
+        occupied, counts = np.unique(bins, return_counts=True)
+        statistics.counts[occupied] += counts
+    else:
+        statistics.counts += np.bincount(bins, minlength=_BINS)
 
 
 def _moving_average(values: list[float]) -> float:

@@ -1,4 +1,4 @@
-"""A model that computes in 16 bits, built again in float32 with the same weights."""
+"""A model that computes in 16 or 64 bits, built again in float32 with the same weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import Any
 from attnexport.core.errors import ModelError
 from attnexport.exporter.tensorflow_errors import reason
 
-_NARROW = ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16")
+OTHER_FLOATS = frozenset({"float16", "bfloat16", "float64"})
+
+_OTHER_FLOATS = OTHER_FLOATS | {"mixed_float16", "mixed_bfloat16"}
+_TYPE_KEYS = ("dtype", "dtype_policy", "compute_dtype", "variable_dtype")
 
 
 def in_float32(model: Any) -> Any:
@@ -26,14 +29,15 @@ def in_float32(model: Any) -> Any:
         rebuilt.set_weights([weight.astype("float32") for weight in model.get_weights()])
     except Exception as error:  # a user's layers may raise anything
         raise ModelError(
-            f"model {model.name!r} computes in 16 bits and cannot be built again in float32: {reason(error)}"
+            f"model {model.name!r} cannot be built again in float32, which TFLite's converter wants: {reason(error)}"
         ) from error
     return rebuilt
 
 
-def _widened(config: Any) -> Any:
+def _widened(config: Any, *, is_type: bool = False) -> Any:
+    """A configuration with every type in it that is another float's made float32; names are left alone."""
     if isinstance(config, dict):
-        return {key: _widened(value) for key, value in config.items()}
+        return {key: _widened(value, is_type=is_type or key in _TYPE_KEYS) for key, value in config.items()}
     if isinstance(config, list | tuple):
-        return type(config)(_widened(value) for value in config)
-    return "float32" if config in _NARROW else config
+        return type(config)(_widened(value, is_type=is_type) for value in config)
+    return "float32" if is_type and config in _OTHER_FLOATS else config

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from attnexport.core.samples import Samples
 from attnexport.tflite import RECIPES, prepare_calibration, read_calibration
 from attnexport.tflite.calibration import FEW, MOST, whole_batches
 from attnexport.tflite.quantization import quantize
+from attnexport.tflite.recipes.recipe import CALIBRATORS
 from attnexport.tflite.statistics import TensorStatistics, collect_statistics, ranges
 
 SPEC = [TensorSpec("x", "float32", (1, 3))]
@@ -46,6 +47,8 @@ def test_few_and_many_samples_are_told() -> None:
     few = prepare_calibration(Samples({"x": data(3)}), SPEC)
     assert len(few) == len(few.held_out["x"]) == 3
     assert f"only 3 distinct samples; {FEW} and more" in few.notes[0]
+    assert few.told == "samples, calibrated with as well"
+    assert prepare_calibration(Samples({"x": data(50)}), SPEC, made_up=True).told == "held-out made-up samples"
     many = prepare_calibration(Samples({"x": data(MOST + 10)}), SPEC)
     assert len(many) + len(many.held_out["x"]) == MOST
     assert f"uses {MOST} of {MOST + 10}" in many.notes[0]
@@ -92,6 +95,9 @@ def test_other_kinds_of_source_and_constant_data_are_refused() -> None:
         read_calibration(3, SPEC)  # type: ignore[arg-type]
     with pytest.raises(SamplesError, match=r"'x' is 2\.0 throughout"):
         prepare_calibration(Samples({"x": np.full((9, 3), 2, np.float32)}), SPEC)
+    mask = TensorSpec("mask", "float32", (1, 3))
+    both = prepare_calibration(Samples({"x": data(40), "mask": np.ones((40, 3), np.float32)}), [*SPEC, mask])
+    assert both.notes == ("calibration: 'mask' is 1.0 throughout",)
 
 
 def test_float64_is_cast_with_a_word() -> None:
@@ -126,6 +132,8 @@ def test_min_max_and_moving_average() -> None:
     values = np.array([[0.0, 4.0], [-2.0, 1.0]], np.float32)
     found = statistics_of(values)
     assert found.range_by("minmax") == (-2.0, 4.0)
+    assert found.range_by("minmax-wide") == (-2.5, 5.0)
+    assert found.range_by("minmax-double") == (-4.0, 8.0)
     assert found.range_by("moving-average") == pytest.approx((-0.05 * 2, 0.95 * 4 + 0.05))
 
 
@@ -152,9 +160,24 @@ def test_ranges_that_the_quantizer_would_write_blindly_are_refused(conversions: 
         collect_statistics(conversions["float32"].content, {"serving_default": {"sequence": huge}})
 
 
-def test_no_calibrator_is_best_everywhere(conversions: dict[str, Any]) -> None:
-    """Light tails want all values, heavy ones a cut: `auto` measures, and takes what it says it took."""
-    assert conversions["int8"].calibrator in ("minmax", "percentile-99.99", "percentile-99.9", "moving-average")
+@pytest.mark.parametrize("tails", ["light", "heavy"])
+def test_auto_takes_the_calibrator_that_is_best_on_held_out_samples(
+    tails: str, to_tflite: Callable[..., Any], multi_head: Any, samples: Any
+) -> None:
+    given = samples.copy()
+    if tails == "heavy":
+        given[::7, 3, 5] *= 60
+    figures = {}
+    for calibrator in CALIBRATORS:
+        recipe = RECIPES["int8"].altered(calibrator=calibrator, min_sqnr_db=-100)
+        found = to_tflite(multi_head, recipe, given)["int8"]
+        figures[calibrator] = found.verdict.worst.distance.sqnr_db
+    chosen = to_tflite(multi_head, RECIPES["int8"].altered(min_sqnr_db=-100), given)["int8"]
+    assert figures[chosen.calibrator] == max(figures.values())
+    assert len(set(figures.values())) > 1
+
+
+def test_only_what_was_chosen_is_told(conversions: dict[str, Any]) -> None:
     assert conversions["int4"].weight_algorithm in ("minmax", "octav", "mse")
     assert conversions["float16"].calibrator is None
     assert conversions["float16"].weight_algorithm is None

@@ -68,10 +68,11 @@ def test_a_right_file_passes(gate: Callable[..., Any], conversions: dict[str, An
 @pytest.mark.parametrize(
     ("made_by", "said_to_be", "told"),
     [
-        ("float32", "int8", "nothing in it is quantized"),
+        ("float32", "int8", "0% of its weights are int8; there is 100% float32"),
+        ("dynamic", "int8", "nothing in it is computed in int8"),
         ("float32", "float16", "0% of its weights are float16; there is 100% float32"),
         ("dynamic", "int4", "0% of its weights are int4; there is 100% int8"),
-        ("dynamic", "int16x8", "nothing in it is quantized"),
+        ("dynamic", "int16x8", "nothing in it is computed in int16"),
     ],
 )
 def test_a_file_that_is_not_what_it_is_said_to_be(
@@ -85,7 +86,7 @@ def test_a_file_that_is_not_what_it_is_said_to_be(
 
 
 def test_int8_is_not_integer_only(gate: Callable[..., Any], conversions: dict[str, Any]) -> None:
-    with pytest.raises(GateError, match=r"3 BATCH_MATMUL.*2 SOFTMAX.* compute in float"):
+    with pytest.raises(GateError, match=r"in float compute 3 BATCH_MATMUL.*2 SOFTMAX"):
         gate(conversions["int8"].content, of=RECIPES["int8"].altered(integer_only=True))
 
 
@@ -124,36 +125,47 @@ def test_swapped_names_and_missing_signatures(gate: Callable[..., Any], conversi
         gate(rebuilt(conversions["int8"].content, renamed))
 
 
-def test_a_crash_of_the_interpreter_is_a_verdict(
-    gate: Callable[..., Any], conversions: dict[str, Any], written: Written, monkeypatch: pytest.MonkeyPatch
+def test_a_crash_of_the_interpreter_is_a_verdict(conversions: dict[str, Any], written: Written) -> None:
+    """NaN for a scale, as litert-quantizer writes it of NaN in the calibration, takes the process down."""
+
+    def spoiled(model: Any) -> None:
+        for tensor in model.subgraphs[0].tensors:
+            if tensor.quantization is not None and tensor.quantization.scale is not None:
+                tensor.quantization.scale = np.full(len(tensor.quantization.scale), np.nan, np.float32)
+
+    path = written(rebuilt(conversions["int8"].content, spoiled))
+    with pytest.raises(GateError, match=r"it crashes the interpreter \(signal \d+\)"):
+        probe(path, [])
+
+
+def test_a_candidate_that_crashes_is_not_chosen(conversions: dict[str, Any], samples: Any, multi_head: Any) -> None:
+    from attnexport.tflite.candidates import Candidate, best
+
+    def spoiled(model: Any) -> None:
+        for tensor in model.subgraphs[0].tensors:
+            if tensor.quantization is not None and tensor.quantization.scale is not None:
+                tensor.quantization.scale = np.full(len(tensor.quantization.scale), np.nan, np.float32)
+
+    right = conversions["int8"].content
+    few = {"serving_default": {"sequence": samples[:2]}}
+    wanted = {"serving_default": {"logits": multi_head.predict(samples[:2], verbose=0)}}
+    found = [Candidate(rebuilt(right, spoiled), "minmax", "minmax"), Candidate(right, "minmax-wide", "minmax")]
+    assert best(found, few, wanted).calibrator == "minmax-wide"
+
+
+def test_the_types_of_inputs_and_outputs_are_those_of_the_recipe(
+    gate: Callable[..., Any], conversions: dict[str, Any]
 ) -> None:
-    """litert-quantizer writes NaN ranges into a file that takes the interpreter down with it."""
-    from attnexport.tflite import quantization
+    with pytest.raises(GateError, match="'sequence' of 'serving_default' is float32, where uint8 is wanted"):
+        gate(conversions["int8"].content, of=RECIPES["int8"].altered(io="uint8"))
 
-    ranges = {}
-    for subgraph in read_graph(conversions["float32"].content).subgraphs:
-        for tensor in subgraph.tensors:
-            if not tensor.constant_bytes:
-                ranges[tensor.name] = (float("nan"), float("nan"))
-    blind = lambda given: {  # noqa: E731
-        name: {"min": np.full(1, low, np.float32), "max": np.full(1, high, np.float32)}
-        for name, (low, high) in given.items()
-    }
-    monkeypatch.setattr(quantization, "_statistics", blind)
-    content = quantization.quantize(conversions["float32"].content, RECIPES["int8"], ranges)
-    with pytest.raises(GateError, match=r"crashes the interpreter \(signal \d+\)|holds NaN|does not load|SQNR"):
+
+def test_some_weights_are_not_all(
+    gate: Callable[..., Any], to_tflite: Callable[..., Any], multi_head: Any, samples: Any
+) -> None:
+    content = to_tflite(multi_head, RECIPES["int8"].altered(keep_float=["hidden"]), samples)["int8"].content
+    with pytest.raises(GateError, match=r"57% of its weights are int8"):
         gate(content)
-
-
-def test_a_killed_child_is_told(written: Written, conversions: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    import subprocess
-
-    from attnexport.tflite import probe as module
-
-    killed = subprocess.CompletedProcess([], -11, "", "")
-    monkeypatch.setattr(module.subprocess, "run", lambda *words, **options: killed)
-    with pytest.raises(GateError, match=r"it crashes the interpreter \(signal 11\)"):
-        probe(written(conversions["int8"].content), [])
 
 
 def test_what_the_child_says_is_passed_on(written: Written, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

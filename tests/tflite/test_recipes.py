@@ -65,7 +65,9 @@ def test_what_is_asked_for_on_top_shows_in_the_name() -> None:
         ({"integer_only": True, "keep_float": ("SOFTMAX",)}, "integer_only is for int8 and int16"),
         ({"activations": "dynamic", "keep_float": ("SOFTMAX",)}, "keep_float is for int8 and int16 activations"),
         ({"keep_float": ("(",)}, "keep_float '(' is no regular expression"),
-        ({"min_sqnr_db": "30"}, "min_sqnr_db must be in dB"),
+        ({"min_sqnr_db": float("nan")}, "min_sqnr_db must be a number of dB"),
+        ({"min_sqnr_db": True}, "min_sqnr_db must be a number of dB"),
+        ({"min_sqnr_db": "30"}, "min_sqnr_db must be a number of dB"),
     ],
 )
 def test_contradictions_are_refused(changes: dict[str, Any], told: str) -> None:

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ WEIGHTS = ("float32", "float16", "int8", "int4")
 ACTIVATIONS = ("float32", "dynamic", "int8", "int16")
 IO_TYPES = ("float32", "int8", "uint8", "int16")
 WEIGHT_ALGORITHMS = ("minmax", "octav", "mse")
-CALIBRATORS = ("minmax", "percentile-99.99", "percentile-99.9", "moving-average")
+CALIBRATORS = ("minmax", "minmax-wide", "minmax-double", "percentile-99.99", "percentile-99.9", "moving-average")
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_\-]*")
 _PAIRS = {
@@ -93,8 +94,9 @@ class Recipe:
             )
         for each in self.keep_float:
             _check_pattern(self.name, each)
-        if self.min_sqnr_db is not None and not isinstance(self.min_sqnr_db, int | float):
-            raise ArgumentError(f"recipe {self.name!r}: min_sqnr_db must be in dB; received {self.min_sqnr_db!r}")
+        least = self.min_sqnr_db
+        if least is not None and (isinstance(least, bool) or not isinstance(least, int | float) or not isfinite(least)):
+            raise ArgumentError(f"recipe {self.name!r}: min_sqnr_db must be a number of dB; received {least!r}")
 
     @property
     def needs_calibration(self) -> bool:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from .recipe import Recipe
 
-# What normalization is made of: it divides by small numbers, and Keras's form of it has operators that no quantizer
-# knows, so it falls to pieces between integer and float.
-_NORMALIZATION = ("RSQRT", "SQRT", "SQUARED_DIFFERENCE", "DIV")
-
-# And the attention core. XNNPACK does not take a product of two int8 activations, and softmax in int8 has
-# a fixed scale of 1/256: in float32 they are faster on a CPU, and right.
-_ATTENTION_CORE = ("BATCH_MATMUL", "SOFTMAX")
+# What stays float32 where activations are quantized: the attention core, GELU, and what normalization is made of.
+# XNNPACK takes no product of two integer activations, no integer GELU, and fails on an integer SPLIT with an output that
+# nothing reads (an unrolled LSTM has one); softmax in int8 has a fixed scale of 1/256; a
+# mask's -1e9 uses up any integer scale; normalization divides by small numbers, and Keras's form of it has operators
+# that no quantizer knows. In float32 all are faster on a CPU, and right. --integer-only is for targets without floats.
+_FLOAT_CORE = ("BATCH_MATMUL", "SOFTMAX", "GELU", "SPLIT", "RSQRT", "SQRT", "SQUARED_DIFFERENCE", "DIV")
 
 RECIPES = {
     recipe.name: recipe
@@ -18,8 +17,8 @@ RECIPES = {
         Recipe("float32", weights="float32"),
         Recipe("float16", weights="float16"),
         Recipe("dynamic", weights="int8", activations="dynamic"),
-        Recipe("int8", weights="int8", activations="int8", keep_float=_ATTENTION_CORE + _NORMALIZATION),
-        Recipe("int16x8", weights="int8", activations="int16", keep_float=_NORMALIZATION),
+        Recipe("int8", weights="int8", activations="int8", keep_float=_FLOAT_CORE),
+        Recipe("int16x8", weights="int8", activations="int16", keep_float=_FLOAT_CORE),
         Recipe("int4", weights="int4", activations="dynamic", weight_algorithms=("minmax", "octav", "mse")),
     )
 }

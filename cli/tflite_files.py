@@ -1,0 +1,88 @@
+"""Storing .tflite files beside their original."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from attnexport.core import Artifact, ExportDirectory, VersionEntry
+from attnexport.core.files import hash_of, writing
+from attnexport.tflite import Calibration, Conversion
+
+KIND = "tflite"
+
+
+def path_of(directory: ExportDirectory, entry: VersionEntry, conversion: Conversion) -> Path:
+    """Where a conversion is kept."""
+    return directory.root / _path(directory, entry, conversion)
+
+
+def store(
+    directory: ExportDirectory,
+    entry: VersionEntry,
+    conversions: Sequence[Conversion],
+    calibration: Calibration,
+    *,
+    force: bool,
+) -> list[str]:
+    """Add conversions to a version; says of each whether it is new, replaced, repaired or was there.
+
+    Raises:
+        StorageError: where other content is there already and `force` does not say otherwise, or the file system
+            refuses; nothing has changed then.
+    """
+    artifacts, states = [], []
+    with directory.stage() as stage:
+        for conversion in conversions:
+            artifact = _artifact(_path(directory, entry, conversion), conversion, calibration)
+            state = _state(directory.root / artifact.path, entry.artifact_at(artifact.path), artifact)
+            states.append(state)
+            if state == "up to date":
+                continue
+            artifacts.append(artifact)
+            staged = stage.add(Path(artifact.path).name, artifact.path)
+            with writing(directory.root):
+                staged.write_bytes(conversion.content)
+        if artifacts:
+            stage.commit_to(entry.version, artifacts, replace=force)
+    return states
+
+
+def _state(path: Path, old: Artifact | None, new: Artifact) -> str:
+    if old is None:
+        return "new"
+    if old.content_hash != new.content_hash:
+        return "replaced"
+    # What was exported may have been damaged or taken away since.
+    return "up to date" if path.exists() and hash_of(path) == new.content_hash else "repaired"
+
+
+def _path(directory: ExportDirectory, entry: VersionEntry, conversion: Conversion) -> str:
+    return f"{KIND}/{entry.version}/{directory.name}.{conversion.recipe.name}.tflite"
+
+
+def _artifact(path: str, conversion: Conversion, calibration: Calibration) -> Artifact:
+    recipe = conversion.recipe
+    calibrated: dict[str, Any] | None = None
+    if recipe.needs_calibration:
+        calibrated = {
+            "content_hash": calibration.content_hash,
+            "samples": len(calibration),
+            "calibrator": conversion.calibrator,
+        }
+    content_hash = f"sha256:{hashlib.sha256(conversion.content).hexdigest()}"
+    return Artifact(
+        KIND,
+        path,
+        content_hash,
+        len(conversion.content),
+        recipe.precision,
+        tuple(conversion.signatures.values()),
+        conversion.verdict.to_json(),
+        content_hash,
+        {**asdict(recipe), "weight_algorithm": conversion.weight_algorithm},
+        calibrated,
+    )

@@ -1,0 +1,88 @@
+"""The ways that a recipe allows to quantize a model, and the best of them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from attnexport.core.errors import GateError
+from attnexport.core.signature import Arrays
+from attnexport.parity import distance
+
+from .probe import probe
+from .quantization import quantize
+from .recipes import Recipe
+from .recipes.recipe import CALIBRATORS
+from .statistics import Statistics, ranges
+
+_AT_ONCE = 2  # child processes
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A file, and how it came about: None where there was no choice."""
+
+    content: bytes
+    calibrator: str | None
+    weight_algorithm: str | None
+
+
+def candidates(model: bytes, recipe: Recipe, statistics: Statistics | None) -> list[Candidate]:
+    """Every way that a recipe allows, each file once.
+
+    Args:
+        model: A float32 .tflite.
+        recipe: What to do.
+        statistics: Of its activations, where the recipe needs calibration.
+
+    Raises:
+        ModelError: where the quantizer fails.
+    """
+    algorithms = recipe.weight_algorithms if recipe.weights.startswith("int") else ("minmax",)
+    calibrators: Sequence[str | None] = [None]
+    if recipe.needs_calibration:
+        calibrators = CALIBRATORS if recipe.calibrator == "auto" else [recipe.calibrator]
+    found: dict[bytes, Candidate] = {}
+    for calibrator in calibrators:
+        bounds = ranges(statistics, calibrator) if statistics is not None and calibrator else None
+        for algorithm in algorithms:
+            content = quantize(model, recipe, bounds, algorithm)
+            told = algorithm if recipe.weights.startswith("int") else None
+            found.setdefault(content, Candidate(content, calibrator, told))
+    return list(found.values())
+
+
+def best(found: Sequence[Candidate], cases: Mapping[str, Arrays], expected: Mapping[str, Arrays]) -> Candidate:
+    """The candidate whose worst output has the greatest SQNR; each runs in a process of its own.
+
+    Args:
+        found: At least one.
+        cases: Held-out inputs `[n, ...]` by signature.
+        expected: The original's outputs of them.
+    """
+    if len(found) == 1:
+        return found[0]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        figures = list(pool.map(lambda each: _worst_sqnr(each.content, cases, expected), found))
+    return found[figures.index(max(figures))]
+
+
+def _worst_sqnr(content: bytes, cases: Mapping[str, Arrays], expected: Mapping[str, Arrays]) -> float:
+    """In dB; less than anything for a file that does not run."""
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "candidate.tflite"
+        file.write_bytes(content)
+        try:
+            answers = probe(file, list(cases.items())).answers
+        except GateError:
+            return float("-inf")
+    figures = []
+    for signature, inputs in cases.items():
+        outputs = answers.run(inputs, signature)
+        for name, wanted in expected[signature].items():
+            if wanted.dtype.kind == "f" and outputs[name].shape == wanted.shape:
+                figures.append(distance(wanted, outputs[name]).sqnr_db)
+    return min(figures, default=0.0)
