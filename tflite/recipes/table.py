@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from .recipe import Recipe
 
-# What stays float32 where activations are quantized: the attention core, GELU, and what normalization is made of.
-# XNNPACK takes no product of two integer activations, no integer GELU, and fails on an integer SPLIT with an output that
-# nothing reads (an unrolled LSTM has one); softmax in int8 has a fixed scale of 1/256; a
-# mask's -1e9 uses up any integer scale; normalization divides by small numbers, and Keras's form of it has operators
-# that no quantizer knows. In float32 all are faster on a CPU, and right. --integer-only is for targets without floats.
+# What stays float32 where activations are quantized: the attention core, GELU, and what normalization is made of. In
+# float32 all are faster on a CPU, and right; --integer-only is for targets without floats. XNNPACK takes no product of
+# two integer activations, no integer GELU, and fails on an integer SPLIT with an output that nothing reads (an unrolled
+# LSTM has one). Softmax in int8 has a fixed scale of 1/256. A mask's -1e9 uses up any integer scale. Normalization
+# divides by small numbers, and Keras's form of it has operators that no quantizer knows.
 _FLOAT_CORE = ("BATCH_MATMUL", "SOFTMAX", "GELU", "SPLIT", "RSQRT", "SQRT", "SQUARED_DIFFERENCE", "DIV")
 
 RECIPES = {
