@@ -3,34 +3,46 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attnexport.core.errors import ModelError, first_line
+from attnexport.core.errors import AttnexportError, ModelError, first_line
 
+from .sizes import kilobytes
 from .terminal import Terminal
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from attnexport.core import Runner
+    from attnexport.core import Runner, Signature
     from attnexport.core.latency import Latency
 
     from .artifacts import FoundArtifact
+    from .benchmark_inputs import Call
+
+_FAILED = 3
 
 
 @dataclass(frozen=True)
 class _Row:
-    """One artifact: latency of a call, its size, and the peak memory of a process that loads and runs it."""
+    """One artifact.
+
+    `samples` and `inputs` are of a call, `latency` of a call, too; `speed` is of a sample, over the first artifact's;
+    `threads` is None where they are TensorFlow's own; memory is the peak of a process that loads and runs it.
+    """
 
     artifact: str
     kind: str
+    samples: int
+    inputs: Mapping[str, Sequence[int]]
     latency: Latency
+    p50_ms_per_sample: float
+    speed: float
+    threads: int | None
     size_bytes: int
     peak_memory_bytes: int
 
@@ -42,86 +54,173 @@ def benchmark_artifacts(terminal: Terminal, options: dict[str, Any]) -> None:
         terminal: Where.
         options: Those of the command.
     """
-    threads, rounds, seconds = options["threads"], options["rounds"], options["seconds"]
+    threads: int = options["threads"]
     imports: tuple[str, ...] = options["imports"]
     with terminal.steps() as on_step, ExitStack() as stack:
         on_step("loading")
-        from attnexport.core.files import size_of
         from attnexport.core.latency import measure
-        from attnexport.exporter.models import import_modules
 
-        from .artifacts import artifacts_of, find_artifact, open_runner
+        from .artifacts import artifacts_of, bind_threads, find_artifact, open_runner
+        from .benchmark_inputs import choose_signature, differences, same_calls
 
-        import_modules(imports)
-        found = [find_artifact(path) for path in dict.fromkeys(map(Path, options["artifacts"]))]
-        flat = [part for each in found for part in (artifacts_of(each.path) if each.kind == "export" else [each])]
-        calls: dict[str, Callable[[], object]] = {}
-        for each in flat:
-            runner = stack.enter_context(closing(open_runner(each, threads=threads)))
-            calls[str(each.path)] = _call(runner)
-        on_step("measuring")
-        latencies = measure(calls, rounds=rounds, seconds=seconds)
-        on_step("measuring memory")
-        rows = [
-            _Row(str(each.path), each.kind, latencies[str(each.path)], size_of(each.path), _peak_memory(each, imports))
-            for each in flat
+        named = [find_artifact(path) for path in map(Path, options["artifacts"])]
+        parts = [part for each in named for part in (artifacts_of(each.path) if each.kind == "export" else [each])]
+        found = {str(each.path): each for each in parts}
+        bound = all(each.kind == "tflite" for each in parts) or bind_threads(threads)
+        if imports:
+            from attnexport.exporter.models import import_modules
+
+            import_modules(imports)
+        # A .tflite is not loaded here before a process of its own has run it: a damaged one may take this one down.
+        runners = {
+            path: stack.enter_context(closing(open_runner(each, threads=threads, imports=imports)))
+            for path, each in found.items()
+            if each.kind != "tflite"
+        }
+        signatures = [
+            choose_signature(runners[path].signatures) if path in runners else _tflite_signature(each.path)
+            for path, each in found.items()
         ]
-    document = {"threads": threads, "artifacts": [asdict(row) for row in rows]}
+        calls = dict(zip(found, same_calls(signatures), strict=True))
+        on_step("measuring memory")
+        memory = {path: _peak_memory(each, calls[path], threads, imports) for path, each in found.items()}
+        on_step("measuring")
+        for path, each in found.items():
+            if path not in runners:
+                runners[path] = stack.enter_context(closing(open_runner(each, threads=threads)))
+        latencies = measure(
+            {path: _bound_call(runners[path], call) for path, call in calls.items()},
+            rounds=options["rounds"],
+            seconds=options["seconds"],
+        )
+    rows = _rows(found, calls, latencies, memory, threads if bound else None, threads)
+    notes = differences(calls)
+    for note in notes:
+        terminal.note(note)
+    document = {"threads": threads, "notes": notes, "artifacts": [asdict(row) for row in rows]}
     terminal.result(document, lambda console: _show(console, rows))
 
 
-def _call(runner: Runner) -> Callable[[], object]:
-    from attnexport.core import DEFAULT_SIGNATURE, synthetic_samples
+def _rows(
+    found: Mapping[str, FoundArtifact],
+    calls: Mapping[str, Call],
+    latencies: Mapping[str, Latency],
+    memory: Mapping[str, int],
+    tensorflow_threads: int | None,
+    threads: int,
+) -> list[_Row]:
+    from attnexport.core.files import size_of
 
-    signature = runner.signatures.get(DEFAULT_SIGNATURE) or next(iter(runner.signatures.values()))
-    count = (signature.fixed_batch or 1) if signature.is_batched else None
-    inputs = synthetic_samples(signature.inputs, count, free_size=32).inputs
-    return lambda: runner.run(inputs, signature.name)
+    per_sample = {path: latency.p50_ms / calls[path].samples for path, latency in latencies.items()}
+    first = next(iter(per_sample.values()))
+    return [
+        _Row(
+            path,
+            each.kind,
+            calls[path].samples,
+            calls[path].shapes,
+            latencies[path],
+            per_sample[path],
+            first / per_sample[path],
+            threads if each.kind == "tflite" else tensorflow_threads,
+            size_of(each.path),
+            memory[path],
+        )
+        for path, each in found.items()
+    ]
 
 
-def _peak_memory(artifact: FoundArtifact, imports: tuple[str, ...]) -> int:
+def _tflite_signature(path: Path) -> Signature:
+    """Read from the file, without the interpreter."""
+    from attnexport.tflite.graph import read_graph
+    from attnexport.tflite.runner import read_file
+
+    from .benchmark_inputs import choose_signature
+
+    content = read_file(path)
+    try:
+        graph = read_graph(content)
+        return choose_signature({name: graph.signature(name) for name in graph.signatures})
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+
+
+def _bound_call(runner: Runner, call: Call) -> Callable[[], object]:
+    inputs = call.inputs(runner.signatures)
+    return lambda: runner.run(inputs, call.signature)
+
+
+def _peak_memory(artifact: FoundArtifact, call: Call, threads: int, imports: tuple[str, ...]) -> int:
     """Of a child process that loads the artifact and runs it once, in bytes."""
-    words = [sys.executable, "-m", "attnexport.cli.artifact_benchmark", artifact.kind, str(artifact.path), *imports]
-    done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)  # noqa: S603
-    if done.returncode:
-        raise ModelError(f"{artifact.path} does not run in a process of its own: {first_line(Exception(done.stderr))}")
-    return int(json.loads(done.stdout.splitlines()[-1]))
+    from attnexport.tflite.probe import run_child
+
+    job = {
+        "artifact": {**asdict(artifact), "path": str(artifact.path)},
+        "call": asdict(call),
+        "threads": threads,
+        "imports": imports,
+    }
+    ended = run_child("attnexport.cli.artifact_benchmark", json.dumps(job))
+    if ended.problem is not None:
+        told = ended.problem.replace(f"{artifact.path} ", "it ").replace(f"{artifact.path}: ", "")
+        raise ModelError(f"{artifact.path} does not run in a process of its own: {told}")
+    return int(json.loads(ended.said.splitlines()[-1]))
 
 
 def _show(console: Console, rows: list[_Row]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    batches = len({row.samples for row in rows}) > 1
+    shapes = len({str(sorted(list(shape)[1:] for shape in row.inputs.values())) for row in rows}) > 1
     table = Table(box=None, pad_edge=False)
-    for title in ("p50", "p90", "p99", "speed", "size", "memory", "artifact"):
+    titles = ["p50", "p90", "p99", *["samples", "a sample"] * batches, "speed", *["inputs"] * shapes]
+    for title in (*titles, "threads", "size", "memory", "artifact"):
         table.add_column(title, overflow="fold", justify="left" if title == "artifact" else "right")
-    first = rows[0].latency.p50_ms
     for row in rows:
         latency = row.latency
         table.add_row(
             *(f"{each:.3f} ms" for each in (latency.p50_ms, latency.p90_ms, latency.p99_ms)),
-            f"{first / latency.p50_ms:.2f}",
-            f"{row.size_bytes / 1000:,.0f} kB",
+            *[str(row.samples), f"{row.p50_ms_per_sample:.3f} ms"] * batches,
+            f"{row.speed:.2f}",
+            *[Text(", ".join(str(list(shape)) for shape in row.inputs.values()))] * shapes,
+            "TensorFlow's own" if row.threads is None else str(row.threads),
+            kilobytes(row.size_bytes),
             f"{row.peak_memory_bytes / 1e6:,.0f} MB",
             Text(row.artifact),
         )
     console.print(table)
-    console.print(Text(f"\nSpeed is over that of {rows[0].artifact}, {rows[0].latency.calls} calls each, interleaved."))
+    of_what = "of a sample, " if batches else ""
+    told = f"Speed is {of_what}over that of {rows[0].artifact}, {rows[0].latency.calls} calls each, interleaved."
+    console.print(Text(f"\n{told}"))
 
 
-def _child(kind: Any, path: str, *imports: str) -> None:
+def _child(text: str) -> int:
+    """Load an artifact, run it once, and print what memory that took."""
     from attnexport.core.process import peak_memory_bytes
 
-    from .artifacts import FoundArtifact, open_runner
+    from .artifacts import FoundArtifact, bind_threads, open_runner
+    from .benchmark_inputs import Call
 
-    if imports:
-        from attnexport.exporter.models import import_modules
-
-        import_modules(imports)
-    with closing(open_runner(FoundArtifact(kind, Path(path)))) as runner:
-        _call(runner)()
+    job = json.loads(text)
+    described = job["artifact"]
+    artifact = FoundArtifact(described["kind"], Path(described["path"]), tuple(described["imports"]))
+    call = Call(
+        job["call"]["signature"],
+        {name: tuple(shape) for name, shape in job["call"]["shapes"].items()},
+        job["call"]["samples"],
+    )
+    try:
+        if artifact.kind != "tflite":  # TensorFlow would be most of its memory
+            bind_threads(job["threads"])
+        with closing(open_runner(artifact, threads=job["threads"], imports=tuple(job["imports"]))) as runner:
+            _bound_call(runner, call)()
+    except (AttnexportError, OSError, MemoryError) as error:
+        sys.stderr.write(f"\n{first_line(error, limit=1000)}")
+        return _FAILED
     sys.stdout.write(f"\n{peak_memory_bytes()}\n")
+    return 0
 
 
 if __name__ == "__main__":
-    _child(*sys.argv[1:])
+    sys.exit(_child(sys.argv[1]))

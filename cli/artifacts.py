@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from attnexport.core import ArgumentError, ExportDirectory, ModelError, Runner
-from attnexport.core.manifest import FILE_NAME
+from attnexport.core import ArgumentError, ExportDirectory, ManifestError, ModelError, Runner, VersionEntry
+from attnexport.core.manifest import FILE_NAME, read_manifest
 
 Kind = Literal["export", "keras", "saved_model", "tflite"]
 
 
 @dataclass(frozen=True)
 class FoundArtifact:
-    """Something that can be looked into or run."""
+    """Something that can be looked into or run.
+
+    `imports` are the modules that it needs, as the manifest of its export tells; nothing where it is in none.
+    """
 
     kind: Kind
     path: Path
+    imports: tuple[str, ...] = ()
 
 
 def find_artifact(path: Path) -> FoundArtifact:
@@ -26,7 +30,14 @@ def find_artifact(path: Path) -> FoundArtifact:
     Raises:
         ArgumentError: where there is nothing, or a base path of several versions.
         ModelError: where it is nothing that attnexport knows.
+        ManifestError: where the manifest of its export is damaged.
     """
+    found = _find(path)
+    # The other kinds hold all that they need.
+    return replace(found, imports=_imports_for(path.resolve())) if found.kind == "keras" else found
+
+
+def _find(path: Path) -> FoundArtifact:
     if not path.exists():
         raise ArgumentError(f"{path} does not exist")
     if path.is_dir():
@@ -59,15 +70,23 @@ def artifacts_of(export: Path) -> list[FoundArtifact]:
     """
     entry = ExportDirectory(export).newest()
     kinds: dict[str, Kind] = {"keras": "keras", "saved_model": "saved_model", "tflite": "tflite"}
-    found = [FoundArtifact(kinds[each.kind], export / each.path) for each in entry.artifacts if each.kind in kinds]
+    imports = _recorded_imports(export, entry)
+    found = [
+        FoundArtifact(kinds[each.kind], export / each.path, imports) for each in entry.artifacts if each.kind in kinds
+    ]
     for each in found:
         if not each.path.exists():
             raise ModelError(f"{each.path}, an artifact of version {entry.version}, is gone")
     return found
 
 
-def open_runner(artifact: FoundArtifact, *, threads: int = 1) -> Runner:
-    """A Runner over an artifact; of threads only a .tflite can be told.
+def open_runner(artifact: FoundArtifact, *, threads: int = 1, imports: tuple[str, ...] = ()) -> Runner:
+    """A Runner over an artifact as it is: a Keras model in the precision that it has.
+
+    Args:
+        artifact: What to run.
+        threads: Of the LiteRT interpreter; TensorFlow's are the process's (`bind_threads`).
+        imports: Modules that register custom layers, besides those that its export names.
 
     Raises:
         ModelError: where it does not load.
@@ -80,6 +99,40 @@ def open_runner(artifact: FoundArtifact, *, threads: int = 1) -> Runner:
         from attnexport.exporter import SavedModelRunner
 
         return SavedModelRunner(artifact.path)
-    from attnexport.exporter import open_original, open_source
+    from attnexport.exporter import open_source
+    from attnexport.exporter.endpoints import model_endpoints
+    from attnexport.exporter.model_inputs import model_inputs
+    from attnexport.exporter.runners import KerasRunner
 
-    return open_original(open_source(artifact.path)).reference
+    # Not `open_original`, which builds a model that computes in 16 bits again in float32.
+    loaded = open_source(artifact.path, (*artifact.imports, *imports))
+    return KerasRunner(model_endpoints(model_inputs(loaded.model, loaded.input_names), loaded.output_names))
+
+
+def bind_threads(threads: int) -> bool:
+    """Give TensorFlow so many threads in this process; False where it has begun with its own number of them."""
+    import tensorflow as tf
+
+    threading = tf.config.threading
+    try:
+        threading.set_intra_op_parallelism_threads(threads)
+        threading.set_inter_op_parallelism_threads(threads)
+    except RuntimeError:
+        return bool(threading.get_intra_op_parallelism_threads() == threads)
+    return True
+
+
+def _imports_for(path: Path) -> tuple[str, ...]:
+    """What the manifest says that a file needs which is `keras/VERSION.keras` of an export."""
+    root = path.parent.parent
+    manifest = read_manifest(root)
+    name = path.relative_to(root).as_posix()
+    entries = [each for each in manifest.versions if each.artifact_at(name)] if manifest else []
+    return _recorded_imports(root, entries[0]) if entries else ()
+
+
+def _recorded_imports(root: Path, entry: VersionEntry) -> tuple[str, ...]:
+    imports = entry.source.get("imports", [])
+    if not isinstance(imports, list) or not all(isinstance(each, str) for each in imports):
+        raise ManifestError(f"{root / FILE_NAME}: imports of version {entry.version} are no list of modules")
+    return tuple(imports)

@@ -38,7 +38,7 @@ class _Levels(click.ParamType[Any]):
 @click.option(
     "--seconds", type=float, default=3.0, show_default=True, help="How long each level of load, or all calls."
 )
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Of the LiteRT interpreter.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="That each artifact may use.")
 @click.option("--rounds", type=click.IntRange(3), default=200, show_default=True, help="The most calls of an artifact.")
 @click.option("--import", "imports", multiple=True, metavar="MODULE", help="A module that registers your layers.")
 @partial(client_options, required=False)
@@ -51,8 +51,9 @@ def benchmark(terminal: Terminal, **options: Any) -> None:
     """Measure artifacts side by side, or a served model under load.
 
     ARTIFACTS are .tflite files, SavedModel directories, .keras files and export directories, which stand for all
-    artifacts of their newest version. One call of each takes its turn, on one made-up batch: 1 where the batch is free.
-    Figures of one run compare; those of two runs need not.
+    artifacts of their newest version. One call of each takes its turn, on the same made-up samples: what one leaves
+    free is as the others fix it, a batch of 1 and 32 steps where none does. Figures of one run compare; those of two
+    runs need not.
 
     With --server instead, callers that each wait for their answer before they ask again; latencies are of whole calls.
     """

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .command import command
+from .sizes import kilobytes
 from .terminal import Terminal
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def inspect(terminal: Terminal, artifact: Path, imports: tuple[str, ...]) -> Non
     found = find_artifact(artifact)
     with terminal.steps() as on_step:
         on_step(f"looking into {artifact}")
-        document, rows = _INSPECTIONS[found.kind](found.path, imports)
+        document, rows = _INSPECTIONS[found.kind](found.path, (*found.imports, *imports))
     terminal.result(
         {"kind": found.kind, "path": str(artifact), **document}, lambda console: _show(console, artifact, rows)
     )
@@ -53,7 +54,7 @@ def _tflite(path: Path, imports: tuple[str, ...]) -> tuple[dict[str, Any], Rows]
 
 def _tflite_rows(found: TFLiteInspection) -> Rows:
     rows = [
-        ("size", _kilobytes(found.size_bytes)),
+        ("size", kilobytes(found.size_bytes)),
         ("constants", _sizes(found.constant_bytes)),
         ("runtime", f"TFLite {found.min_runtime_version} or later" if found.min_runtime_version else "not said"),
     ]
@@ -62,14 +63,14 @@ def _tflite_rows(found: TFLiteInspection) -> Rows:
             ("signature", str(each.signature)),
             ("operators", _counts(each.operators)),
             ("XNNPACK", _delegation(each)),
-            ("activations", f"{_kilobytes(each.activation_bytes)} at most at once"),
+            ("activations", f"{kilobytes(each.activation_bytes)} at most at once"),
         ]
     return rows + [("advice", text) for text in found.advice]
 
 
 def _delegation(found: SignatureInspection) -> str:
     if found.delegation is None:
-        return "cannot be told for a graph with control flow"
+        return f"cannot be told: {found.undelegated}"
     left = f", leaves {_counts(found.delegation.left)}" if found.delegation.left else ", leaves none"
     partitions = found.delegation.partitions
     return f"takes {found.delegation.taken} operators in {partitions} partition{'s' * (partitions != 1)}{left}"
@@ -80,7 +81,7 @@ def _saved_model(path: Path, imports: tuple[str, ...]) -> tuple[dict[str, Any], 
 
     found: SavedModelInspection = inspect_saved_model(path)
     rows = [
-        ("size", _kilobytes(found.size_bytes)),
+        ("size", kilobytes(found.size_bytes)),
         ("variables", _sizes(found.variable_bytes)),
         *[("signature", f"{each} ({each.method})") for each in found.signatures],
         ("operators", _counts(found.operators)),
@@ -95,7 +96,7 @@ def _keras(path: Path, imports: tuple[str, ...]) -> tuple[dict[str, Any], Rows]:
 
     found: KerasInspection = inspect_keras(load_model(path, imports), path)
     rows = [
-        ("size", _kilobytes(found.size_bytes or 0)),
+        ("size", kilobytes(found.size_bytes or 0)),
         ("model", found.name),
         *[("input", each) for each in found.inputs],
         *[("output", each) for each in found.outputs],
@@ -116,7 +117,7 @@ def _export(path: Path, imports: tuple[str, ...]) -> tuple[dict[str, Any], Rows]
         rows += [(f"version {entry.version}", f"{entry.created}, from {source}")]
         for each in entry.artifacts:
             gone = "" if (path / each.path).exists() else ", GONE"
-            rows.append((each.kind, f"{each.path} ({_kilobytes(each.size_bytes)}){gone}"))
+            rows.append((each.kind, f"{each.path} ({kilobytes(each.size_bytes)}){gone}"))
         # As they were exported: a .tflite has its batch fixed.
         signatures = {each.name: each for artifact in reversed(entry.artifacts) for each in artifact.signatures}
         rows += [("signature", str(signature)) for signature in signatures.values()]
@@ -139,12 +140,8 @@ def _show(console: Console, artifact: Path, rows: Iterable[tuple[str, str]]) -> 
     console.print(table)
 
 
-def _kilobytes(size: int) -> str:
-    return f"{size / 1000:,.0f} kB"
-
-
 def _sizes(sizes: Mapping[str, int]) -> str:
-    return ", ".join(f"{dtype} {_kilobytes(size)}" for dtype, size in sorted(sizes.items())) or "none"
+    return ", ".join(f"{dtype} {kilobytes(size)}" for dtype, size in sorted(sizes.items())) or "none"
 
 
 def _counts(counts: Mapping[str, int]) -> str:

@@ -139,11 +139,12 @@ def test_what_does_not_load_is_looked_into_all_the_same(conversions: dict[str, A
     whole = inspect_tflite(content)
 
     def flexed(model: Any) -> None:
-        model.operatorCodes[0].customCode = b"FlexErf"
+        code = model.operatorCodes[0]
+        code.customCode, code.builtinCode, code.deprecatedBuiltinCode = b"FlexErf", 32, 32
 
     def unknown(model: Any) -> None:
-        model.operatorCodes[0].customCode = b"Mystery"
-        model.operatorCodes[0].builtinCode = model.operatorCodes[0].deprecatedBuiltinCode = 32
+        code = model.operatorCodes[0]
+        code.customCode, code.builtinCode, code.deprecatedBuiltinCode = b"Mystery", 32, 32
 
     for change, name, told in ((flexed, "FlexErf", "operators (FlexErf)"), (unknown, "Mystery", "does not load: ")):
         found = inspect_tflite(changed(content, change))
