@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .command import command
+from .sizes import kilobytes
 from .terminal import Terminal
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def _show(console: Console, directory: Path, rows: list[_Row], held_out: int) ->
         table.add_row(
             row.model if row.artifact == "Keras" else "",
             row.artifact,
-            f"{row.size_bytes / 1000:,.0f} kB",
+            kilobytes(row.size_bytes),
             f"{row.latency_ms:.3f} ms",
             f"{found.accuracy:.1%}",
             f"{found.agreement:.3f}",

@@ -12,6 +12,7 @@ from attnexport.core.errors import ArgumentError, ContentError
 
 from .command import command
 from .model_options import NumberOr, model_options, model_source
+from .sizes import kilobytes
 from .terminal import Terminal
 
 if TYPE_CHECKING:
@@ -94,8 +95,11 @@ def _show(console: Console, result: ExportResult) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    size = result.saved_model.size_bytes / 1000
-    console.print(Text(f"{result.path} ({size:,.0f} kB): {result.directory.name} version {result.entry.version}\n"))
+    console.print(
+        Text(
+            f"{result.path} ({kilobytes(result.saved_model.size_bytes)}): {result.directory.name} version {result.entry.version}\n"
+        )
+    )
     table = Table(box=None, pad_edge=False)
     for title in ("signature", "takes", "gives"):
         table.add_column(title, overflow="fold")

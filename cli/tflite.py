@@ -17,6 +17,7 @@ from attnexport.tflite.recipes.recipe import CALIBRATORS, IO_TYPES
 from .boundary import GATE, NUMBERS
 from .command import Choice, command
 from .model_options import model_options, model_source
+from .sizes import kilobytes
 from .terminal import Terminal
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ def _show(console: Console, result: TFLiteResult) -> None:
         size = len(conversion.content)
         cells = (
             conversion.recipe.name,
-            f"{size / 1000:,.0f} kB",
+            kilobytes(size),
             f"{size / conversion.float_size_bytes:.2f}",
             worst.figures if worst else "no cases",
             "?" if file.partitions is None else str(file.partitions),

@@ -211,7 +211,9 @@ def test_benchmark_measures_each_number_of_callers_and_counts_failures(ask: Run,
     assert "UnavailableError" in out
     for words, told in (
         ((), "either ARTIFACTS or --server HOST:PORT"),
-        (("model.tflite",), "no ARTIFACT"),
+        (("model.tflite", "--server", "127.0.0.1:1"), "either ARTIFACTS or --server HOST:PORT"),
+        (("model.tflite", "--concurrency", "2"), "--concurrency is for a server"),
+        (("--server", "127.0.0.1:1", "--model", "m", "--threads", "2"), "--threads is for artifacts"),
         (("--server", "127.0.0.1:1"), "--server needs --model"),
         (("--server", "127.0.0.1:1", "--model", "m", "--concurrency", "a"), "is not a list of whole numbers"),
         (("--server", "127.0.0.1:1", "--model", "m", "--seconds", "0"), "--seconds must be above 0"),
