@@ -13,15 +13,18 @@ if TYPE_CHECKING:
     from .layers import AttentionConcatLayer, MultiHeadAttentionConcat
     from .models import PresetConfig, build_model, load_model
     from .runners import KerasRunner, SavedModelRunner
+    from .served_model import CallError, ServedSavedModel
 
 _HOMES = {
     "AttentionConcatLayer": "layers",
+    "CallError": "served_model",
     "Endpoint": "endpoint",
     "ExportResult": "export",
     "KerasRunner": "runners",
     "MultiHeadAttentionConcat": "layers",
     "PresetConfig": "models",
     "SavedModelRunner": "runners",
+    "ServedSavedModel": "served_model",
     "build_model": "models",
     "export_saved_model": "export",
     "load_model": "models",
@@ -29,12 +32,14 @@ _HOMES = {
 
 __all__ = [
     "AttentionConcatLayer",
+    "CallError",
     "Endpoint",
     "ExportResult",
     "KerasRunner",
     "MultiHeadAttentionConcat",
     "PresetConfig",
     "SavedModelRunner",
+    "ServedSavedModel",
     "build_model",
     "export_saved_model",
     "load_model",
