@@ -22,6 +22,7 @@ lint: .venv/installed  ## Check format, style, types and the direction of import
 
 bench: .venv/installed  ## Measure speed, as ratios of two sides in one run.
 	$(BIN)/python benchmarks/command_line.py
+	$(BIN)/python benchmarks/client.py
 
 clean:  ## Remove the environment and what tools left.
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache attnexport.egg-info build

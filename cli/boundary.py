@@ -16,9 +16,10 @@ from attnexport.core.errors import (
     ContentError,
     GateError,
     ParityError,
+    ServingError,
 )
 
-DONE, BUG, ARGUMENTS, CONTENT, NUMBERS, GATE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 4, 5, 130, 141
+DONE, BUG, ARGUMENTS, CONTENT, NUMBERS, GATE, SERVER, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 4, 5, 6, 130, 141
 
 _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (click.UsageError, ARGUMENTS),
@@ -27,6 +28,7 @@ _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (ContentError, CONTENT),
     (ParityError, NUMBERS),
     (GateError, GATE),
+    (ServingError, SERVER),
     (ModuleNotFoundError, ARGUMENTS),
     (KeyboardInterrupt, INTERRUPTED),
     (click.Abort, INTERRUPTED),

@@ -11,7 +11,11 @@ import click
 from .boundary import run
 from .command import common_options
 from .demo import demo
+from .metadata import metadata
+from .predict import predict
 from .savedmodel import savedmodel
+from .server_benchmark import benchmark
+from .status import status
 from .terminal import Terminal
 
 
@@ -24,8 +28,8 @@ def cli(context: click.Context, as_json: bool, quiet: bool, debug: bool) -> None
     context.obj = Terminal(as_json, quiet, debug)
 
 
-cli.add_command(savedmodel)
-cli.add_command(demo)
+for each in (savedmodel, predict, status, metadata, benchmark, demo):
+    cli.add_command(each)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -69,6 +69,18 @@ class Terminal:
             yield lambda step: status.update(f"{step}…")
 
     @contextmanager
+    def progress(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A bar that is told how much more is done, where stderr is a terminal."""
+        if self.quiet or not self._stderr.isatty():
+            yield lambda more: None
+            return
+        from rich.progress import Progress
+
+        with Progress(console=self._console(self._stderr), transient=True) as bar:
+            task = bar.add_task(what, total=total)
+            yield lambda more: bar.advance(task, more)
+
+    @contextmanager
     def only_ours(self) -> Iterator[None]:
         """Keep what libraries print off both streams, down to the file descriptors.
 

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Self
 
 
 class AttnexportError(Exception):
@@ -87,6 +87,11 @@ class ServingError(AttnexportError):
     ) -> None:
         super().__init__(text)
         self.address, self.model, self.signature, self.valid = address, model, signature, tuple(valid)
+
+    def reworded(self, text: str, valid: Iterable[str] | None = None) -> Self:
+        """The same failure in other words."""
+        known = self.valid if valid is None else valid
+        return type(self)(text, address=self.address, model=self.model, signature=self.signature, valid=known)
 
 
 class UnavailableError(ServingError):

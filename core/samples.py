@@ -63,7 +63,7 @@ def load_samples(
     for spec in specs:
         inputs[spec.name] = _cast(path, inputs[spec.name], spec, notes)
         _check(path, inputs[spec.name], spec)
-    counts = {name: len(array) for name, array in inputs.items()}
+    counts = {name: len(array) for name, array in inputs.items() if array.ndim}
     if labels is not None:
         if labels.ndim != 1:
             raise SamplesError(f"{path}: 'labels' has shape {format_shape(labels.shape)}; [?] is wanted, one a sample")
@@ -193,6 +193,7 @@ def _check(path: str, array: np.ndarray[Any, Any], spec: TensorSpec) -> None:
     if not array.size:
         raise SamplesError(f"{path}: {spec.name!r} holds no samples")
     if spec.is_float:
+        array = np.atleast_1d(array)
         for start in range(0, len(array), _CHECK_ROWS):
             finite = np.isfinite(array[start : start + _CHECK_ROWS].astype(np.float32, copy=False))
             if not finite.all():

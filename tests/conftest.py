@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
+import re
+import shutil
 import subprocess
 import sys
+import venv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,3 +72,42 @@ def exported_classifier(tmp_path_factory: pytest.TempPathFactory) -> Any:
     from attnexport.exporter import PresetConfig, export_saved_model
 
     return export_saved_model(PresetConfig(pooling="average"), tmp_path_factory.mktemp("exports"))
+
+
+def copy_distribution(name: str, target: Path, done: set[str]) -> None:
+    """Install a distribution with what it needs from this environment: the network is not asked."""
+    key = re.split(r"[^A-Za-z0-9_.\-]", name)[0].lower()
+    if key in done:
+        return
+    done.add(key)
+    distribution = importlib.metadata.distribution(key)
+    for file in distribution.files or []:
+        if not file.parts[0].startswith("..") and "__pycache__" not in file.parts:
+            (target / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(str(distribution.locate_file(file)), target / file)
+    for requirement in distribution.requires or []:
+        if "extra ==" not in requirement and "python_version <" not in requirement and "win32" not in requirement:
+            copy_distribution(requirement, target, done)
+
+
+@pytest.fixture(scope="session")
+def client_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of an environment with attnexport's wheel and requirements-client.txt, and nothing else."""
+    folder = tmp_path_factory.mktemp("client")
+    ignored = shutil.ignore_patterns(".venv", ".git", "export", "build", "*.egg-info", ".*_cache")
+    shutil.copytree(ROOT, folder / "source", ignore=ignored)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    build = ["wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(folder)]
+    subprocess.run([*pip, *build, str(folder / "source")], check=True, capture_output=True)
+    [wheel] = folder.glob("attnexport-*.whl")
+    venv.create(folder / "clean", with_pip=False, symlinks=True)
+    programs = folder / "clean" / "bin"
+    install = ["--python", str(programs / "python"), "install", "--no-deps", "--no-index", str(wheel)]
+    subprocess.run([*pip, *install], check=True, capture_output=True)
+    [site] = (folder / "clean" / "lib").glob("python*/site-packages")
+    installed: set[str] = set()
+    for line in (ROOT / "requirements-client.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            copy_distribution(line, site, installed)
+    assert not {"tensorflow", "keras", "tensorflow-serving-api"} & installed
+    return programs

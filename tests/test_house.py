@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import re
-import shutil
 import subprocess
-import sys
 import tomllib
-import venv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,7 +46,10 @@ def test_no_file_is_longer_than_300_lines(root: Path) -> None:
     assert {path.name: lines for path in files if (lines := len(path.read_text().splitlines())) > 300} == {}
 
 
-PACKAGES = ("core", "parity", "exporter", "exporter.layers", "exporter.models", "serving.messages", "serving.codec")
+PACKAGES = (
+    *("core", "parity", "exporter", "exporter.layers", "exporter.models"),
+    *("serving", "serving.client", "serving.codec", "serving.messages"),
+)
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -72,8 +71,9 @@ def test_public_names_are_listed_sorted_and_there(package: str) -> None:
 def test_naming_the_packages_loads_no_tensorflow(run_python: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     code = (
         "import sys, attnexport.core, attnexport.parity, attnexport.exporter, attnexport.exporter.models\n"
+        "import attnexport.serving.client, attnexport.serving.codec, attnexport.serving.messages\n"
         "from attnexport.exporter.models import PresetConfig\n"
-        "assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules)\n"
+        "assert not {'tensorflow', 'keras', 'numpy', 'grpc'} & set(sys.modules)\n"
         "from attnexport.parity import compare\n"
         "assert not {'tensorflow', 'keras'} & set(sys.modules)\n"
     )
@@ -93,54 +93,11 @@ def test_the_constraints_pin_every_requirement_and_name_no_index(root: Path) -> 
     assert wanted <= pinned
 
 
-def copy_distribution(name: str, target: Path, done: set[str]) -> None:
-    """Install a distribution with what it needs from this environment: the network is not asked."""
-    key = re.split(r"[^A-Za-z0-9_.\-]", name)[0].lower()
-    if key in done:
-        return
-    done.add(key)
-    distribution = importlib.metadata.distribution(key)
-    for file in distribution.files or []:
-        if not file.parts[0].startswith("..") and "__pycache__" not in file.parts:
-            (target / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(str(distribution.locate_file(file)), target / file)
-    for requirement in distribution.requires or []:
-        if "extra ==" not in requirement and "python_version <" not in requirement and "win32" not in requirement:
-            copy_distribution(requirement, target, done)
-
-
-def test_the_wheel_gives_a_command_line_without_tensorflow(root: Path, tmp_path: Path) -> None:
-    """Built, and installed with `--no-deps` beside requirements-client.txt alone."""
-    source = tmp_path / "source"
-    shutil.copytree(
-        root, source, ignore=shutil.ignore_patterns(".venv", ".git", "export", "build", "*.egg-info", ".*_cache")
-    )
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    build = [
-        *pip,
-        "wheel",
-        "--no-deps",
-        "--no-build-isolation",
-        "--no-index",
-        "--wheel-dir",
-        str(tmp_path),
-        str(source),
-    ]
-    subprocess.run(build, check=True, capture_output=True)
-    [wheel] = tmp_path.glob("attnexport-*.whl")
-    venv.create(tmp_path / "clean", with_pip=False, symlinks=True)
-    python = tmp_path / "clean" / "bin" / "python"
-    install = [*pip, "--python", str(python), "install", "--no-deps", "--no-index", str(wheel)]
-    subprocess.run(install, check=True, capture_output=True)
-    [site] = (tmp_path / "clean" / "lib").glob("python*/site-packages")
-    installed: set[str] = set()
-    for line in (root / "requirements-client.txt").read_text().splitlines():
-        if line and not line.startswith("#"):
-            copy_distribution(line, site, installed)
-    assert not {"tensorflow", "keras"} & installed
+def test_the_wheel_gives_a_command_line_without_tensorflow(client_environment: Path, tmp_path: Path) -> None:
+    """Installed with `--no-deps` beside requirements-client.txt alone."""
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [str(tmp_path / "clean" / "bin" / "attnexport"), *words]
+        command = [str(client_environment / "attnexport"), *words]
         return subprocess.run(
             command, capture_output=True, text=True, check=False, cwd=tmp_path, env={"PATH": "/usr/bin"}
         )
@@ -186,6 +143,8 @@ def test_the_readme_shows_what_appears(root: Path, attnexport: Run) -> None:
 def test_the_readme_python_runs(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for block in blocks(root, "python"):
+        if "attnexport.serving" in block:
+            continue  # wants a server: tests/serving/test_readme.py
         exec(compile(block, "README.md", "exec"), {})
     assert (tmp_path / "export" / "sentiment" / "saved_model" / "1" / "saved_model.pb").exists()
 

@@ -1,1 +1,40 @@
-"""x."""
+"""Clients of TF Serving over gRPC: one base, a blocking and an asyncio shell."""
+
+from typing import TYPE_CHECKING
+
+from attnexport.core.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .aio import AsyncClient
+    from .answers import ClassScore, ModelMetadata, Prediction, VersionStatus
+    from .options import ClientOptions, Retry, Tls
+    from .runner import ClientRunner
+    from .sync import Client
+
+_HOMES = {
+    "AsyncClient": "aio",
+    "ClassScore": "answers",
+    "Client": "sync",
+    "ClientOptions": "options",
+    "ClientRunner": "runner",
+    "ModelMetadata": "answers",
+    "Prediction": "answers",
+    "Retry": "options",
+    "Tls": "options",
+    "VersionStatus": "answers",
+}
+
+__all__ = [
+    "AsyncClient",
+    "ClassScore",
+    "Client",
+    "ClientOptions",
+    "ClientRunner",
+    "ModelMetadata",
+    "Prediction",
+    "Retry",
+    "Tls",
+    "VersionStatus",
+]
+
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

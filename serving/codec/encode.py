@@ -89,7 +89,10 @@ def _packed(kind: WireType, flat: Array) -> bytes:
 def _strings(header: bytes, array: Array) -> tuple[Chunks, int]:
     chunks: Chunks = [header]
     for item in array.reshape(-1).tolist():
-        text = item.encode() if isinstance(item, str) else item
+        try:
+            text = item.encode() if isinstance(item, str) else item
+        except UnicodeEncodeError as error:
+            raise CodecError(f"{item!r:.60} is no text that UTF-8 can write") from error
         if not isinstance(text, bytes):
             raise CodecError(f"an object array holds {type(item).__name__}; bytes or str are wanted")
         chunks += (_ITEM, varint(len(text)), text)

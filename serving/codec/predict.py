@@ -80,7 +80,7 @@ def encode_predict_request(
     chunks = _submessage(_REQUEST_SPEC, model.to_message().SerializeToString())
     chunks += _tensors(_REQUEST_INPUTS, inputs, form)
     for name in outputs:
-        chunks += _submessage(_REQUEST_FILTER, name.encode())
+        chunks += _submessage(_REQUEST_FILTER, _name(name))
     return _joined(chunks)
 
 
@@ -125,11 +125,19 @@ def _tensors(field: int, arrays: Mapping[str, Any], form: Form) -> Chunks:
             tensor, size = tensor_chunks(array, form)
         except CodecError as error:
             raise CodecError(f"{name!r}: {error}") from error
-        key = name.encode()
+        key = _name(name)
         head = b"\x0a" + varint(len(key)) + key + b"\x12" + varint(size)
         chunks.append(varint(field << 3 | LENGTH) + varint(len(head) + size) + head)
         chunks += tensor
     return chunks
+
+
+def _name(name: Any) -> bytes:
+    try:
+        encoded: bytes = name.encode()
+    except (AttributeError, UnicodeEncodeError) as error:
+        raise CodecError(f"{name!r} is no name of a tensor; text is wanted") from error
+    return encoded
 
 
 def _joined(chunks: Chunks) -> bytes:
@@ -166,7 +174,7 @@ def _scan(
         elif field == filter_field:
             wanted.append(_text(data[begin:end]))
     arrays: Arrays = {}
-    for name, (at, stop) in places.items():
+    for name, (at, stop) in sorted(places.items()):  # a map comes in any order
         try:
             arrays[name] = decode_tensor(data, at, stop, splat_limit=splat_limit)
         except CodecError as error:

@@ -6,6 +6,7 @@ the shapes behind that dimension; whatever else a request is, it runs alone.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -144,7 +145,7 @@ class Batcher:
             if waiting + task.size > room:
                 raise StatusError(
                     Code.UNAVAILABLE,
-                    f"the batching queue of signature {signature!r} is full ({waiting} of {room} samples wait); try later",
+                    f"the batching queue of {signature!r} is full ({waiting} of {room} samples wait); try later",
                 )
             queue = self._queues.setdefault((signature, outputs, shapes), _Queue(signature, outputs))
             queue.tasks.append(task)
@@ -195,17 +196,18 @@ def run_batch(
     model: LoadedModel, options: BatchingOptions, signature: str, outputs: tuple[str, ...], tasks: list[_Task]
 ) -> None:
     """Run what several requests ask as one; where that fails, each alone, so that a bad one fails alone."""
-    tasks = [task for task in tasks if task.alive() or task.done.set()]
-    try:
-        if len(tasks) > 1 or options.allowed_batch_sizes or options.enable_large_batch_splitting:
+    for task in [each for each in tasks if not each.alive()]:
+        tasks.remove(task)
+        task.done.set()
+    # What fails together is tried alone below, and whose fault it was fails again.
+    with contextlib.suppress(Exception):
+        if tasks and (len(tasks) > 1 or options.allowed_batch_sizes or options.enable_large_batch_splitting):
             _run_joined(model, options, signature, outputs, tasks)
-    except Exception:
-        pass
     for task in tasks:
         if task.outputs is None:
             try:
                 task.outputs = model.run(task.inputs, signature, outputs)
-            except BaseException as error:
+            except BaseException as error:  # its own thread raises it
                 task.error = error
         task.done.set()
 

@@ -166,10 +166,16 @@ def _refuse_others(flat: list[Any], kinds: set[type], wanted: set[type], dtype: 
 
 
 def is_base64(value: Any) -> bool:
+    """Whether a JSON value is an object that stands for bytes."""
     return isinstance(value, dict) and value.keys() == {"b64"} and isinstance(value["b64"], str)
 
 
 def read_base64(value: Any) -> bytes:
+    """The bytes that a `{"b64": ...}` stands for, of the plain or the URL-safe alphabet.
+
+    Raises:
+        ValueError: where it does not decode.
+    """
     if not is_base64(value):
         raise ValueError(f'{json.dumps(value)[:100]} is no string, nor {{"b64": "..."}}')
     try:

@@ -74,7 +74,7 @@ def refused_in_little_memory(data: bytes, words: str = "") -> None:
         (b"\x08\x01\x22\x05ab", "claims 5 bytes"),
         (b"\x08\x01\x2d\x00\x00", "cut off"),
         (b"\x08\x09\x52\x02\x01\x80", "cut off in the middle"),
-        (b"\x08\x09\x52\x0c" + b"\x80" * 11 + b"\x01", "damaged"),
+        (b"\x08\x09\x52\x0c" + b"\x80" * 11 + b"\x01", "damaged|10 is the most"),
         (b"\x08\x01\x2b", "the bytes are no tensor"),
         (b"\xff" * 40, "no whole varint"),
     ],

@@ -1,0 +1,142 @@
+"""The inputs of `attnexport predict`: files and stdin to arrays, and arrays to JSON."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attnexport.core import Arrays, Signature, TensorSpec, load_samples
+from attnexport.core.errors import ArgumentError, AttnexportError, SamplesError, first_line
+from attnexport.serving.codec.dtypes import numpy_dtype
+
+Source = Path | Mapping[str, Any] | list[Any] | np.ndarray[Any, Any]
+_WHOLE_BODIES = ("inputs", "instances")  # of a REST request
+
+
+def open_source(text: str) -> Source:
+    """A file for the loader of samples, or what JSON or stdin hold.
+
+    Raises:
+        ArgumentError: where the file does not exist.
+        SamplesError: where it cannot be read.
+    """
+    if text == "-":
+        return _read_stdin(sys.stdin.buffer.read())
+    path = Path(text)
+    if not path.exists():
+        raise ArgumentError(f"input {text} does not exist")
+    if path.suffix != ".json":
+        return path
+    try:
+        return _json(path.read_bytes(), text)
+    except OSError as error:
+        raise SamplesError(f"input {text} cannot be read: {error.strerror}") from error
+
+
+def read_inputs(source: Source, signature: Signature) -> tuple[Arrays, tuple[str, ...]]:
+    """Arrays by input name that fit the signature, and notes on what was done to them.
+
+    Raises:
+        SamplesError: where names, dtypes or shapes do not fit.
+    """
+    if isinstance(source, list | dict):
+        source = _columns(source, signature)
+    samples = load_samples(source, signature.inputs)
+    return samples.inputs, samples.notes
+
+
+def json_values(array: np.ndarray[Any, Any]) -> Any:
+    """An array as JSON: nested lists; NaN and infinities as words, bytes as text or `{"b64": …}`."""
+    if array.dtype == object:
+        return _mapped(array.tolist(), _text)
+    if array.dtype.kind == "c":
+        return _mapped(array.tolist(), lambda value: [_number(value.real), _number(value.imag)])
+    if array.dtype.kind in "fV":
+        wide = array.astype(np.float64) if array.dtype.kind == "V" else array
+        return wide.tolist() if np.isfinite(wide).all() else _mapped(wide.tolist(), _number)
+    return array.tolist()
+
+
+def _mapped(value: Any, change: Any) -> Any:
+    return [_mapped(each, change) for each in value] if isinstance(value, list) else change(value)
+
+
+def _number(value: float) -> float | str:
+    if value != value:  # noqa: PLR0124 - NaN alone
+        return "NaN"
+    return value if abs(value) != float("inf") else ("Infinity" if value > 0 else "-Infinity")
+
+
+def _text(value: bytes) -> Any:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return {"b64": base64.b64encode(value).decode()}
+
+
+def _read_stdin(data: bytes) -> Source:
+    """What was piped in says by its first bytes what it is."""
+    if data.startswith((b"PK", b"\x93NUMPY")):
+        try:
+            loaded = np.load(io.BytesIO(data), allow_pickle=False)
+            return loaded if isinstance(loaded, np.ndarray) else dict(loaded.items())
+        except Exception as error:  # numpy and zipfile raise whatever their parts raise
+            raise SamplesError(f"stdin is not a readable numpy file: {first_line(error)}") from error
+    return _json(data, "stdin")
+
+
+def _json(data: bytes, place: str) -> Source:
+    try:
+        value = json.loads(data.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise SamplesError(f"{place}: not JSON (nor .npz or .npy): {first_line(error)}") from error
+    if not isinstance(value, list | dict):
+        raise SamplesError(f"{place}: a list, or an object with one list per input, is wanted")
+    return value
+
+
+def _columns(value: Any, signature: Signature) -> dict[str, Any] | np.ndarray[Any, Any]:
+    """Arrays by input name from JSON by column, by row, or a whole REST body."""
+    names = {spec.name: spec for spec in signature.inputs}
+    if isinstance(value, dict) and len(value.keys() - {"signature_name"}) == 1 and not value.keys() & names.keys():
+        value = next((value[key] for key in _WHOLE_BODIES if key in value), value)
+    if isinstance(value, list) and value and all(isinstance(row, dict) and row.keys() == names.keys() for row in value):
+        value = {name: [row[name] for row in value] for name in names}
+    if isinstance(value, dict):
+        return {name: _array(name, each, names.get(name)) for name, each in value.items()}
+    lone = signature.inputs[0] if len(signature.inputs) == 1 else None
+    return _array(lone.name if lone else "", value, lone)
+
+
+def _array(name: str, value: Any, spec: TensorSpec | None) -> np.ndarray[Any, Any]:
+    """JSON has one kind of number and no dtypes: it takes the input's."""
+    try:
+        if spec is not None and spec.dtype == "string":
+            return np.asarray(_mapped(value, _bytes), object)
+        array = np.asarray(value)
+    except AttnexportError:
+        raise
+    except (ValueError, TypeError, OverflowError) as error:
+        raise SamplesError(f"input {name!r}: the lists are not of one length at each depth") from error
+    if spec is not None and spec.is_float and array.dtype.kind in "iuf":
+        with np.errstate(over="ignore"):  # what overflows is refused as an infinity
+            return array.astype(numpy_dtype(spec.dtype))
+    return array
+
+
+def _bytes(value: Any) -> bytes:
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, dict) and value.keys() == {"b64"} and isinstance(value["b64"], str):
+        try:
+            return base64.b64decode(value["b64"], validate=True)
+        except ValueError as error:
+            raise SamplesError(f"{value['b64'][:40]!r} is not base64") from error
+    raise SamplesError(f'a string input holds {value!r:.40}; text or {{"b64": …}} is wanted')

@@ -1,0 +1,77 @@
+"""gRPC's status codes as errors of ours: the one place that translates them."""
+
+from __future__ import annotations
+
+import re
+
+import grpc
+
+from attnexport.core.errors import DeadlineError, NotFoundError, RefusedError, ServingError, UnavailableError
+
+_KINDS: dict[grpc.StatusCode, type[ServingError]] = {
+    grpc.StatusCode.UNAVAILABLE: UnavailableError,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineError,
+    grpc.StatusCode.NOT_FOUND: NotFoundError,
+    grpc.StatusCode.INVALID_ARGUMENT: RefusedError,
+    grpc.StatusCode.FAILED_PRECONDITION: RefusedError,
+    grpc.StatusCode.OUT_OF_RANGE: RefusedError,
+    grpc.StatusCode.UNIMPLEMENTED: RefusedError,
+    grpc.StatusCode.UNAUTHENTICATED: RefusedError,
+    grpc.StatusCode.PERMISSION_DENIED: RefusedError,
+}
+
+# What gRPC says of a connection that was not made, and what to make of it.
+_REASONS = (
+    (r"Connection refused", "connection refused; is the server running, and on that port?"),
+    (r"Domain name not found|Misformatted domain name|name resolution", "there is no host of that name"),
+    (r"certificate has expired", "its certificate has expired"),
+    (r"certificate is not yet valid", "its certificate is not yet valid"),
+    (
+        r"CERTIFICATE_VERIFY_FAILED: (?P<why>[^:]+)",
+        "its certificate is not trusted ({why}); the CA that signed it is wanted",
+    ),
+    (r"Hostname Verification Check failed", "its certificate is for another name; give that as the TLS server name"),
+    (r"WRONG_VERSION_NUMBER", "it does not speak TLS; connect without"),
+    (r"Failed to create security handshaker", "the certificates given cannot be used"),
+    (r"before receiving SETTINGS frame", "something listens there and says nothing, or no gRPC"),
+    (r"last error: UNAVAILABLE: \S+: Socket closed", "it hung up at once; it may want TLS, or a client's certificate"),
+    (r"Trying to connect an http1\.x server|Received http2 header with status", "it speaks HTTP and no gRPC"),
+    (r"Socket closed|Connection reset|Broken pipe|GOAWAY", "the connection broke while it was asked"),
+    (r"keepalive watchdog timeout|ping timeout", "the connection went silent"),
+)
+
+
+def translate(code: grpc.StatusCode | None, details: str | None, address: str, timeout: float) -> ServingError:
+    """The error that a failed call becomes.
+
+    Args:
+        code: The status.
+        details: What came with it: the server's words, or gRPC's own.
+        address: That was asked, for the message.
+        timeout: That the call had, in seconds, for the message.
+    """
+    kind = _KINDS.get(code, ServingError) if code else ServingError
+    words = " ".join((details or "").split())
+    if kind is DeadlineError:
+        text = f"{address}: no answer within {timeout:.3g} s"
+    elif kind is UnavailableError:
+        text = f"{address} is unavailable: {_reason(words)}"
+    else:
+        name = code.name if code else "UNKNOWN"
+        text = f"{address}: {words or 'no reason given'} ({name})"
+    return kind(text, address=address)
+
+
+def of_error(error: grpc.RpcError, address: str, timeout: float) -> ServingError:
+    """The error that an exception of gRPC becomes; all that calls raise have a code and details."""
+    code = error.code() if hasattr(error, "code") else None
+    details = error.details() if hasattr(error, "details") else str(error)
+    return translate(code, details, address, timeout)
+
+
+def _reason(words: str) -> str:
+    for pattern, reason in _REASONS:
+        found = re.search(pattern, words)
+        if found:
+            return reason.format(**found.groupdict())
+    return words or "no reason given"

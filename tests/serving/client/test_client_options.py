@@ -1,0 +1,83 @@
+"""What a client is made of: options, addresses, turns and pauses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from attnexport.core import ArgumentError, ContentError
+from attnexport.serving import AsyncClient, Client, Retry, Tls
+from attnexport.serving.client.balancer import Balancer
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"metadata": {"Bad": "x"}}, "header 'Bad': lower-case letters"),
+        ({"metadata": {"a": 3}}, "header 'a' holds 3"),
+        ({"retry": 3}, "retry must be a Retry; received 3"),
+        ({"tls": "ca.pem"}, "tls must be a Tls"),
+        ({"metadata": {"a": "é"}}, "printable ASCII"),
+        ({"metadata": {"a-bin": "x"}}, "bytes go into names that end in '-bin'"),
+        ({"compression": "zip"}, "compression 'zip' is not 'gzip' or 'deflate'"),
+        ({"timeout": -1}, "timeout must be a number of seconds above 0; received -1"),
+        ({"keepalive": float("nan")}, "keepalive must be"),
+        ({"max_concurrent": 0}, "max_concurrent must be a whole number of at least 1"),
+    ],
+)
+def test_options_that_cannot_work_are_refused_at_once(options: dict[str, Any], words: str) -> None:
+    for kind in (Client, AsyncClient):
+        with pytest.raises(ArgumentError, match=words):
+            kind("127.0.0.1:8500", **options)
+
+
+@pytest.mark.parametrize(
+    "address", ["localhost", "http://localhost:8500", "", "a b:1", "h:0", "h:70000", "::1:80", [], [None]]
+)
+def test_addresses_that_are_none_are_refused(address: Any) -> None:
+    with pytest.raises(ArgumentError, match="HOST:PORT"):
+        Client(address)
+
+
+@pytest.mark.parametrize("address", ["h:1", "127.0.0.1:8500", "[::1]:8500", "unix:/tmp/x", "dns:///name:80"])
+def test_addresses_that_are_some_are_taken(address: str) -> None:
+    Client(address).close()
+
+
+def test_certificates_are_read_when_the_client_is_made(tmp_path: Path) -> None:
+    (tmp_path / "no.pem").write_text("hello")
+    for tls, kind, words in (
+        ({"ca": tmp_path / "none.pem"}, ArgumentError, "none.pem does not exist"),
+        ({"ca": tmp_path / "no.pem"}, ContentError, "is no PEM: a line with -----BEGIN is wanted"),
+        ({"ca": tmp_path}, ContentError, "cannot be read"),
+        ({"key": "x"}, ArgumentError, "a client's certificate and its key go together"),
+    ):
+        with pytest.raises(kind, match=words):
+            Client("127.0.0.1:8500", tls=Tls(**tls))
+
+
+def test_addresses_take_turns_and_one_that_failed_rests() -> None:
+    now = [0.0]
+    balancer = Balancer(["a", "b", "c"], clock=lambda: now[0])
+    assert [balancer.pick() for _ in range(4)] == [0, 1, 2, 0]
+    balancer.failed(1)
+    assert 1 not in [balancer.pick() for _ in range(9)]
+    assert balancer.pick(tried={0, 2}) == 1, "resting is better than nothing"
+    now[0] = 10.0
+    assert 1 in [balancer.pick() for _ in range(3)]
+    for index in range(3):
+        balancer.failed(index)
+    assert sorted(balancer.pick() for _ in range(3)) == [0, 1, 2]
+    balancer.answered(2)
+    assert {balancer.pick() for _ in range(3)} == {2}
+
+
+def test_pauses_grow_to_their_limit_with_a_part_left_to_chance() -> None:
+    retry = Retry(first=0.1, factor=2, most=0.5, jitter=0.4)
+    assert [retry.pause(attempt, 0.0) for attempt in (1, 2, 3, 4, 1000)] == [0.1, 0.2, 0.4, 0.5, 0.5]
+    assert retry.pause(1, 1.0) == pytest.approx(0.06)
+    for wrong in ({"attempts": 0}, {"first": 0}, {"most": -1}, {"factor": 0.5}, {"jitter": 2}):
+        with pytest.raises(ArgumentError):
+            Retry(**wrong)
