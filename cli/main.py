@@ -14,6 +14,7 @@ from .demo import demo
 from .metadata import metadata
 from .predict import predict
 from .savedmodel import savedmodel
+from .serve import serve
 from .server_benchmark import benchmark
 from .status import status
 from .terminal import Terminal
@@ -28,7 +29,7 @@ def cli(context: click.Context, as_json: bool, quiet: bool, debug: bool) -> None
     context.obj = Terminal(as_json, quiet, debug)
 
 
-for each in (savedmodel, predict, status, metadata, benchmark, demo):
+for each in (savedmodel, serve, predict, status, metadata, benchmark, demo):
     cli.add_command(each)
 
 

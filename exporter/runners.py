@@ -126,6 +126,7 @@ def is_dense(infos: Any) -> bool:
 
 
 def signature_of(name: str, definition: Any) -> Signature:
+    """A SignatureDef of dense tensors as a Signature."""
     inputs, outputs = (
         tuple(_spec(key, infos[key]) for key in sorted(infos)) for infos in (definition.inputs, definition.outputs)
     )

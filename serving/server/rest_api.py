@@ -112,6 +112,7 @@ def _asked(found: re.Match[str]) -> ServedModel:
 
 
 def _as_json(message: Any) -> str:
-    return json_format.MessageToJson(
+    text: str = json_format.MessageToJson(
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True, descriptor_pool=POOL
     )
+    return text
