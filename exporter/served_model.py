@@ -20,6 +20,9 @@ from .tensorflow_errors import reason
 from .warmup import RECORDS_PATH
 
 
+_INVALID_ARGUMENT = 3
+
+
 class CallError(ModelError):
     """A call of the session failed.
 
@@ -99,6 +102,8 @@ class ServedSavedModel:
             values = call(*[inputs[each.name] for each in spec.inputs])
         except tf.errors.OpError as error:
             raise CallError(f"signature {signature!r} fails: {reason(error)}", int(error.error_code)) from error
+        except (ValueError, TypeError) as error:  # a placeholder that is fed with another shape
+            raise CallError(f"signature {signature!r} fails: {reason(error)}", _INVALID_ARGUMENT) from error
         return dict(zip(names, map(np.asarray, values), strict=True))
 
     def warmup_records(self) -> Iterator[bytes]:
