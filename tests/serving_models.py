@@ -96,7 +96,9 @@ class Serving:
         request.output_filter.extend(spec.get("outputs", []))
         return self.predictions.Predict(request, timeout=60)
 
-    def http(self, path: str, body: Any = None, headers: dict[str, str] | None = None, method: str | None = None) -> Any:
+    def http(
+        self, path: str, body: Any = None, headers: dict[str, str] | None = None, method: str | None = None
+    ) -> Any:
         """Status, and the JSON or text of the answer; a body is posted, as JSON unless it is bytes."""
         data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.server.rest_address}{path}", data, headers or {}, method=method)
