@@ -57,7 +57,7 @@ def serve(terminal: Terminal, export: str | None, **options: Any) -> None:
             on_step("")
             _warn(terminal, options)
             terminal.result(_document(server, configs), lambda console: _show(console, server, configs))
-            _serve(terminal, server, source, _poll_seconds(options, export))
+            _serve(terminal, server, source, configs, _poll_seconds(options, export))
 
 
 def _make_server(terminal: Terminal, options: dict[str, Any], *, rest_by_default: bool) -> Server:
@@ -107,13 +107,16 @@ def _poll_seconds(options: dict[str, Any], export: str | None) -> float:
 
 
 def _serve(
-    terminal: Terminal, server: Server, source: Callable[[], Sequence[ModelConfig]], poll_seconds: float
+    terminal: Terminal,
+    server: Server,
+    source: Callable[[], Sequence[ModelConfig]],
+    known: Sequence[ModelConfig],
+    poll_seconds: float,
 ) -> None:
     """Run until a signal asks for the end; follow the configuration meanwhile."""
     ended = threading.Event()
     before = signal.signal(signal.SIGTERM, lambda number, frame: ended.set())
     try:
-        known = source()
         while not ended.wait(poll_seconds or None):
             known = _follow(terminal, server, source, known)
     finally:
