@@ -97,7 +97,7 @@ def ours(*arguments: str):
 
 def throughput(address: str, request: bytes, in_flight: int, seconds: float) -> float:
     """Requests a second, of `in_flight` at a time over two connections."""
-    count, lock, ended = 0, threading.Lock(), threading.Event()
+    count, lock = 0, threading.Lock()
     channels = [grpc.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)]) for _ in range(2)]
     calls = [channel.unary_unary(METHOD) for channel in channels]
     for call in calls:
@@ -123,7 +123,6 @@ def throughput(address: str, request: bytes, in_flight: int, seconds: float) -> 
     elapsed, finished = time.perf_counter() - begin, count
     for _ in range(in_flight):
         slots.acquire()
-    ended.set()
     for channel in channels:
         channel.close()
     if failures:
@@ -177,8 +176,8 @@ def small_models(seconds: float, folder: Path) -> None:
 
 def batching(seconds: float, folder: Path) -> None:
     """A model of about 2 ms a call at 32 in flight, batched and not."""
-    run([str(BIN / "attnexport"), "savedmodel", "--preset", "multihead-classifier", "--steps", "64", "--features", "128",
-         "--d-model", "256", "--units", "512", "--name", "large"], folder)  # fmt: skip
+    sizes = ["--steps", "64", "--features", "128", "--d-model", "256", "--units", "512"]
+    run([str(BIN / "attnexport"), "savedmodel", "--preset", "multihead-classifier", *sizes, "--name", "large"], folder)
     base = f"--model_base_path={folder / 'export' / 'large' / 'saved_model'}"
     x = np.random.default_rng(0).normal(size=(1, 64, 128)).astype(np.float32)
     request = encode_predict_request(ServedModel("default"), {"sequence": x})

@@ -19,7 +19,6 @@ from .runners import is_dense, signature_of, without_deprecations
 from .tensorflow_errors import reason
 from .warmup import RECORDS_PATH
 
-
 _INVALID_ARGUMENT = 3
 
 

@@ -78,10 +78,8 @@ def _signature(name: str, signature: Signature, grpc_address: str | None, rest_p
 
 def predict_line(name: str, signature: Signature, grpc_address: str) -> str:
     """The `attnexport predict` that asks a signature."""
-    words = ["attnexport", "predict", f"{grpc_address}", name, "--signature", signature.name]
-    for spec in signature.inputs:
-        words += ["--input", f"{spec.name}={spec.name}.npy"]
-    return shlex.join(words)
+    words = ["attnexport", "predict", "--server", grpc_address, "--model", name, "--signature", signature.name]
+    return shlex.join([*words, "--input", "samples.npz"])
 
 
 def curl_line(name: str, signature: Signature, rest_port: int) -> str:

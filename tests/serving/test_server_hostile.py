@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+import pytest
 import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -128,10 +129,7 @@ def test_a_request_of_more_bytes_than_allowed_is_refused(start_serving: Any, mod
 
     running = start_serving([ModelConfig("m", model_base)], grpc=GrpcOptions(largest_message=2000))
     x = np.ones((400, 3), np.float32)
-    try:
+    with pytest.raises(grpc.RpcError) as caught:
         running.predict({"x": x})
-    except grpc.RpcError as error:
-        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    else:
-        raise AssertionError("it was answered")
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert running.predict({"x": x[:2]}).outputs["y"].float_val[0] == 4.0
