@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import shlex
@@ -46,18 +47,24 @@ def serve(terminal: Terminal, export: str | None, **options: Any) -> None:
         terminal.note(f"--{name} has no effect in the embedded server")
     source = model_source(export, options)
     configs = source()
-    with terminal.steps() as on_step:
-        on_step("loading models")
-        server = _make_server(terminal, options, rest_by_default=export is not None)
-        with server:
-            _start(server, configs)
+    ended = threading.Event()
+    before = signal.signal(signal.SIGTERM, lambda number, frame: ended.set())
+    try:
+        with contextlib.ExitStack() as stack:
+            with terminal.steps() as on_step:
+                on_step("loading models")
+                server = stack.enter_context(_make_server(terminal, options, rest_by_default=export is not None))
+                _start(server, configs)
             # What lives now lives on; freeing versions must not search it each time.
             gc.collect()
             gc.freeze()
-            on_step("")
             _warn(terminal, options)
             terminal.result(_document(server, configs), lambda console: _show(console, server, configs))
-            _serve(terminal, server, source, configs, _poll_seconds(options, export))
+            poll_seconds = _poll_seconds(options, export)
+            while not ended.wait(poll_seconds or None):
+                configs = _follow(terminal, server, source, configs)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _make_server(terminal: Terminal, options: dict[str, Any], *, rest_by_default: bool) -> Server:
@@ -104,24 +111,6 @@ def _poll_seconds(options: dict[str, Any], export: str | None) -> float:
     """Between two looks at the configuration: its file, or what the export has come to hold."""
     key = "file_system_poll_wait_seconds" if export else "model_config_file_poll_wait_seconds"
     return max(0.0, float(options[key]))
-
-
-def _serve(
-    terminal: Terminal,
-    server: Server,
-    source: Callable[[], Sequence[ModelConfig]],
-    known: Sequence[ModelConfig],
-    poll_seconds: float,
-) -> None:
-    """Run until a signal asks for the end; follow the configuration meanwhile."""
-    ended = threading.Event()
-    before = signal.signal(signal.SIGTERM, lambda number, frame: ended.set())
-    try:
-        while not ended.wait(poll_seconds or None):
-            known = _follow(terminal, server, source, known)
-    finally:
-        server.stop()
-        signal.signal(signal.SIGTERM, before)
 
 
 def _follow(

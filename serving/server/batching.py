@@ -77,6 +77,7 @@ class _Task:
     size: int
     alive: Alive
     since: float = field(default_factory=time.monotonic)
+    waited: float = 0.0
     done: threading.Event = field(default_factory=threading.Event)
     outputs: Arrays | None = None
     error: BaseException | None = None
@@ -105,8 +106,15 @@ class Batcher:
         for thread in self._threads:
             thread.start()
 
-    def run(self, inputs: Arrays, signature: Signature, outputs: Sequence[str], alive: Alive) -> Arrays:
-        """Run one request in the company of others.
+    def run(
+        self,
+        inputs: Arrays,
+        signature: Signature,
+        outputs: Sequence[str],
+        alive: Alive,
+        on_waited: Callable[[float], None] | None = None,
+    ) -> Arrays:
+        """Run one request in the company of others; `on_waited` is told the seconds that it waited for them.
 
         Raises:
             StatusError: INVALID_ARGUMENT for one that no batch can hold, UNAVAILABLE where the queue is full.
@@ -125,6 +133,8 @@ class Batcher:
         while not task.done.wait(_LOOK):
             if not alive():
                 break  # the workers drop it when they come to it
+        if on_waited is not None:
+            on_waited(task.waited)
         if task.outputs is None:
             raise task.error or StatusError(Code.DEADLINE_EXCEEDED, "nobody waits for this request any more")
         return task.outputs
@@ -196,6 +206,9 @@ def run_batch(
     model: LoadedModel, options: BatchingOptions, signature: str, outputs: tuple[str, ...], tasks: list[_Task]
 ) -> None:
     """Run what several requests ask as one; where that fails, each alone, so that a bad one fails alone."""
+    begin = time.monotonic()
+    for task in tasks:
+        task.waited = begin - task.since
     for task in [each for each in tasks if not each.alive()]:
         tasks.remove(task)
         task.done.set()

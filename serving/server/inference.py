@@ -116,7 +116,9 @@ class Inference:
         if version.batcher is None:
             outputs = version.model.run(inputs, signature.name, wanted)
         else:
-            outputs = version.batcher.run(inputs, signature, wanted, alive)
+            outputs = version.batcher.run(
+                inputs, signature, wanted, alive, lambda seconds: self.metrics.queued(version.name, seconds)
+            )
         self.metrics.call(version.name, api, version.model.runtime, time.perf_counter() - begin)
         return outputs
 

@@ -155,3 +155,5 @@ def test_a_server_with_batching_gives_each_client_its_own(start_serving: Any, mo
     for thread in threads:
         thread.join()
     assert answers == {n: [2.0 * n + 2] * 3 * (1 + n % 3) for n in range(24)}
+    metrics = running.http("/monitoring/prometheus/metrics")[1]
+    assert 'batching_session:queuing_latency_count{model_name="m"} 24.0' in metrics
