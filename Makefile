@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench soak clean
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,10 @@ bench: .venv/installed  ## Measure speed, as ratios of two sides in one run.
 	$(BIN)/python benchmarks/command_line.py
 	$(BIN)/python benchmarks/tflite.py
 	$(BIN)/python benchmarks/client.py
+	$(BIN)/python benchmarks/server.py
+
+soak: .venv/installed  ## Ten minutes of load while versions are swapped and clients killed.
+	$(BIN)/python benchmarks/soak.py
 
 clean:  ## Remove the environment and what tools left.
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache attnexport.egg-info build

@@ -25,11 +25,11 @@ def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def command(name: str) -> Callable[[Callable[..., None]], click.Command]:
-    """Make a function `(terminal, **options)` a command with the common options."""
+def command(name: str, cls: type[click.Command] = click.Command) -> Callable[[Callable[..., None]], click.Command]:
+    """Make a function `(terminal, **options)` a command with the common options, of click's class or another."""
 
     def decorate(function: Callable[..., None]) -> click.Command:
-        @click.command(name)
+        @click.command(name, cls=cls)
         @common_options
         @functools.wraps(function)
         def invoke(*, as_json: bool, quiet: bool, debug: bool, **options: Any) -> None:

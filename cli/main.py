@@ -16,6 +16,7 @@ from .inspect import inspect
 from .metadata import metadata
 from .predict import predict
 from .savedmodel import savedmodel
+from .serve import serve
 from .status import status
 from .terminal import Terminal
 from .tflite import tflite
@@ -31,7 +32,7 @@ def cli(context: click.Context, as_json: bool, quiet: bool, debug: bool) -> None
     context.obj = Terminal(as_json, quiet, debug)
 
 
-for each in (savedmodel, tflite, validate, inspect, benchmark, predict, status, metadata, demo):
+for each in (savedmodel, tflite, validate, inspect, benchmark, serve, predict, status, metadata, demo):
     cli.add_command(each)
 
 

@@ -95,11 +95,8 @@ def _show(console: Console, result: ExportResult) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console.print(
-        Text(
-            f"{result.path} ({kilobytes(result.saved_model.size_bytes)}): {result.directory.name} version {result.entry.version}\n"
-        )
-    )
+    size, name = kilobytes(result.saved_model.size_bytes), result.directory.name
+    console.print(Text(f"{result.path} ({size}): {name} version {result.entry.version}\n"))
     table = Table(box=None, pad_edge=False)
     for title in ("signature", "takes", "gives"):
         table.add_column(title, overflow="fold")

@@ -64,6 +64,11 @@ class Terminal:
         with suppress(OSError):
             print(f"attnexport: {text}", file=self._stderr, flush=True)
 
+    def log(self, line: str) -> None:
+        """Write a line that was asked for, whatever --quiet says."""
+        with suppress(OSError):
+            print(line, file=self._stderr, flush=True)
+
     @contextmanager
     def steps(self) -> Iterator[Callable[[str], None]]:
         """A spinner that says what is being done, where stderr is a terminal."""

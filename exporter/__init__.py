@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from .models import LoadedModel, PresetConfig, build_model, load_model, open_source, open_version
     from .originals import Original, find_version, is_of, open_original
     from .runners import EagerSavedModelRunner, KerasRunner, SavedModelRunner
+    from .served_model import CallError, ServedSavedModel
 
 _HOMES = {
     "AttentionConcatLayer": "layers",
+    "CallError": "served_model",
     "EagerSavedModelRunner": "runners",
     "Endpoint": "endpoint",
     "ExportResult": "export",
@@ -26,6 +28,7 @@ _HOMES = {
     "Original": "originals",
     "PresetConfig": "models",
     "SavedModelRunner": "runners",
+    "ServedSavedModel": "served_model",
     "build_model": "models",
     "export_saved_model": "export",
     "find_version": "originals",
@@ -38,6 +41,7 @@ _HOMES = {
 
 __all__ = [
     "AttentionConcatLayer",
+    "CallError",
     "EagerSavedModelRunner",
     "Endpoint",
     "ExportResult",
@@ -47,6 +51,7 @@ __all__ = [
     "Original",
     "PresetConfig",
     "SavedModelRunner",
+    "ServedSavedModel",
     "build_model",
     "export_saved_model",
     "find_version",

@@ -67,12 +67,12 @@ class SavedModelRunner:
         self._session = tf.compat.v1.Session(graph=tf.Graph())
         self._callables: dict[str, Callable[..., Any]] = {}
         try:
-            with self._session.graph.as_default(), _without_deprecations():
+            with self._session.graph.as_default(), without_deprecations():
                 self._meta_graph = tf.compat.v1.saved_model.load(self._session, ["serve"], str(path))
             self._signatures = {
-                name: _signature(name, definition)
+                name: signature_of(name, definition)
                 for name, definition in self._meta_graph.signature_def.items()
-                if _is_dense(definition.inputs) and _is_dense(definition.outputs)
+                if is_dense(definition.inputs) and is_dense(definition.outputs)
             }
         except Exception as error:  # protobuf's, TensorFlow's and the operating system's
             self._session.close()
@@ -147,7 +147,7 @@ class EagerSavedModelRunner:
 
 
 @contextlib.contextmanager
-def _without_deprecations() -> Iterator[None]:
+def without_deprecations() -> Iterator[None]:
     """TensorFlow advises against its session loader, which is the one that TF Serving is like."""
     logger = tf.get_logger()
     level = logger.level
@@ -158,12 +158,13 @@ def _without_deprecations() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _is_dense(infos: Any) -> bool:
+def is_dense(infos: Any) -> bool:
     """Whether there are tensors, and each is one tensor rather than the parts of a sparse or composite one."""
     return bool(infos) and all(info.WhichOneof("encoding") == "name" for info in infos.values())
 
 
-def _signature(name: str, definition: Any) -> Signature:
+def signature_of(name: str, definition: Any) -> Signature:
+    """A SignatureDef of dense tensors as a Signature."""
     inputs, outputs = (
         tuple(_spec(key, infos[key]) for key in sorted(infos)) for infos in (definition.inputs, definition.outputs)
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import re
 import shutil
 import subprocess
 import sys
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -111,3 +112,48 @@ def client_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
             copy_distribution(line, site, installed)
     assert not {"tensorflow", "keras", "tensorflow-serving-api"} & installed
     return programs
+
+
+@pytest.fixture(scope="session")
+def serving_models() -> Any:
+    """What the server's tests share: `write_model`, and `Serving`, a running server with clients of others."""
+    spec = importlib.util.spec_from_file_location("serving_models", ROOT / "tests" / "serving_models.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def model_base(serving_models: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base path with the versions 1 and 2 of a small model: not to be changed."""
+    base: Path = tmp_path_factory.mktemp("served") / "m"
+    for version in (1, 2):
+        serving_models.write_model(base, version)
+    return base
+
+
+@pytest.fixture
+def start_serving(serving_models: Any) -> Iterator[Callable[..., Any]]:
+    """Start servers; all are stopped in the end."""
+    started: list[Any] = []
+
+    def start(*args: Any, **options: Any) -> Any:
+        started.append(serving_models.Serving(*args, **options))
+        return started[-1]
+
+    yield start
+    for serving in started:
+        serving.stop()
+
+
+@pytest.fixture(scope="module")
+def serving(serving_models: Any, model_base: Path) -> Iterator[Any]:
+    """A server of both versions of the small model `m`, labels `stable` 1 and `canary` 2."""
+    from attnexport.serving.server import ModelConfig, VersionPolicy
+
+    config = ModelConfig("m", model_base, policy=VersionPolicy(every=True), labels={"stable": 1, "canary": 2})
+    running = serving_models.Serving([config])
+    yield running
+    running.stop()

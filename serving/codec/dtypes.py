@@ -106,3 +106,8 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
 def name_of(number: int) -> str | None:
     """The name of a dtype by its number in tensorflow.DataType, or None where numpy has no counterpart."""
     return _DTYPES[number][0] if number in _DTYPES else None
+
+
+def number_of(name: str) -> int:
+    """The number in tensorflow.DataType of a dtype by the name of a TensorSpec, or 0 (DT_INVALID)."""
+    return _NUMBERS.get(name, 0)

@@ -1,0 +1,182 @@
+"""`attnexport serve`: the embedded server."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import shlex
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from attnexport.core.errors import AttnexportError, ContentError
+
+from .command import command
+from .serve_flags import ServingCommand, serving_flags, without_effect
+from .terminal import Terminal
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from attnexport.serving.server import ModelConfig, Server
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@command("serve", cls=ServingCommand)
+@click.argument("export", required=False)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--access_log", is_flag=True, help="One line a request on stderr.")
+@click.option("--max_message_bytes", type=int, default=1 << 30, show_default=True, help="Of a gRPC message.")
+@click.option("--max_body_bytes", type=int, default=128 << 20, show_default=True, help="Of a REST body, unpacked.")
+@click.option("--grace_seconds", type=float, default=10.0, show_default=True, help="For running requests at the end.")
+@serving_flags
+def serve(terminal: Terminal, export: str | None, **options: Any) -> None:
+    """Serve models as TF Serving does.
+
+    EXPORT is an export directory, or a directory of them: its SavedModel is served under its name, each .tflite under
+    NAME.RECIPE. Or use tensorflow_model_server's flags, with underscores or dashes.
+    """
+    from .serve_sources import model_source
+
+    for name in without_effect(options):
+        terminal.note(f"--{name} has no effect in the embedded server")
+    source = model_source(export, options)
+    configs = source()
+    ended = threading.Event()
+    before = signal.signal(signal.SIGTERM, lambda number, frame: ended.set())
+    try:
+        with contextlib.ExitStack() as stack:
+            with terminal.steps() as on_step:
+                on_step("loading models")
+                server = stack.enter_context(_make_server(terminal, options, rest_by_default=export is not None))
+                _start(server, configs)
+            # What lives now lives on; freeing versions must not search it each time.
+            gc.collect()
+            gc.freeze()
+            _warn(terminal, options)
+            terminal.result(_document(server, configs), lambda console: _show(console, server, configs))
+            poll_seconds = _poll_seconds(options, export)
+            while not ended.wait(poll_seconds or None):
+                configs = _follow(terminal, server, source, configs)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _make_server(terminal: Terminal, options: dict[str, Any], *, rest_by_default: bool) -> Server:
+    from attnexport.serving.server import Server
+
+    from .serve_models import ArtifactLoader
+    from .serve_settings import server_options
+
+    session = options["tensorflow_session_parallelism"]
+    loader = ArtifactLoader(
+        prefer_tflite=options["prefer_tflite_model"],
+        tags=tuple(tag for tag in options["saved_model_tags"].split(",") if tag),
+        interpreters=max(1, options["num_tflite_interpreters_per_pool"]),
+        intra_op_threads=options["tensorflow_intra_op_parallelism"] or session or 1,
+        inter_op_threads=options["tensorflow_inter_op_parallelism"] or session or 1,
+    )
+
+    def log(entrypoint: str, api: str, model: str, code: Any, seconds: float) -> None:
+        terminal.log(f"{entrypoint} {api} {json.dumps(model)} {code.name} {seconds * 1000:.2f} ms")
+
+    return Server(
+        loader,
+        server_options(options, rest_by_default=rest_by_default),
+        on_event=terminal.note,
+        **({"on_access": log} if options["access_log"] else {}),
+    )
+
+
+def _start(server: Server, configs: Sequence[ModelConfig]) -> None:
+    """Load and answer, unless all there is fails to load."""
+    from attnexport.serving.server import StatusError
+
+    try:
+        server.start(configs)
+    except StatusError as error:
+        raise ContentError(str(error)) from error
+    manager = server.manager
+    failed = [status for config in configs for status in manager.statuses(config.name) if status.message]
+    if failed and not any(manager.served(config.name).available for config in configs):
+        raise ContentError(f"nothing to serve: version {failed[0].version}: {failed[0].message}")
+
+
+def _poll_seconds(options: dict[str, Any], export: str | None) -> float:
+    """Between two looks at the configuration: its file, or what the export has come to hold."""
+    key = "file_system_poll_wait_seconds" if export else "model_config_file_poll_wait_seconds"
+    return max(0.0, float(options[key]))
+
+
+def _follow(
+    terminal: Terminal, server: Server, source: Callable[[], Sequence[ModelConfig]], known: Sequence[ModelConfig]
+) -> Sequence[ModelConfig]:
+    try:
+        configs = source()
+        if configs != known:
+            known = configs
+            server.manager.configure(configs)
+    except AttnexportError as error:
+        terminal.note(f"the configuration stays as it was: {error}")
+    return known
+
+
+def _warn(terminal: Terminal, options: dict[str, Any]) -> None:
+    if options["host"] not in _LOOPBACK:
+        what = "REST is without TLS" if options["ssl_config_file"] else "without TLS"
+        terminal.note(f"warning: listening on {options['host']} {what}: anyone who reaches this port can ask")
+
+
+def _document(server: Server, configs: Sequence[ModelConfig]) -> dict[str, Any]:
+    manager = server.manager
+    return {
+        "grpc": server.address,
+        "rest": server.rest_address,
+        "models": [
+            {
+                "name": config.name,
+                "base_path": str(config.base_path),
+                "versions": [
+                    {"version": status.version, "state": status.state.name, "error": status.message}
+                    for status in manager.statuses(config.name)
+                ],
+            }
+            for config in configs
+        ],
+    }
+
+
+def _show(console: Console, server: Server, configs: Sequence[ModelConfig]) -> None:
+    from rich.text import Text
+
+    for edge, address in (("gRPC", server.address), ("REST", server.rest_address)):
+        if address:
+            console.print(Text(f"{edge}  {address}"), soft_wrap=True)
+    width = max((len(config.name) for config in configs), default=0)
+    for config in configs:
+        states = ", ".join(
+            f"version {status.version} {status.state.name}" for status in server.manager.statuses(config.name)
+        )
+        console.print(Text(f"  {config.name:<{width}}  {states or f'no versions yet in {config.base_path}'}"))
+    lines = _lines(server, configs)
+    if lines:
+        console.print(Text("\nTry:"))
+    for line in lines:
+        console.print(Text(f"  {line}"), soft_wrap=True)
+
+
+def _lines(server: Server, configs: Sequence[ModelConfig]) -> list[str]:
+    name = next((each.name for each in configs if server.manager.served(each.name).available), None)
+    if name is None:
+        return []
+    found = []
+    if server.address:
+        found.append(shlex.join(["attnexport", "metadata", "--server", server.address, "--model", name]))
+    if server.rest_address:
+        found.append(shlex.join(["curl", f"{server.rest_address}/v1/models/{name}"]))
+    return found

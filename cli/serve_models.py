@@ -1,0 +1,149 @@
+"""The models that `attnexport serve` loads: a SavedModel in a session, a .tflite in LiteRT."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attnexport.core import Arrays, Runner, Signature, batched
+from attnexport.serving.server import Code, LoadedModel, StatusError
+from attnexport.serving.server.loading import signature_definitions
+
+if TYPE_CHECKING:
+    from attnexport.exporter import ServedSavedModel
+
+GRAPHS = ("saved_model.pb", "saved_model.pbtxt")
+TFLITE_FILE = "model.tflite"  # as TF Serving names it in a version's directory
+
+
+class SessionModel:
+    """A SavedModel; what fails in its graph ends with the graph's own status."""
+
+    runtime = "TF1"
+
+    def __init__(self, session: ServedSavedModel) -> None:
+        from attnexport.exporter import CallError
+
+        self._session, self._failure = session, CallError
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        return self._session.signatures
+
+    @property
+    def definitions(self) -> bytes:
+        return self._session.definitions
+
+    def run(self, inputs: Arrays, signature: str, outputs: Sequence[str]) -> Arrays:
+        try:
+            return self._session.run(inputs, signature, outputs)
+        except self._failure as error:
+            raise StatusError(Code(error.code), str(error)) from error
+
+    def warmup_records(self) -> Iterator[bytes]:
+        return self._session.warmup_records()
+
+    def close(self) -> None:
+        self._session.close()
+
+
+class RunnerModel:
+    """Runners of one file, of which each runs one request at a time; a fixed batch is fed in chunks."""
+
+    runtime = "TFLite"
+
+    def __init__(self, runners: Sequence[Runner]) -> None:
+        self._runners = runners
+        self._free: queue.SimpleQueue[Runner] = queue.SimpleQueue()
+        for runner in runners:
+            self._free.put(runner)
+        self.signatures: Mapping[str, Signature] = _with_free_batch(runners[0].signatures)
+        self.definitions = signature_definitions(self.signatures)
+
+    def run(self, inputs: Arrays, signature: str, outputs: Sequence[str]) -> Arrays:
+        _check_rows(self.signatures[signature], inputs)
+        with self._runner() as runner:
+            given = batched(runner, inputs, signature=signature)
+        return {name: given[name] for name in outputs} if outputs else given
+
+    def warmup_records(self) -> Iterator[bytes]:
+        return iter(())
+
+    def close(self) -> None:
+        for runner in self._runners:
+            runner.close()
+
+    @contextmanager
+    def _runner(self) -> Iterator[Runner]:
+        runner = self._free.get()
+        try:
+            yield runner
+        finally:
+            self._free.put(runner)
+
+
+def _with_free_batch(signatures: Mapping[str, Signature]) -> dict[str, Signature]:
+    """As clients see them: a fixed batch is fed in chunks, so any batch will do."""
+    found = {}
+    for name, signature in signatures.items():
+        if signature.is_batched and signature.fixed_batch is not None:
+            takes, gives = (
+                tuple(replace(spec, shape=(None, *spec.shape[1:]) if spec.shape else spec.shape) for spec in specs)
+                for specs in (signature.inputs, signature.outputs)
+            )
+            signature = replace(signature, inputs=takes, outputs=gives)  # noqa: PLW2901
+        found[name] = signature
+    return found
+
+
+def _check_rows(signature: Signature, inputs: Arrays) -> None:
+    """LiteRT's buffers have one shape; other than a session it cannot try."""
+    signature.check_inputs(inputs)
+    if signature.is_batched and {len(array) for array in inputs.values()} == {0}:
+        raise StatusError(Code.INVALID_ARGUMENT, "the inputs hold no samples; at least one is wanted")
+
+
+@dataclass(frozen=True)
+class ArtifactLoader:
+    """Finds and loads SavedModels and .tflite files.
+
+    Attributes:
+        prefer_tflite: Serve `model.tflite` where a version's directory has one.
+        tags: Of the graph in a SavedModel.
+        interpreters: How many requests a .tflite answers at once.
+        intra_op_threads: Of a session, within an operator.
+        inter_op_threads: Of a session, between operators.
+    """
+
+    prefer_tflite: bool = False
+    tags: tuple[str, ...] = ("serve",)
+    interpreters: int = 1
+    intra_op_threads: int = 1
+    inter_op_threads: int = 1
+
+    def find(self, directory: Path, artifact: str | None) -> Path | None:
+        """What is served of a version's directory, or None where it is not there, or not whole yet."""
+        if artifact is None and self.prefer_tflite and (directory / TFLITE_FILE).is_file():
+            artifact = TFLITE_FILE
+        if artifact is not None:
+            return directory / artifact if (directory / artifact).is_file() else None
+        variables = directory / "variables"
+        whole = any((directory / graph).is_file() for graph in GRAPHS) and (
+            not variables.is_dir() or (variables / "variables.index").is_file() or not any(variables.iterdir())
+        )
+        return directory if whole else None
+
+    def load(self, path: Path) -> LoadedModel:
+        """Load what `find` gave."""
+        if path.is_dir():
+            from attnexport.exporter import ServedSavedModel
+
+            session = ServedSavedModel(path, self.tags, self.intra_op_threads, self.inter_op_threads)
+            return SessionModel(session)
+        runner = import_module("attnexport.tflite").TFLiteRunner  # LiteRT is loaded where a .tflite is served
+        return RunnerModel([runner(path) for _ in range(self.interpreters)])

@@ -1,0 +1,204 @@
+"""The gRPC edge: bytes to the data plane and back, and statuses as gRPC has them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from attnexport.core.errors import StorageError, first_line
+from attnexport.serving.codec import decode_predict_request, encode_predict_reply
+from attnexport.serving.codec.encode import Form
+from attnexport.serving.messages import METHODS
+
+from .dataplane import DataPlane
+from .inference import Alive
+from .status import Code, StatusError, invalid, status_of
+
+_MOST_DETAIL = 2000  # characters: gRPC drops replies whose trailers are longer than 8 KB
+_MOST_WAITING = 1000  # requests that run or wait for a thread
+_CODES = {code: status for status in grpc.StatusCode for code in [status.value[0]]}
+
+OnAccess = Callable[[str, str, str, Code, float], None]
+
+
+@dataclass(frozen=True)
+class GrpcOptions:
+    """How the gRPC edge is opened.
+
+    Attributes:
+        threads: That run requests.
+        content: Whether replies are in `tensor_content` rather than in `*_val` fields.
+        largest_message: In bytes, of requests and replies.
+        health: Whether the health service answers.
+        socket_path: A unix socket to listen on beside the port.
+        arguments: Channel arguments of gRPC.
+        credentials: `grpc.ServerCredentials` for TLS.
+    """
+
+    threads: int = 4
+    content: bool = False
+    largest_message: int = 1 << 30
+    health: bool = False
+    socket_path: str | None = None
+    arguments: tuple[tuple[str, Any], ...] = ()
+    credentials: Any = None
+
+
+class GrpcEdge:
+    """A gRPC server over a data plane, not yet started.
+
+    Raises:
+        StorageError: where it cannot listen there.
+    """
+
+    def __init__(self, plane: DataPlane, address: str | None, options: GrpcOptions, on_access: OnAccess) -> None:
+        self._plane, self._on_access = plane, on_access
+        self._form: Form = "content" if options.content else "values"
+        self._pool = ThreadPoolExecutor(options.threads, thread_name_prefix="grpc")
+        limits = [
+            ("grpc.max_receive_message_length", options.largest_message),
+            ("grpc.max_send_message_length", options.largest_message),
+            ("grpc.so_reuseport", 0),  # or two servers would share the port unseen
+        ]
+        self._server = grpc.server(
+            self._pool, options=[*limits, *options.arguments], maximum_concurrent_rpcs=_MOST_WAITING
+        )
+        for service, handlers in self._handlers().items():
+            self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+        self._health = _add_health(self._server) if options.health else None
+        self.port = 0
+        try:
+            if address is not None:
+                self.port = self._listen(address, options.credentials)
+            if options.socket_path is not None:
+                self._listen(f"unix:{options.socket_path}", options.credentials)
+        except StorageError:
+            self.stop(0)
+            raise
+
+    def start(self) -> None:
+        """Answer from now on."""
+        self._server.start()
+        self._set_health(serving=True)
+
+    def stop(self, grace: float) -> None:
+        """Refuse new requests, wait `grace` seconds for those that run, then end."""
+        self._set_health(serving=False)
+        self._server.stop(grace).wait()
+        self._pool.shutdown()
+
+    def _listen(self, address: str, credentials: Any) -> int:
+        try:
+            if credentials is None:
+                port = self._server.add_insecure_port(address)
+            else:
+                port = self._server.add_secure_port(address, credentials)
+        except RuntimeError as error:
+            port, said = 0, error
+        else:
+            said = RuntimeError()
+        if not port:
+            raise StorageError(
+                f"gRPC cannot listen on {address}: another server may be there; give another --port, or stop it"
+            ) from said
+        return int(port)
+
+    def _set_health(self, *, serving: bool) -> None:
+        if self._health is not None:
+            from grpc_health.v1 import health_pb2
+
+            states = health_pb2.HealthCheckResponse
+            for service in ("", "ModelService", "PredictionService"):
+                self._health.set(service, states.SERVING if serving else states.NOT_SERVING)
+
+    def _handlers(self) -> dict[str, dict[str, Any]]:
+        plane = self._plane
+        work: dict[str, Callable[[Any, Alive], Any]] = {
+            "Classify": plane.classify,
+            "Regress": plane.regress,
+            "MultiInference": plane.multi_inference,
+            "GetModelMetadata": lambda request, _: plane.metadata(request),
+            "GetModelStatus": lambda request, _: plane.status(request),
+            "HandleReloadConfigRequest": lambda request, _: plane.reload(request),
+        }
+        services: dict[str, dict[str, Any]] = {}
+        for name, method in METHODS.items():
+            handle = self._predict if name == "Predict" else self._messages(method.request, work[name])
+            services.setdefault(method.service, {})[name] = grpc.unary_unary_rpc_method_handler(
+                self._measured(name, handle)
+            )
+        return services
+
+    def _measured(self, api: str, handle: Callable[[bytes, Alive, list[str]], bytes]) -> Callable[[bytes, Any], bytes]:
+        """A handler that counts, and that ends every failure in a status."""
+
+        def respond(data: bytes, context: Any) -> bytes:
+            begin = time.perf_counter()
+            asked: list[str] = []  # the model's name, once it is known
+            code, reply, status = Code.OK, b"", None
+            try:
+                if not context.is_active():  # it waited for a thread longer than its client for it
+                    raise StatusError(Code.CANCELLED, "nobody waits for this request any more")
+                reply = handle(data, context.is_active, asked)
+            except Exception as error:
+                status = status_of(error)
+                code = status.code
+            seconds = time.perf_counter() - begin
+            name = asked[0] if asked else ""
+            self._plane.metrics.request(self._plane.known(name), api, "GRPC", code, seconds)
+            self._on_access("GRPC", api, name, code, seconds)
+            if status is not None:
+                context.abort(_CODES[int(code)], str(status)[:_MOST_DETAIL])
+            return reply
+
+        return respond
+
+    def _predict(self, data: bytes, alive: Alive, asked: list[str]) -> bytes:
+        call = decode_predict_request(data)
+        asked.append(call.model.name)
+        answer = self._plane.predict(call, alive)
+        return encode_predict_reply(answer.model, answer.outputs, self._form)
+
+    def _messages(self, kind: Any, work: Callable[[Any, Alive], Any]) -> Callable[[bytes, Alive, list[str]], bytes]:
+        def handle(data: bytes, alive: Alive, asked: list[str]) -> bytes:
+            try:
+                request = kind.FromString(data)
+            except DecodeError as error:
+                raise invalid(f"the bytes are no {kind.DESCRIPTOR.full_name}: {first_line(error)}") from error
+            if hasattr(request, "model_spec"):
+                asked.append(request.model_spec.name)
+            elif getattr(request, "tasks", None):
+                asked.append(request.tasks[0].model_spec.name)
+            reply: bytes = work(request, alive).SerializeToString()
+            return reply
+
+        return handle
+
+
+def _add_health(server: Any) -> Any:
+    from grpc_health.v1 import health, health_pb2_grpc
+
+    servicer = health.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    return servicer
+
+
+def server_credentials(config: Any) -> Any:
+    """`grpc.ServerCredentials` from a SSLConfig message.
+
+    Raises:
+        StatusError: where key or certificate are missing.
+    """
+    if not config.server_key or not config.server_cert:
+        raise invalid("the SSL configuration needs server_key and server_cert, as PEM text rather than paths")
+    return grpc.ssl_server_credentials(
+        [(config.server_key.encode(), config.server_cert.encode())],
+        root_certificates=config.custom_ca.encode() or None,
+        require_client_auth=bool(config.client_verify),
+    )

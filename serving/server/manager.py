@@ -1,0 +1,167 @@
+"""The models that are served: which there are, and which version a request gets."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+
+from attnexport.core.errors import first_line, no_such, one_of
+from attnexport.serving.codec import ServedModel
+
+from .configuration import ModelConfig
+from .status import Code, StatusError, invalid
+from .versions import ServedVersion, VersionStatus
+from .watched import Served, WatchedModel, Workshop
+
+_FIRST_LOOKS = 20  # while a version seems to be written
+_FIRST_WAIT = 0.25  # seconds between them
+
+
+class ModelManager:
+    """Keeps models as their configuration and the disk have them.
+
+    Args:
+        workshop: What versions are loaded with.
+        poll_seconds: Between two looks at the base paths; 0 looks only when a configuration comes.
+        labels_for_unavailable: Whether a label may name a version that is not available.
+    """
+
+    def __init__(self, workshop: Workshop, *, poll_seconds: float = 1.0, labels_for_unavailable: bool = False) -> None:
+        self._workshop = workshop
+        self._poll_seconds, self._labels_for_unavailable = poll_seconds, labels_for_unavailable
+        self._models: dict[str, WatchedModel] = {}  # replaced whole: requests read it without a lock
+        self._turn = threading.RLock()
+        self._ended = threading.Event()
+        self._poller: threading.Thread | None = None
+
+    def configure(self, configs: Sequence[ModelConfig]) -> None:
+        """Serve these models and no others; returns when their versions are available or have failed.
+
+        Raises:
+            StatusError: FAILED_PRECONDITION where a label names a version that is not available; the models are
+                served then, under the labels that they had.
+        """
+        wanted = {config.name: config for config in configs}
+        with self._turn:
+            models = dict(self._models)
+            for name, model in models.items():
+                model.removed = name not in wanted
+            for name, config in wanted.items():
+                model = models.setdefault(name, WatchedModel(config, self._workshop))
+                if (model.config.base_path, model.config.artifact) != (config.base_path, config.artifact):
+                    # Other versions, of the same numbers: the old ones serve until the new ones do.
+                    models[name] = model = WatchedModel(config, self._workshop, model.served)
+                model.config = config
+            self._models = models
+            for _ in range(_FIRST_LOOKS):
+                self.look()
+                if not any(model.unsettled for model in models.values()) or self._ended.wait(_FIRST_WAIT):
+                    break
+            self._label()
+
+    def start_polling(self) -> None:
+        """Look at the base paths from now on, until `stop`."""
+        if self._poll_seconds > 0:
+            self._poller = threading.Thread(target=self._poll, name="versions", daemon=True)
+            self._poller.start()
+
+    def stop(self) -> None:
+        """Unload everything, once the requests that hold it are done."""
+        self._ended.set()
+        if self._poller is not None:
+            self._poller.join()
+        with self._turn:
+            for model in self._models.values():
+                model.unload_all()
+        for thread in self._workshop.unloading:
+            thread.join()
+
+    def look(self) -> None:
+        """Bring every model up to date with the disk, once."""
+        with self._turn:
+            for model in self._models.values():
+                if self._ended.is_set():
+                    return
+                try:
+                    model.update()
+                except OSError as error:  # a disk that is away for a while
+                    self._workshop.tell(f"model {model.config.name!r}: its base path fails: {first_line(error)}")
+
+    def configs(self) -> list[ModelConfig]:
+        """The models that are configured."""
+        return [model.config for model in self._models.values() if not model.removed]
+
+    def knows(self, name: str) -> bool:
+        """Whether there is, or was, a model of that name."""
+        return name in self._models
+
+    def served(self, name: str) -> Served:
+        """What requests see of a model.
+
+        Raises:
+            StatusError: NOT_FOUND, with the names there are.
+        """
+        return self._model(name).served
+
+    def statuses(self, name: str) -> list[VersionStatus]:
+        """Of every version that is remembered, the newest first; also of a model that is no longer configured.
+
+        Raises:
+            StatusError: NOT_FOUND, with the names there are.
+        """
+        return self._model(name).statuses()
+
+    @contextlib.contextmanager
+    def holding(self, asked: ServedModel) -> Iterator[ServedVersion]:
+        """Hold the version that a request asks for.
+
+        Raises:
+            StatusError: NOT_FOUND for an unknown model or version, INVALID_ARGUMENT for an unknown label or no name.
+        """
+        version = self._find(asked)
+        while not version.acquire():  # it was retired in this moment, so another one is in its place
+            version = self._find(asked)
+        try:
+            yield version
+        finally:
+            version.release()
+
+    def _model(self, name: str) -> WatchedModel:
+        if not name:
+            raise invalid("the request has no model_spec with the name of a model")
+        found = self._models.get(name)
+        if found is None:
+            raise StatusError(Code.NOT_FOUND, no_such("model", name, sorted(each.name for each in self.configs())))
+        return found
+
+    def _find(self, asked: ServedModel) -> ServedVersion:
+        served = self.served(asked.name)
+        number = asked.version
+        if asked.label is not None:
+            if asked.label not in served.labels:
+                raise invalid(no_such(f"label of model {asked.name!r}", asked.label, sorted(served.labels)))
+            number = served.labels[asked.label]
+        if number is None:
+            number = max(served.available, default=None)
+        if number is None or number not in served.available:
+            which = "version" if number is None else f"version {number}"
+            there = one_of(map(str, sorted(served.available)))
+            raise StatusError(Code.NOT_FOUND, f"model {asked.name!r} has no {which} available; there is {there}")
+        return served.available[number]
+
+    def _poll(self) -> None:
+        while not self._ended.wait(self._poll_seconds):
+            self.look()
+
+    def _label(self) -> None:
+        for name, model in self._models.items():
+            labels, served = model.config.labels, model.served
+            for label, number in labels.items():
+                if number not in served.available and not self._labels_for_unavailable and not model.removed:
+                    raise StatusError(
+                        Code.FAILED_PRECONDITION,
+                        f"label {label!r} of model {name!r} names version {number}, which is not available; "
+                        f"available is {one_of(map(str, sorted(served.available)))}",
+                    )
+            model.label(labels)

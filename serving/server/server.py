@@ -1,0 +1,145 @@
+"""The server: a data plane, its edges, and their lives."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from .batching import BatchingOptions
+from .configuration import ModelConfig
+from .dataplane import DataPlane
+from .grpc_edge import GrpcEdge, GrpcOptions
+from .inference import Inference
+from .loading import ModelLoader
+from .manager import ModelManager
+from .metrics import Metrics
+from .rest_edge import RestEdge, RestOptions
+from .status import Code
+from .warmup import warm_up
+from .watched import Workshop
+
+_BATCHING_THREADS = 64  # of gRPC, where requests wait in their threads for a batch
+
+
+def silent(text: str) -> None:
+    """Tell nobody."""
+
+
+def unlogged(entrypoint: str, api: str, model: str, code: Code, seconds: float) -> None:
+    """Write no access log."""
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """How a Server listens and works.
+
+    Attributes:
+        host: The address that both edges bind.
+        port: Of gRPC; 0 takes a free one, None listens on no port.
+        rest_port: Of REST; 0 takes a free one, None is off.
+        grpc: More of the gRPC edge.
+        rest: More of the REST edge.
+        poll_seconds: Between two looks for new versions; 0 never looks again.
+        retries: How often a version that fails to load is tried again, after `retry_seconds`.
+        warmup: Whether warm-up records are replayed, each `warmup_iterations` times.
+        by_method_name: Whether Classify and Regress want the method that the artifact names.
+        labels_for_unavailable: Whether a label may name a version that is not available.
+        batching: How requests are joined; not at all where None.
+        grace_seconds: How long requests that run may take when the server ends.
+    """
+
+    host: str = "127.0.0.1"
+    port: int | None = 8500
+    rest_port: int | None = 8501
+    grpc: GrpcOptions = field(default_factory=GrpcOptions)
+    rest: RestOptions = field(default_factory=RestOptions)
+    poll_seconds: float = 1.0
+    retries: int = 0
+    retry_seconds: float = 60.0
+    warmup: bool = True
+    warmup_iterations: int = 1
+    by_method_name: bool = False
+    labels_for_unavailable: bool = False
+    batching: BatchingOptions | None = None
+    grace_seconds: float = 10.0
+
+
+class Server:
+    """TF Serving's API over models that a loader loads.
+
+    The ports are taken when it is made; nothing is answered before `start`.
+
+    Args:
+        loader: Finds and loads versions.
+        options: How it listens and works.
+        on_event: Told in words what happened to versions.
+        on_access: Told of every request: edge, API, model, how it ended, seconds.
+
+    Raises:
+        StorageError: where a port is taken.
+    """
+
+    def __init__(
+        self,
+        loader: ModelLoader,
+        options: ServerOptions | None = None,
+        *,
+        on_event: Callable[[str], None] = silent,
+        on_access: Callable[[str, str, str, Code, float], None] = unlogged,
+    ) -> None:
+        self._options = options = options or ServerOptions()
+        inference = Inference(Metrics(), options.by_method_name)
+        warm = warm_up(inference, options.warmup_iterations) if options.warmup else lambda version: None
+        workshop = Workshop(loader, warm, on_event, options.batching, options.retries, options.retry_seconds)
+        self.manager = ModelManager(
+            workshop, poll_seconds=options.poll_seconds, labels_for_unavailable=options.labels_for_unavailable
+        )
+        self.plane = DataPlane(self.manager, inference)
+        self._ended = threading.Event()
+        self._rest: RestEdge | None = None
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        if options.rest_port is not None:
+            self._rest = RestEdge(self.plane, options.host, options.rest_port, options.rest, on_access)
+        try:
+            address = None if options.port is None else f"{host}:{options.port}"
+            self._grpc = GrpcEdge(self.plane, address, options.grpc, on_access)
+        except BaseException:
+            if self._rest is not None:
+                self._rest.stop(0)
+            raise
+        self.address = f"{host}:{self._grpc.port}" if options.port is not None else None
+        self.rest_address = f"http://{host}:{self._rest.port}" if self._rest is not None else None
+        if self._rest is not None:
+            self._rest.grpc_address = self.address
+
+    def start(self, configs: Sequence[ModelConfig]) -> None:
+        """Load the models, then answer.
+
+        Raises:
+            StatusError: where a label names a version that is not available.
+        """
+        self.manager.configure(configs)
+        self.manager.start_polling()
+        self._grpc.start()
+        if self._rest is not None:
+            self._rest.start()
+
+    def stop(self) -> None:
+        """Refuse new requests, let those that run end, free everything. Once is enough."""
+        if self._ended.is_set():
+            return
+        self._ended.set()
+        # Both edges refuse at once, and drain beside each other.
+        stopping = threading.Thread(target=self._grpc.stop, args=(self._options.grace_seconds,))
+        stopping.start()
+        if self._rest is not None:
+            self._rest.stop(self._options.grace_seconds)
+        stopping.join()
+        self.manager.stop()
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()

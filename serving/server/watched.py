@@ -1,0 +1,192 @@
+"""One model and its versions: kept as its configuration and the disk have them, under running requests.
+
+Requests read `served`, which is replaced whole, so they never wait for a version that is being loaded.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from attnexport.core.errors import AttnexportError, first_line
+
+from .batching import BatchingOptions
+from .configuration import ModelConfig
+from .disk import Fingerprint, fingerprint, is_settled, versions_on_disk
+from .loading import ModelLoader
+from .versions import ServedVersion, State, VersionStatus
+
+_MOST_ENDED = 50  # versions that are remembered after their end
+
+
+@dataclass
+class Workshop:
+    """What versions are loaded with.
+
+    Attributes:
+        loader: Finds and loads versions.
+        warm: Called with a loaded version before it becomes available; its failure is the version's.
+        tell: Told in words what happened.
+        batching: How requests are joined; not at all where None.
+        retries: How often a version that fails to load is tried again.
+        retry_seconds: The pause before each try.
+        unloading: The threads that wait for versions to be let go.
+    """
+
+    loader: ModelLoader
+    warm: Callable[[ServedVersion], None]
+    tell: Callable[[str], None]
+    batching: BatchingOptions | None = None
+    retries: int = 0
+    retry_seconds: float = 60.0
+    unloading: list[threading.Thread] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Served:
+    """What requests see of a model: its available versions by number, and its labels."""
+
+    available: Mapping[int, ServedVersion] = field(default_factory=dict)
+    labels: Mapping[str, int] = field(default_factory=dict)
+
+
+class WatchedModel:
+    """A model of the configuration. Its manager calls `update` from one thread at a time.
+
+    Attributes:
+        config: As it is wanted.
+        removed: Whether the configuration names it no longer.
+        served: What requests see; at first the versions of a model that this one takes the place of.
+        unsettled: Whether a version was left out because somebody seems to write it.
+    """
+
+    def __init__(self, config: ModelConfig, workshop: Workshop, served: Served | None = None) -> None:
+        self.config, self._workshop = config, workshop
+        self.removed = self.unsettled = False
+        self.served = served or Served()
+        self._versions: dict[int, ServedVersion] = {}
+        self._ended: list[VersionStatus] = []
+        self._looks: dict[Path, Fingerprint] = {}
+
+    def statuses(self) -> list[VersionStatus]:
+        """Of every version that is remembered, the newest first."""
+        live = [version.status for version in list(self._versions.values())]
+        numbers = {status.version for status in live}
+        ended = {status.version: status for status in list(self._ended) if status.version not in numbers}
+        return sorted([*live, *ended.values()], key=lambda status: -status.version)
+
+    def label(self, labels: Mapping[str, int]) -> None:
+        """Give versions these labels and no others."""
+        self.served = Served(self.served.available, dict(labels))
+
+    def update(self) -> None:
+        """Load what is wanted and not there, then unload what is there and not wanted."""
+        found = {} if self.removed else self._whole()
+        wanted = self.config.policy.choose(found)
+        self._forget_failures(found)
+        looks: dict[Path, Fingerprint] = {}
+        for number in wanted:
+            self._admit(number, found[number], looks)
+        self._looks, self.unsettled = looks, bool(looks)
+        for number in wanted:
+            if number in self._versions and self._is_due(self._versions[number]):
+                self._load(self._versions[number])
+        kept = [each for number in wanted if (each := self._versions.get(number)) in self.served.available.values()]
+        for version in list(self.served.available.values()):
+            # The last available version stays until another one is, or none is wanted.
+            if version not in kept and (kept or not wanted):
+                self.unload(version)
+
+    def unload(self, version: ServedVersion) -> None:
+        """Take a version out of the requests' sight, and free it when the last one has let it go."""
+        version.retire()
+        self._show({number: each for number, each in self.served.available.items() if each is not version})
+        thread = threading.Thread(target=self._free, args=(version,), name=f"unload-{version.number}", daemon=True)
+        unloading = self._workshop.unloading
+        unloading[:] = [each for each in unloading if each.is_alive()]
+        unloading.append(thread)
+        thread.start()
+
+    def unload_all(self) -> None:
+        """Unload every available version."""
+        for version in list(self.served.available.values()):
+            self.unload(version)
+
+    def _whole(self) -> dict[int, Path]:
+        """What is to be loaded, by the number of a version directory that holds it."""
+        found = {}
+        for number, directory in versions_on_disk(self.config.base_path).items():
+            path = self._workshop.loader.find(directory, self.config.artifact)
+            if path is not None:
+                found[number] = path
+        return found
+
+    def _forget_failures(self, found: Mapping[int, Path]) -> None:
+        """A version that failed and is no longer there may come again."""
+        for number, version in list(self._versions.items()):
+            if version.status.state is State.END and found.get(number) != version.path:
+                self._end(version)
+
+    def _admit(self, number: int, path: Path, looks: dict[Path, Fingerprint]) -> None:
+        """Begin with a version that is new, or that failed and has changed since, unless it is still written."""
+        version = self._versions.get(number)
+        if version is not None and version.status.state is not State.END:
+            return
+        seen = fingerprint(path)
+        if version is not None and version.seen == seen:
+            return
+        if is_settled(seen, self._looks.get(path)):
+            self._versions[number] = ServedVersion(self.config.name, number, path, seen)
+        else:
+            looks[path] = seen
+
+    def _is_due(self, version: ServedVersion) -> bool:
+        """Whether a version is to be loaded now: it is new, or waits for another try."""
+        state = version.status.state
+        return state is State.START or (state is State.LOADING and time.monotonic() >= version.retry_at)
+
+    def _load(self, version: ServedVersion) -> None:
+        workshop = self._workshop
+        version.become(State.LOADING)
+        begin = time.monotonic()
+        try:
+            version.opened(workshop.loader.load(version.path), workshop.batching)
+            workshop.warm(version)
+        except Exception as error:  # of whatever library; the server goes on
+            version.close()
+            version.failures += 1
+            again = version.failures <= workshop.retries
+            if again:
+                version.retry_at = time.monotonic() + workshop.retry_seconds
+            else:
+                version.become(State.END, error)
+            said = str(error) if isinstance(error, AttnexportError) else f"{type(error).__name__}: {first_line(error)}"
+            then = f"; tried again in {workshop.retry_seconds:g} s" if again else ""
+            workshop.tell(f"model {version.name!r} version {version.number} does not load: {said}{then}")
+            return
+        version.become(State.AVAILABLE)
+        self._show({**self.served.available, version.number: version})
+        workshop.tell(
+            f"model {version.name!r} version {version.number} is available, {time.monotonic() - begin:.1f} s after it "
+            "was found"
+        )
+
+    def _show(self, available: Mapping[int, ServedVersion]) -> None:
+        self.served = Served(dict(available), self.served.labels)
+
+    def _free(self, version: ServedVersion) -> None:
+        version.drain()
+        version.close()
+        version.become(State.END)
+        self._end(version)
+        self._workshop.tell(f"model {version.name!r} version {version.number} is unloaded")
+
+    def _end(self, version: ServedVersion) -> None:
+        """Remember how a version ended, and nothing else of it."""
+        ended = [status for status in self._ended if status.version != version.number]
+        self._ended = [*ended, version.status][-_MOST_ENDED:]
+        if self._versions.get(version.number) is version:
+            del self._versions[version.number]

@@ -1,0 +1,286 @@
+"""`attnexport serve` as a process: what it prints, the flags, signals, a second server, and bad arguments."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+COMMAND = str(Path(sys.executable).parent / "attnexport")
+Run = Callable[..., tuple[int, str, str]]
+X = np.ones((1, 3), np.float32)
+
+
+class Child:
+    """A server in a process of its own, ready."""
+
+    def __init__(self, *arguments: str | Path, cwd: Path) -> None:
+        words = [COMMAND, "serve", *map(str, arguments), "--json"]
+        self.process = subprocess.Popen(
+            words, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+        assert self.process.stdout is not None
+        lines = []
+        for line in self.process.stdout:
+            lines.append(line)
+            if line == "}\n":
+                break
+        self.document = json.loads("".join(lines) or "{}")
+
+    def end(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
+        self.process.send_signal(number)
+        out, err = self.process.communicate(timeout=120)
+        return self.process.returncode, out, err
+
+    def http(self, path: str) -> Any:
+        with urllib.request.urlopen(f"{self.document['rest']}{path}", timeout=60) as answer:
+            return json.loads(answer.read())
+
+
+@pytest.fixture
+def child(tmp_path: Path) -> Iterator[Callable[..., Child]]:
+    started: list[Child] = []
+
+    def start(*arguments: str | Path) -> Child:
+        started.append(Child(*arguments, cwd=tmp_path))
+        return started[-1]
+
+    yield start
+    for each in started:
+        if each.process.poll() is None:
+            each.process.kill()
+        each.process.communicate(timeout=60)
+
+
+def predict(channel: grpc.Channel, name: str, **inputs: Any) -> Any:
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = name
+    for key, value in inputs.items():
+        request.inputs[key].CopyFrom(tf.make_tensor_proto(value))
+    return prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=60)
+
+
+def test_an_export_alone_is_served_and_sigterm_ends_it_with_0(
+    child: Callable[..., Child], exported_classifier: Any
+) -> None:
+    server = child(exported_classifier.directory, "--port=auto", "--rest-api-port", "auto")
+    document = server.document
+    assert document["grpc"].startswith("127.0.0.1:")
+    assert [(model["name"], model["versions"][0]["state"]) for model in document["models"]] == [
+        (exported_classifier.directory.name, "AVAILABLE")
+    ]
+    name = document["models"][0]["name"]
+    x = np.random.default_rng(1).normal(size=(3, 10, 64)).astype(np.float32)
+    with grpc.insecure_channel(document["grpc"]) as channel:
+        answer = tf.make_ndarray(predict(channel, name, sequence=x).outputs["logits"])
+    from attnexport.exporter import SavedModelRunner
+
+    runner = SavedModelRunner(exported_classifier.path)
+    np.testing.assert_allclose(answer, runner.run({"sequence": x})["logits"], rtol=1e-5, atol=1e-5)
+    runner.close()
+    assert server.http(f"/v1/models/{name}")["model_version_status"][0]["state"] == "AVAILABLE"
+    code, out, err = server.end()
+    assert (code, out) == (0, "")
+    assert all(line.startswith("note: ") for line in err.splitlines()), err
+
+
+def test_sigterm_lets_running_requests_end_and_an_interrupt_is_130(
+    child: Callable[..., Child], serving_models: Any, tmp_path: Path
+) -> None:
+    base = slow_model(tmp_path / "slow")
+    server = child("--model_base_path", base, "--port=auto", "--model_name=slow")
+    assert server.document["rest"] is None, "as with TF Serving, REST is off until it has a port"
+    results: list[Any] = []
+    with grpc.insecure_channel(server.document["grpc"]) as channel:
+        grpc.channel_ready_future(channel).result(60)
+        sent = threading.Event()
+
+        def ask() -> None:
+            sent.set()
+            results.append(predict(channel, "slow", rounds=np.int32(3000)))
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        assert sent.wait(60)
+        # The request is in once a status that was asked later on the same channel is answered.
+        predict(channel, "slow", rounds=np.int32(1))
+        code, _, _ = server.end()
+        thread.join()
+    assert code == 0
+    assert len(results) == 1
+    again = child("--model_base_path", base, "--port=auto")
+    assert again.end(signal.SIGINT)[0] == 130
+
+
+def slow_model(base: Path) -> Path:
+    """A model that multiplies as often as it is told."""
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        rounds = v1.placeholder(tf.int32, [], "rounds")
+        body = lambda i, m: (i + 1, tf.linalg.matmul(m, m) * 0.0 + 1.0)  # noqa: E731
+        _, last = tf.while_loop(lambda i, m: i < rounds, body, [0, tf.ones([64, 64])])
+        infos = [
+            {"rounds": v1.saved_model.utils.build_tensor_info(rounds)},
+            {"last": v1.saved_model.utils.build_tensor_info(last)},
+        ]
+        definition = v1.saved_model.signature_def_utils.build_signature_def(*infos, "tensorflow/serving/predict")
+        builder = v1.saved_model.Builder(str(base / "1"))
+        builder.add_meta_graph_and_variables(session, ["serve"], {"serving_default": definition})
+        builder.save()
+    return base
+
+
+def test_a_second_server_on_the_port_says_so(
+    child: Callable[..., Child], attnexport: Run, model_base: Path, tmp_path: Path
+) -> None:
+    server = child("--model-base-path", model_base, "--port", "auto", "--rest_api_port=auto")
+    port, rest = server.document["grpc"].rpartition(":")[2], server.document["rest"].rpartition(":")[2]
+    for arguments in ((f"--port={port}",), ("--port=auto", f"--rest_api_port={rest}")):
+        code, out, err = attnexport("serve", "--model_base_path", model_base, *arguments)
+        assert (code, out) == (3, "")
+        assert "another server may be there" in err
+        assert err.count("\n") == 1
+
+
+def test_configuration_file_is_followed(child: Callable[..., Child], model_base: Path, tmp_path: Path) -> None:
+    entry = f'config {{ name: "NAME" base_path: "{model_base}" model_platform: "tensorflow" }}'
+    config = tmp_path / "models.config"
+    config.write_text(f"model_config_list {{ {entry.replace('NAME', 'a')} }}")
+    server = child(
+        f"--model_config_file={config}", "--port=auto", "--rest_api_port=auto",
+        "--model_config_file_poll_wait_seconds=0.1",
+    )  # fmt: skip
+    assert [model["name"] for model in server.document["models"]] == ["a"]
+    (tmp_path / "new").write_text(f"model_config_list {{ {entry.replace('NAME', 'b')} }}")
+    os.rename(tmp_path / "new", config)
+    for _ in range(600):
+        try:
+            answer = server.http("/v1/models/b")
+        except urllib.error.HTTPError as error:
+            error.close()
+            threading.Event().wait(0.1)
+        else:
+            break
+    else:
+        raise AssertionError("the new configuration is not followed")
+    assert answer["model_version_status"][0]["state"] == "AVAILABLE"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ([], 2, "nothing to serve"),
+        (["nope"], 2, "does not exist"),
+        (["."], 2, "holds no export"),
+        (["--model_base_path=nope"], 2, "is no directory"),
+        ([".", "--model_base_path=."], 2, "EXPORT and --model_base_path"),
+        (["--model_config_file=nope"], 2, "tensorflow.serving.ModelServerConfig"),
+        (["--model_config_file=bad.txt"], 3, "tensorflow.serving.ModelServerConfig"),
+        (["--model_config_file=empty.txt"], 3, "tensorflow.serving.ModelServerConfig"),
+        (["--model_base_path=.", "--batching_parameters_file=bad.txt"], 2, "--enable_batching"),
+        (["--model_base_path=.", "--batching_parameters_file=bad.txt", "--enable_batching"], 3, "BatchingParameters"),
+        (["--model_base_path=.", "--ssl_config_file=bad.txt"], 3, "tensorflow.serving.SSLConfig"),
+        (["--model_base_path=.", "--ssl_config_file=empty.txt"], 3, "server_key"),
+        (["--model_base_path=.", "--monitoring_config_file=bad.txt"], 3, "tensorflow.serving.MonitoringConfig"),
+        (["--model_base_path=.", "--port=70000"], 2, "no port"),
+        (["--model_base_path=.", "--enable_batching=maybe"], 2, "neither true nor false"),
+        (["--model_base_path=.", "--grpc_channel_arguments=a"], 2, "has no value"),
+        (["--model_base_path=broken", "--port=auto"], 3, "nothing to serve: version 1"),
+    ],
+)
+def test_what_cannot_be_served_is_one_line(
+    attnexport: Run, tmp_path: Path, arguments: list[str], code: int, words: str
+) -> None:
+    (tmp_path / "bad.txt").write_text("nonsense: {")
+    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "broken" / "1").mkdir(parents=True)
+    (tmp_path / "broken" / "1" / "saved_model.pb").write_bytes(b"no graph")
+    got, out, err = attnexport("serve", *arguments)
+    assert (got, out) == (code, ""), err
+    lines = [line for line in err.splitlines() if not line.startswith("note: ")]
+    assert len(lines) == 1, err
+    assert words in lines[0]
+
+
+def test_it_binds_the_loopback_alone_and_warns_when_it_opens_up(child: Callable[..., Child], model_base: Path) -> None:
+    server = child("--model_base_path", model_base, "--port=auto", "--host=0.0.0.0", "--enable_profiler=true")
+    assert server.document["grpc"].startswith("0.0.0.0:")
+    code, _, err = server.end()
+    assert code == 0
+    assert "warning: listening on 0.0.0.0 without TLS" in err
+    assert "--enable_profiler has no effect" in err
+
+
+def test_flags_are_taken_in_every_way_of_writing(model_base: Path) -> None:
+    from attnexport.cli.serve import serve
+
+    ways = (
+        ["--enable_batching", "--rest-api-port=7", "--model_name", "n", "x"],
+        ["--enable-batching=true", "--rest_api_port", "7", "--model-name=n", "x"],
+        ["--enable_batching", "true", "--rest_api_port=7", "--model_name=n", "--", "x"],
+    )
+    for words in ways:
+        context = serve.make_context("serve", list(words))
+        given = {name: context.params[name] for name in ("enable_batching", "rest_api_port", "model_name", "export")}
+        assert given == {"enable_batching": True, "rest_api_port": 7, "model_name": "n", "export": "x"}
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="there are no unix sockets here")
+def test_a_unix_socket_health_and_metrics_path(start_serving: Any, model_base: Path, tmp_path: Path) -> None:
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    from attnexport.serving.server import GrpcOptions, ModelConfig, RestOptions
+
+    path = Path(os.path.relpath(tmp_path / "s"))  # the names of sockets are short
+    running = start_serving(
+        [ModelConfig("m", model_base)],
+        grpc=GrpcOptions(socket_path=str(path), health=True),
+        rest=RestOptions(metrics_path="/here"),
+    )
+    with grpc.insecure_channel(f"unix:{path}") as channel:
+        assert predict(channel, "m", x=X).model_spec.version.value == 2
+        stub = health_pb2_grpc.HealthStub(channel)
+        for service in ("", "ModelService", "PredictionService"):
+            assert stub.Check(health_pb2.HealthCheckRequest(service=service)).status == 1
+    text = running.http("/here")[1]
+    assert ':tensorflow:serving:request_count{model_name="m",status="OK"} 1.0' in text
+    assert "# TYPE :tensorflow:serving:request_count counter" in text
+    assert 'request_latency_bucket{API="Predict",entrypoint="GRPC",le="10.0",model_name="m"}' in text
+    assert "_created" not in text
+    assert running.http("/monitoring/prometheus/metrics")[0] == 404
+
+
+def test_tls_answers_those_who_trust_it(start_serving: Any, model_base: Path, tmp_path: Path) -> None:
+    from attnexport.serving.server import GrpcOptions, ModelConfig
+    from attnexport.serving.server.grpc_edge import server_credentials
+    from attnexport.serving.server.parameters import SSLConfig
+
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("there is no openssl here to make a certificate with")
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    words = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
+    subprocess.run([*words, "-keyout", "key", "-out", "cert"], cwd=tmp_path, check=True, capture_output=True)
+    key, cert = ((tmp_path / name).read_text() for name in ("key", "cert"))
+    credentials = server_credentials(SSLConfig(server_key=key, server_cert=cert))
+    running = start_serving([ModelConfig("m", model_base)], grpc=GrpcOptions(credentials=credentials))
+    trusting = grpc.ssl_channel_credentials(cert.encode())
+    options = [("grpc.ssl_target_name_override", "localhost")]
+    with grpc.secure_channel(running.server.address, trusting, options) as channel:
+        assert predict(channel, "m", x=X).model_spec.version.value == 2

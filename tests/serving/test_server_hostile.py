@@ -1,0 +1,135 @@
+"""Whatever arrives at either edge gets an answer or a refusal, and right tensors come back right."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from tensorflow_serving.apis import predict_pb2
+
+KINDS = {"INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "UNIMPLEMENTED", "RESOURCE_EXHAUSTED"}
+TENSORS = arrays.arrays(
+    np.float32,
+    st.tuples(st.integers(0, 4), st.just(3)),
+    elements=st.floats(width=32, allow_nan=True, allow_infinity=True),
+)
+INTEGERS = arrays.arrays(np.int64, st.tuples(st.integers(1, 4), st.just(2)), elements=st.integers(-(2**40), 2**40))
+SHARED = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+
+
+def in_process(serving: Any, inputs: dict[str, Any], signature: str = "serving_default") -> dict[str, Any]:
+    from attnexport.serving.codec import ServedModel
+
+    with serving.server.manager.holding(ServedModel("m")) as version:
+        found: dict[str, Any] = version.model.run(inputs, signature, ())
+        return found
+
+
+@SHARED
+@given(x=TENSORS)
+def test_grpc_gives_what_the_model_gives_in_process(serving: Any, x: Any) -> None:
+    reply = serving.predict({"x": x})
+    for name, wanted in in_process(serving, {"x": x}).items():
+        np.testing.assert_array_equal(tf.make_ndarray(reply.outputs[name]), wanted)
+
+
+@SHARED
+@given(x=TENSORS)
+def test_rest_gives_what_the_model_gives_in_process(serving: Any, x: Any) -> None:
+    if not len(x):
+        return  # JSON has no shape for no rows
+    status, answer = serving.http("/v1/models/m:predict", {"inputs": x.tolist()})
+    assert status == 200
+    np.testing.assert_array_equal(np.float32(answer["outputs"]["y"]), in_process(serving, {"x": x})["y"])
+
+
+@SHARED
+@given(numbers=INTEGERS)
+def test_both_edges_agree_on_integers(serving: Any, numbers: Any) -> None:
+    x = np.zeros((len(numbers), 3), np.float32)
+    wanted = in_process(serving, {"numbers": numbers, "x": x}, "two")["sum"]
+    reply = serving.predict({"numbers": numbers, "x": x}, signature="two")
+    np.testing.assert_array_equal(tf.make_ndarray(reply.outputs["sum"]), wanted)
+    rows = [{"numbers": one.tolist(), "x": other.tolist()} for one, other in zip(numbers, x, strict=True)]
+    _, answer = serving.http("/v1/models/m:predict", {"instances": rows, "signature_name": "two"})
+    np.testing.assert_array_equal(np.float32(answer["predictions"]), wanted)
+
+
+def mutated(data: bytes, chance: random.Random) -> bytes:
+    changed = bytearray(data)
+    for _ in range(chance.randint(1, 6)):
+        place = chance.randrange(len(changed) + 1)
+        what = chance.randrange(3)
+        if what == 0 and place < len(changed):
+            changed[place] = chance.randrange(256)
+        elif what == 1:
+            changed[place:place] = chance.randbytes(chance.randint(1, 8))
+        else:
+            del changed[place : place + chance.randint(1, 8)]
+    return bytes(changed)
+
+
+def test_damaged_messages_are_refused_and_nothing_of_ours_breaks(serving: Any) -> None:
+    """Of every method: INTERNAL would be a bug of ours, UNAVAILABLE a dead server."""
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "m"
+    request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.ones((2, 3), np.float32)))
+    request.output_filter.append("y")
+    whole, chance = request.SerializeToString(), random.Random(0)
+    methods = ["Predict", "Classify", "Regress", "MultiInference", "GetModelMetadata"]
+    calls = [serving.channel.unary_unary(f"/tensorflow.serving.PredictionService/{name}") for name in methods]
+    calls.append(serving.channel.unary_unary("/tensorflow.serving.ModelService/GetModelStatus"))
+    codes = set()
+    for number in range(1500):
+        data = mutated(whole, chance) if number % 4 else chance.randbytes(chance.randint(0, 60))
+        call = calls[0] if number % 2 else calls[number % len(calls)]
+        try:
+            call(data, timeout=60)
+        except grpc.RpcError as error:
+            codes.add(error.code().name)
+    assert codes <= KINDS, codes
+    assert "INVALID_ARGUMENT" in codes
+    assert serving.predict({"x": np.ones((1, 3), np.float32)}).model_spec.version.value == 2
+
+
+def test_damaged_bodies_are_refused_and_nothing_of_ours_breaks(serving: Any) -> None:
+    chance = random.Random(1)
+    bodies = [
+        json.dumps({"instances": [{"x": [1, 2, 3]}], "signature_name": "serving_default"}).encode(),
+        json.dumps({"signature_name": "classify", "examples": [{"x": [1.0, 2.0, 3.0]}]}).encode(),
+    ]
+    codes = set()
+    for number in range(600):
+        verb = "predict" if number % 2 else "classify"
+        status, answer = serving.http(f"/v1/models/m:{verb}", mutated(bodies[1 - number % 2], chance))
+        codes.add(status)
+        assert status == 200 or "bug of attnexport" not in answer["error"]
+    assert codes <= {200, 400, 501}
+    assert 400 in codes
+
+
+def test_names_that_clients_make_up_do_not_fill_the_metrics(serving: Any) -> None:
+    for number in range(50):
+        serving.http(f"/v1/models/made-up-{number}:predict", {"inputs": 1})
+    text = serving.http("/monitoring/prometheus/metrics")[1]
+    assert "made-up" not in text
+    assert 'model_name="(unknown)"' in text
+
+
+def test_a_request_of_more_bytes_than_allowed_is_refused(start_serving: Any, model_base: Any) -> None:
+    from attnexport.serving.server import GrpcOptions, ModelConfig
+
+    running = start_serving([ModelConfig("m", model_base)], grpc=GrpcOptions(largest_message=2000))
+    x = np.ones((400, 3), np.float32)
+    with pytest.raises(grpc.RpcError) as caught:
+        running.predict({"x": x})
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert running.predict({"x": x[:2]}).outputs["y"].float_val[0] == 4.0

@@ -1,0 +1,132 @@
+"""The page at `/`, the soak in its short form, and what nobody waits for any more."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from attnexport.serving.server import ModelConfig
+
+X = np.ones((1, 3), np.float32)
+
+
+@pytest.fixture
+def page(start_serving: Callable[..., Any], model_base: Path, tmp_path: Path) -> Any:
+    """A server of the small model and of one that fails in a way that would be markup."""
+    broken = tmp_path / "<b>broken" / "1"
+    broken.mkdir(parents=True)
+    (broken / "saved_model.pb").write_bytes(b"no graph")
+    running = start_serving([ModelConfig("m", model_base), ModelConfig("<b>broken", tmp_path / "<b>broken")])
+    running.predict({"x": X})
+    return running
+
+
+def test_the_page_shows_models_states_errors_signatures_and_traffic(page: Any) -> None:
+    status, text = page.http("/")
+    assert status == 200
+    for words in ("AVAILABLE", "END", "does not load", "x: float32 [?, 3]", "Requests: 1 OK", "words: string [?]"):
+        assert words in unescape(text)
+    assert "<b>broken" not in text
+    assert not re.search(r"(src|href)=.?(http|//)", text), "there is nothing to fetch"
+
+
+def test_the_lines_of_the_page_work_as_they_stand(page: Any, tmp_path: Path) -> None:
+    lines = [unescape(line) for line in re.findall(r"<pre>(.*?)</pre>", page.http("/")[1], re.DOTALL)]
+    asked = [shlex.split(line) for line in lines if line.startswith("curl") and ":predict" in line]
+    assert len(asked) >= 6
+    for words in asked:
+        assert words[1] == "-d"
+        assert page.http(words[3].partition(page.server.rest_address)[2], json.loads(words[2]))[0] == 200, words
+    [line] = [
+        shlex.split(line) for line in lines if line.startswith("attnexport predict") and "serving_default" in line
+    ]
+    np.savez(tmp_path / "samples.npz", x=X)
+    words = [str(Path(sys.executable).parent / "attnexport"), *line[1:]]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_real_browser_shows_it(page: Any, tmp_path: Path) -> None:
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if browser is None:
+        pytest.skip("there is no chromium on PATH")
+    words = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    done = subprocess.run(
+        [*words, "--dump-dom", "--virtual-time-budget=4000", f"{page.server.rest_address}/"],
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    assert "AVAILABLE" in done.stdout
+    assert done.stdout.count("data-model=") == 2, "also after the page has renewed itself"
+
+
+def test_the_soak_in_its_short_form(root: Path) -> None:
+    words = [sys.executable, str(root / "benchmarks" / "soak.py"), "--seconds", "8"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ", 0 failed; " in done.stdout
+    assert "ended with 0" in done.stdout
+
+
+class Slow:
+    """Loads a model that waits to be let go, and counts its calls."""
+
+    def __init__(self) -> None:
+        from attnexport.core import Signature, TensorSpec
+
+        spec = TensorSpec("x", "float32", (None, 3))
+        self.signatures = {"serving_default": Signature("serving_default", (spec,), (spec,))}
+        self.runtime, self.definitions = "TF1", b""
+        self.calls, self.go, self.entered = 0, threading.Event(), threading.Semaphore(0)
+
+    def find(self, directory: Path, artifact: str | None) -> Path:
+        return directory
+
+    def load(self, path: Path) -> Slow:
+        return self
+
+    def run(self, inputs: Any, signature: str, outputs: Any) -> Any:
+        self.calls += 1
+        self.entered.release()
+        assert self.go.wait(60)
+        return dict(inputs)
+
+    def warmup_records(self) -> Any:
+        return iter(())
+
+    def close(self) -> None: ...
+
+
+def test_what_nobody_waits_for_is_not_run(start_serving: Callable[..., Any], tmp_path: Path) -> None:
+    from attnexport.serving.codec import ServedModel, encode_predict_request
+    from attnexport.serving.server import GrpcOptions, RestOptions
+
+    (tmp_path / "slow" / "1").mkdir(parents=True)
+    model = Slow()
+    running = start_serving(
+        [ModelConfig("slow", tmp_path / "slow")], loader=model, grpc=GrpcOptions(threads=1),
+        rest=RestOptions(timeout=0.5),
+    )  # fmt: skip
+    call = running.channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+    request = encode_predict_request(ServedModel("slow"), {"x": X})
+    first = call.future(request, timeout=60)
+    assert model.entered.acquire(timeout=60)
+    waiting = [call.future(request, timeout=0.3) for _ in range(5)]  # the only thread is busy for longer
+    assert {each.exception(timeout=60).code() for each in waiting} == {grpc.StatusCode.DEADLINE_EXCEEDED}
+    assert running.http("/v1/models/slow:predict", {"inputs": [[1, 2, 3]]})[0] == 504
+    model.go.set()
+    assert first.exception(timeout=60) is None
+    call(request, timeout=60)
+    assert model.calls == 3, "the first, REST's and the last one"

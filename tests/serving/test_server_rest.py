@@ -1,0 +1,171 @@
+"""The server over REST, asked by the standard library: formats, values, and HTTP codes."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import socket
+from typing import Any
+from urllib.parse import urlparse
+
+import numpy as np
+import pytest
+
+ROWS = [[1.5, -2.0, 3.25], [0.0, 4.0, -0.5]]
+DOUBLED = [[5.0, -2.0, 8.5], [2.0, 10.0, 1.0]]
+PREDICT = "/v1/models/m:predict"
+
+
+def test_rows_and_columns_answer_in_their_own_form(serving: Any) -> None:
+    status, answer = serving.http(PREDICT, {"instances": [{"x": row} for row in ROWS], "signature_name": "total"})
+    assert (status, list(answer)) == (400, ["error"])  # a scalar gives no rows
+    assert serving.http(PREDICT, {"inputs": ROWS, "signature_name": "total"}) == (200, {"outputs": 6.25})
+    assert serving.http(PREDICT, {"instances": ROWS, "signature_name": "picky"}) == (200, {"predictions": ROWS})
+    named = {"inputs": {"x": ROWS}}
+    assert serving.http(PREDICT, named) == (200, {"outputs": {"y": DOUBLED, "rows": [2]}})
+    two = [{"numbers": [1, 2], "x": row} for row in ROWS]
+    assert serving.http(PREDICT, {"instances": two, "signature_name": "two"}) == (
+        200,
+        {"predictions": [[2.5, 0.0], [1.0, 6.0]]},
+    )
+
+
+def test_versions_labels_and_verbs_of_any_case(serving: Any) -> None:
+    body = {"inputs": ROWS}
+    for path in ("/v1/models/m/versions/1:predict", "/V1/MODELS/m/LABELS/stable:PREDICT"):
+        assert serving.http(path, body)[1]["outputs"]["y"][0][0] == 4.0
+
+
+def test_numbers_keep_their_digits_and_what_is_no_number_its_name(serving: Any) -> None:
+    import urllib.request
+
+    body = b'{"signature_name": "", "inputs": [[NaN, Infinity, -Infinity]]}'
+    url = f"{serving.server.rest_address}{PREDICT}"
+    with urllib.request.urlopen(urllib.request.Request(url, body)) as answer:
+        text = answer.read().decode()
+    assert "NaN, Infinity, -Infinity" in text
+    assert serving.http(PREDICT, {"inputs": [[0.1, 1e20, -3.0]]})[1]["outputs"]["y"] == [[2.2, 2e20, -4.0]]
+
+
+def test_strings_travel_as_text_and_as_base64(serving: Any) -> None:
+    body = {"signature_name": "words", "instances": ["héllo", {"b64": "AAH/"}]}
+    status, answer = serving.http(PREDICT, body)
+    assert status == 200
+    assert [row["raw_bytes"] for row in answer["predictions"]] == [{"b64": "aMOpbGxv"}, {"b64": "AAH/"}]
+    assert answer["predictions"][0]["words"] == "héllo"
+    assert serving.http(PREDICT, {"signature_name": "flags", "inputs": True}) == (200, {"outputs": False})
+
+
+def test_classify_and_regress_with_context(serving: Any) -> None:
+    body = {"signature_name": "classify", "context": {"x": [7.0, 8.0, 9.0]}, "examples": [{}, {"x": [1.0, 2.0, 3.5]}]}
+    status, answer = serving.http("/v1/models/m:classify", body)
+    assert (status, answer["results"][1]) == (200, [["a", 1.0], ["b", 2.0], ["c", 3.5]])
+    assert answer["results"][0][0] == ["a", 7.0]
+    body = {"signature_name": "regress", "examples": [{"x": [1.0, 2.0, 3.5]}]}
+    assert serving.http("/v1/models/m/versions/2:regress", body) == (200, {"results": [6.5]})
+
+
+def test_status_and_metadata(serving: Any) -> None:
+    status, answer = serving.http("/v1/models/m")
+    entry = {"version": "2", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+    assert (status, answer["model_version_status"][0]) == (200, entry)
+    assert len(serving.http("/v1/models/m/labels/stable")[1]["model_version_status"]) == 1
+    status, answer = serving.http("/v1/models/m/versions/1/metadata")
+    assert answer["model_spec"] == {"name": "m", "signature_name": "", "version": "1"}
+    inner = answer["metadata"]["signature_def"]["signature_def"]
+    assert inner["serving_default"]["inputs"]["x"]["dtype"] == "DT_FLOAT"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "code"),
+    [
+        ("/v1/models/nope:predict", {"inputs": ROWS}, 404),
+        ("/v1/models/m/versions/9:predict", {"inputs": ROWS}, 404),
+        ("/v1/models/m/labels/nope:predict", {"inputs": ROWS}, 400),
+        ("/v1/models/nope", None, 404),
+        ("/v1/models/m/versions/9", None, 404),
+        ("/v1/models", None, 400),
+        ("/v1/models/m:guess", {"inputs": ROWS}, 400),
+        (f"/v1/models/m/versions/{'9' * 40}", None, 400),
+        ("/v2/models/m", None, 404),
+        (PREDICT, {"inputs": ROWS, "signature_name": "nope"}, 400),
+        (PREDICT, {"inputs": ROWS, "signature_name": 3}, 400),
+        (PREDICT, {"inputs": ROWS, "instances": ROWS}, 400),
+        (PREDICT, {}, 400),
+        (PREDICT, b"", 400),
+        (PREDICT, b"{", 400),
+        (PREDICT, b"[1]", 400),
+        (PREDICT, b"[" * 100_000, 400),
+        (PREDICT, {"instances": []}, 400),
+        (PREDICT, {"instances": 3}, 400),
+        (PREDICT, {"instances": [[1, 2, 3], [1, 2]]}, 400),
+        (PREDICT, {"instances": [[1, 2, [3]]]}, 400),
+        (PREDICT, {"instances": [[1, 2, "3"]]}, 400),
+        (PREDICT, {"instances": [[1, 2, True]]}, 400),
+        (PREDICT, {"instances": [[1, 2, None]]}, 400),
+        (PREDICT, {"instances": [[1, 2, 1e39]]}, 400),
+        (PREDICT, {"instances": [[1, 2, 16777217]]}, 400),
+        (PREDICT, {"instances": [{"x": [1, 2, 3]}, [1, 2, 3]]}, 400),
+        (PREDICT, {"instances": [{"z": [1, 2, 3]}]}, 400),
+        (PREDICT, {"inputs": {"z": ROWS}}, 400),
+        (PREDICT, {"inputs": ROWS, "signature_name": "two"}, 400),
+        (PREDICT, {"inputs": {"numbers": [[1.5, 2]], "x": ROWS[:1]}, "signature_name": "two"}, 400),
+        (PREDICT, {"inputs": [{"b64": "!"}], "signature_name": "words"}, 400),
+        (PREDICT, {"inputs": [1.0], "signature_name": "halves"}, 501),
+        ("/v1/models/m:classify", {"examples": []}, 400),
+        ("/v1/models/m:classify", {"examples": [{"x": [1.0, 2.0, 3.0]}]}, 400),
+        ("/v1/models/m:classify", {"signature_name": "classify", "examples": [{"x": [1.0, "a"]}]}, 400),
+        ("/v1/models/m:regress", {"signature_name": "regress", "examples": [{"x": None}]}, 400),
+    ],
+)  # fmt: skip
+def test_refusals_are_json_with_tf_servings_http_code(serving: Any, path: str, body: Any, code: int) -> None:
+    status, answer = serving.http(path, body)
+    assert status == code
+    assert list(answer) == ["error"]
+    assert answer["error"]
+    assert "bug of attnexport" not in answer["error"]
+
+
+def test_other_methods_are_malformed(serving: Any) -> None:
+    assert serving.http(PREDICT, {"inputs": ROWS}, method="PUT")[0] == 400
+    assert serving.http(PREDICT)[0] == 400
+
+
+def test_gzip_is_unpacked_and_what_is_none_refused(serving: Any) -> None:
+    body, packed = json.dumps({"inputs": ROWS}).encode(), {"Content-Encoding": "gzip"}
+    assert serving.http(PREDICT, gzip.compress(body), packed)[0] == 200
+    assert serving.http(PREDICT, body, packed)[0] == 400
+    assert serving.http(PREDICT, gzip.compress(body)[:-12], packed)[0] == 400
+
+
+def test_bodies_are_limited_packed_ones_by_what_they_unpack_to(start_serving: Any, model_base: Any) -> None:
+    from attnexport.serving.server import ModelConfig, RestOptions
+
+    running = start_serving([ModelConfig("m", model_base)], rest=RestOptions(largest_body=1000))
+    body = json.dumps({"inputs": ROWS * 100}).encode()
+    assert running.http(PREDICT, body)[0] == 413
+    assert running.http(PREDICT, gzip.compress(body), {"Content-Encoding": "gzip"})[0] == 413
+    assert running.http(PREDICT, {"inputs": ROWS})[0] == 200
+
+
+def test_the_decimals_read_back_as_the_same_floats() -> None:
+    from attnexport.serving.server.rest_json import decimal
+
+    bits = np.random.default_rng(0).integers(0, 2**32, 5000, dtype=np.uint64).astype(np.uint32)
+    values = bits.view(np.float32)
+    for value in values[np.isfinite(values)]:
+        assert np.float32(decimal(float(value))) == value
+    assert [decimal(value) for value in (1.0, 9e6, 3e-5)] == ["1.0", "9e+06", "3e-05"]
+    assert decimal(0.1, 17, single=False) == "0.1"
+
+
+def test_garbage_on_the_port_does_no_harm(serving: Any) -> None:
+    place = urlparse(serving.server.rest_address)
+    for data in (b"\x00" * 100, b"GET /v1/models/m HTTP/1.1\r\nContent-Length: -1\r\n\r\n", b"POST " + b"/" * 100_000):
+        with socket.create_connection((place.hostname, place.port)) as connection:
+            connection.sendall(data)
+            connection.shutdown(socket.SHUT_WR)
+            connection.settimeout(30)
+            while connection.recv(4096):
+                pass
+    assert serving.http("/v1/models/m")[0] == 200
