@@ -41,13 +41,23 @@ class _Row:
     path: str
 
 
+@dataclass(frozen=True)
+class _Served:
+    """Accuracy, 0 to 1, of a model in the embedded server, asked over gRPC and REST, and of its int8 file over gRPC."""
+
+    model: str
+    grpc_accuracy: float
+    rest_accuracy: float
+    int8_accuracy: float
+
+
 @command("demo")
 @click.option("-o", "--output", default="attnexport-demo", show_default=True, help="Where everything is written.")
 def demo(terminal: Terminal, output: str) -> None:
-    """Train on real digits, export, quantize, compare.
+    """Train on real digits, export, quantize, compare, serve.
 
     Trains two attention models on scikit-learn's handwritten digits, exports them for TensorFlow Serving and TFLite,
-    and measures what was exported.
+    measures what was exported, and serves it.
     """
     directory = Path(output)
     with terminal.steps() as on_step:
@@ -60,12 +70,15 @@ def demo(terminal: Terminal, output: str) -> None:
             for name, keras_file in trained.models.items()
             for row in _export(name, keras_file, directory / "export", trained, on_step)
         ]
+        on_step("serving them")
+        served = [_served(name, directory / "export" / name, trained.evaluation) for name in trained.models]
     document = {
         "calibration": str(trained.calibration),
         "evaluation": str(trained.evaluation),
         "artifacts": [asdict(row) for row in rows],
+        "served": [asdict(each) for each in served],
     }
-    terminal.result(document, lambda console: _show(console, directory, rows, digits.HELD_OUT))
+    terminal.result(document, lambda console: _show(console, directory, rows, served, digits.HELD_OUT))
 
 
 def _export(name: str, keras_file: Path, output: Path, trained: Any, on_step: Callable[[str], None]) -> list[_Row]:
@@ -123,7 +136,32 @@ def _measure(name: str, exported: ExportResult, files: dict[str, Path], evaluati
     ]
 
 
-def _show(console: Console, directory: Path, rows: list[_Row], held_out: int) -> None:
+def _served(name: str, export: Path, evaluation: Path) -> _Served:
+    """Serve an export, and ask it for all held-out digits."""
+    import json
+    from urllib.request import Request, urlopen
+
+    import numpy as np
+
+    from attnexport.parity import agreement
+    from attnexport.serving import Client
+
+    from .embedded import serving
+
+    with np.load(evaluation) as data:
+        rows, labels = data["rows"], data["labels"]
+    with serving(export) as at, Client(at.grpc, model=name, max_batch=64) as client:
+        client.wait_until_ready()
+        over_grpc = client.predict({"rows": rows})["logits"]
+        int8 = client.predict({"rows": rows}, model=f"{name}.int8")["logits"]
+        body = json.dumps({"inputs": {"rows": rows.tolist()}}).encode()
+        request = Request(f"{at.rest}/v1/models/{name}:predict", body)  # noqa: S310 - the loopback's
+        with urlopen(request, timeout=60) as reply:  # noqa: S310
+            over_rest = np.asarray(json.load(reply)["outputs"])
+    return _Served(name, *(round(agreement(labels, scores), 4) for scores in (over_grpc, over_rest, int8)))
+
+
+def _show(console: Console, directory: Path, rows: list[_Row], served: list[_Served], held_out: int) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -143,5 +181,12 @@ def _show(console: Console, directory: Path, rows: list[_Row], held_out: int) ->
             str(Path(row.path).relative_to(directory)),
         )
     console.print(f"Handwritten digits, {held_out} held-out images; one image a call; agreement and SQNR with Keras:\n")
+    console.print(table)
+    console.print("\nServed by the embedded server, and asked for all of them:\n")
+    table = Table(box=None, pad_edge=False)
+    for title in ("model", "over gRPC", "over REST", "int8 over gRPC"):
+        table.add_column(title, justify="left" if title == "model" else "right")
+    for each in served:
+        table.add_row(each.model, f"{each.grpc_accuracy:.1%}", f"{each.rest_accuracy:.1%}", f"{each.int8_accuracy:.1%}")
     console.print(table)
     console.print(f"\nAll of it is in {directory}, the trained models and their samples in {directory / 'digits'}.")

@@ -18,8 +18,8 @@ from .terminal import Terminal
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from attnexport.core import ExportDirectory, VersionEntry
-    from attnexport.parity import Check, Validation
+    from attnexport.core import Artifact, ExportDirectory, VersionEntry
+    from attnexport.parity import Check, Subject, Validation
 
 _LIMITS = ("rtol", "atol", "min_sqnr", "min_agreement", "max_accuracy_drop")
 
@@ -33,6 +33,7 @@ _LIMITS = ("rtol", "atol", "min_sqnr", "min_agreement", "max_accuracy_drop")
     "--server", metavar="HOST:PORT", help="A server that serves the version's SavedModel, to compare as well."
 )
 @click.option("--model", help="The name that it is served under. [the export's]")
+@click.option("--serve", is_flag=True, help="Serve the export by the embedded server meanwhile, and compare over gRPC.")
 @click.option("--rtol", type=float, help="With --atol: what an element may differ by, atol + rtol * |original|.")
 @click.option("--atol", type=float, help="See --rtol.")
 @click.option("--min-sqnr", type=float, metavar="DB", help="The least SQNR. [by precision]")
@@ -77,6 +78,7 @@ def _validate(
             from attnexport.exporter.models import import_modules
             from attnexport.parity import Tolerance, validate
 
+            from .embedded import serving
             from .validation import Data, batches, check_unchanged, count_batches, open_subjects, synthetic_data
 
             limits = {{"min_sqnr": "min_sqnr_db"}.get(name, name): options[name] for name in _LIMITS}
@@ -90,7 +92,12 @@ def _validate(
             original = stack.enter_context(closing(open_original(loaded, classify=True, labels=labels)))
             subjects = open_subjects(directory, entry, stack)
             if options["server"]:
-                subjects.append(_served(options, directory, entry, stack))
+                name = options["model"] or directory.name
+                subjects += _over_the_wire(options["server"], {name: entry.artifact("saved_model")}, entry, stack)
+            if options["serve"]:
+                on_step("starting the embedded server")
+                served = stack.enter_context(serving(directory.root))
+                subjects += _over_the_wire(served.grpc, _served_names(directory, entry), entry, stack)
             signatures = sorted({name for each in subjects for name in each.runner.signatures})
             notes = [
                 f"signature {name!r} is not compared: it is no endpoint that the original offers by itself"
@@ -118,17 +125,33 @@ def _validate(
     return result, notes
 
 
-def _served(options: dict[str, Any], directory: ExportDirectory, entry: VersionEntry, stack: ExitStack) -> Any:
-    """The version's SavedModel over the wire."""
+def _over_the_wire(
+    address: str, artifacts: dict[str, Artifact | None], entry: VersionEntry, stack: ExitStack
+) -> list[Subject]:
+    """Artifacts by the names that they are served under, through a server."""
     from attnexport.parity import Subject
     from attnexport.serving import Client, ClientRunner
 
-    artifact = entry.artifact("saved_model")
-    if artifact is None:
-        raise ArgumentError(f"version {entry.version} has no SavedModel that could be served")
-    client = stack.enter_context(Client(options["server"], model=options["model"] or directory.name))
-    runner = ClientRunner(client, version=entry.version)
-    return Subject(f"{options['server']}/{runner.model}", "gRPC", artifact.precision, runner)
+    found = []
+    for name, artifact in artifacts.items():
+        if artifact is None:
+            raise ArgumentError(f"version {entry.version} has no SavedModel that could be served")
+        client = stack.enter_context(Client(address, model=name))
+        client.wait_until_ready(version=entry.version)
+        runner = ClientRunner(client, version=entry.version)
+        found.append(Subject(artifact.path, "gRPC", artifact.precision, runner))
+    return found
+
+
+def _served_names(directory: ExportDirectory, entry: VersionEntry) -> dict[str, Artifact | None]:
+    """What `attnexport serve EXPORT` calls the artifacts of a version."""
+    names: dict[str, Artifact | None] = {}
+    for artifact in entry.artifacts:
+        if artifact.kind == "saved_model":
+            names[directory.name] = artifact
+        elif artifact.kind == "tflite":
+            names[Path(artifact.path).stem] = artifact
+    return names
 
 
 def _document(directory: ExportDirectory, entry: VersionEntry, result: Validation, notes: list[str]) -> dict[str, Any]:

@@ -30,6 +30,8 @@ def test_the_demo_goes_the_whole_way(attnexport: Run, tmp_path: Path) -> None:
         assert found["agreement"] >= (0.99 if row["artifact"] == "int8" else 1.0)
         # The targets of docs/field-notes.md: real data, held out from training and calibration.
         assert found["sqnr_db"] is None or found["sqnr_db"] >= {"float32": 100, "float16": 60}.get(row["artifact"], 40)
+    for served in document["served"]:
+        assert min(served["grpc_accuracy"], served["rest_accuracy"], served["int8_accuracy"]) >= 0.96
     sizes = {(row["model"], row["artifact"]): row["size_bytes"] for row in rows}
     for model in ("digits-attention", "digits-multihead"):
         assert sizes[model, "float16"] < 0.6 * sizes[model, "float32"]
