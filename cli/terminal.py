@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import sys
@@ -69,6 +70,11 @@ class Terminal:
         with suppress(OSError):
             print(line, file=self._stderr, flush=True)
 
+    def silence_exit(self) -> None:
+        """Keep what LiteRT's destructors say off stderr, when nobody of ours has anything to say any more."""
+        if not self.debug:
+            atexit.register(_close_stderr)
+
     @contextmanager
     def steps(self) -> Iterator[Callable[[str], None]]:
         """A spinner that says what is being done, where stderr is a terminal."""
@@ -122,3 +128,8 @@ class Terminal:
         from rich.console import Console
 
         return Console(file=stream, highlight=False, width=None if stream.isatty() else _PIPE_WIDTH)
+
+
+def _close_stderr() -> None:
+    sys.stderr.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

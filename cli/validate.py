@@ -58,6 +58,7 @@ def validate(terminal: Terminal, **options: Any) -> None:
     directory = ExportDirectory(options["export"])
     version = options["version"]
     entry = directory.newest() if version is None else directory.manifest().entry(version)
+    terminal.silence_exit()
     result, notes = _validate(terminal, directory, entry, options)
     for note in notes:
         terminal.note(note)

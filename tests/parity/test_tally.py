@@ -1,0 +1,103 @@
+"""Measuring batch by batch is measuring all at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from scipy.spatial.distance import cosine
+from scipy.special import softmax
+from scipy.stats import entropy
+
+from attnexport.core import ArgumentError
+from attnexport.parity import Measurement, Tally, Tolerance
+
+ROWS = arrays.arrays(np.float32, (12, 7), elements=st.floats(-50, 50, width=32))
+
+
+def measured(expected: Any, actual: Any, cuts: tuple[int, ...] = (), **options: Any) -> Measurement:
+    tally = Tally(**options)
+    labels = np.arange(len(expected)) % 7
+    for part in np.split(np.arange(len(expected)), cuts):
+        tally.add(expected[part], actual[part], labels[part])
+    return tally.result()
+
+
+@settings(max_examples=60, deadline=None)
+@given(ROWS, ROWS)
+def test_metrics_are_those_of_numpy_and_scipy(expected: Any, actual: Any) -> None:
+    found = measured(expected, actual, rtol=0.1, atol=0.01)
+    wide, narrow = expected.astype(np.float64), actual.astype(np.float64)
+    errors = np.abs(narrow - wide)
+    assert found.max_error == errors.max()
+    assert errors[found.index] == errors.max() or errors.max() == 0
+    assert found.mean_error == pytest.approx(errors.mean())
+    assert found.rms_error == pytest.approx(np.sqrt((errors**2).mean()))
+    assert found.out_of_tolerance == (~np.isclose(narrow, wide, rtol=0.1, atol=0.01)).mean()
+    divergence = np.mean([entropy(p, q) for p, q in zip(softmax(wide, -1), softmax(narrow, -1), strict=True)])
+    assert found.kl_divergence == pytest.approx(divergence, rel=1e-6, abs=1e-9) or np.isinf(divergence)
+    assert found.top_1_agreement == (wide.argmax(-1) == narrow.argmax(-1)).mean()
+    if wide.any() and narrow.any():
+        assert found.cosine_similarity == pytest.approx(1 - cosine(wide.ravel(), narrow.ravel()), abs=1e-9)
+    assert sum(found.histogram) == errors.size
+
+
+@settings(max_examples=30, deadline=None)
+@given(ROWS, ROWS, st.lists(st.integers(1, 11), max_size=4))
+def test_batches_make_no_difference(expected: Any, actual: Any, cuts: list[int]) -> None:
+    whole, parts = measured(expected, actual), measured(expected, actual, tuple(sorted(cuts)))
+    for name, value in vars(whole).items():
+        other = getattr(parts, name)
+        assert other == (pytest.approx(value, rel=1e-9, abs=1e-12) if isinstance(value, float) else value), name
+
+
+def test_nan_and_infinity_agree_with_themselves_alone() -> None:
+    values = np.array([[1.0, np.nan], [np.inf, 2.0]])
+    assert measured(values, values).max_error == 0
+    changed = values.copy()
+    changed[1, 0] = 3.0
+    found = measured(values, changed)
+    assert (found.max_error, found.index) == (np.inf, (1, 0))
+    assert found.top_1_agreement is None
+
+
+def test_top_k_counts_ties_in_favour() -> None:
+    scores = np.array([[0.0, 1, 2, 3, 4, 5, 6]])
+    assert measured(scores, -scores).top_k_agreement == 0
+    assert measured(scores, np.zeros((1, 7))).top_k_agreement == 1
+
+
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [
+        ({"rtol": 0.0, "atol": 0.01}, "out of rtol 0, atol 0.01"),
+        ({"min_sqnr_db": 60}, "SQNR 20.0 dB (60 dB wanted)"),
+        ({"min_agreement": 1.0}, "max error"),
+    ],
+)
+def test_limits_say_what_they_want(limits: dict[str, float], told: str) -> None:
+    expected = np.arange(1, 15, dtype=np.float32).reshape(2, 7)
+    tolerance = Tolerance(**limits)
+    found = measured(expected, expected * np.float32(1.1), rtol=limits.get("rtol", 0.0), atol=limits.get("atol", 0.0))
+    [problem] = tolerance.problems(found, "float32")
+    assert told in problem
+    assert "worst at [1, 6]" in problem
+    assert tolerance.problems(measured(expected, expected), "float32") == []
+
+
+def test_agreement_and_accuracy_bind_where_asked() -> None:
+    expected = np.eye(7, dtype=np.float32)
+    actual = np.roll(expected, 1, axis=0) * 0.5 + expected * 0.4
+    found = measured(expected, actual)
+    told = Tolerance(min_sqnr_db=-100, min_agreement=0.9, max_accuracy_drop=5).problems(found, "int8")
+    assert told == ["agreement 0.0000 (0.9 wanted)", "accuracy 100.00 points below the original's (at most 5)"]
+
+
+@pytest.mark.parametrize("wrong", [{"rtol": 1.0}, {"atol": 1.0}, {"min_agreement": 2.0}, {"max_accuracy_drop": -1.0}])
+def test_limits_that_make_no_sense(wrong: dict[str, float]) -> None:
+    with pytest.raises(ArgumentError):
+        Tolerance(**wrong)
