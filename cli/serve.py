@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import os
+import select
 import shlex
 import signal
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -47,24 +48,37 @@ def serve(terminal: Terminal, export: str | None, **options: Any) -> None:
         terminal.note(f"--{name} has no effect in the embedded server")
     source = model_source(export, options)
     configs = source()
-    ended = threading.Event()
-    before = signal.signal(signal.SIGTERM, lambda number, frame: ended.set())
+    # SIGTERM is caught from before the models load until after the server has drained.
+    with _sigterm() as ended, contextlib.ExitStack() as stack:
+        with terminal.steps() as on_step:
+            on_step("loading models")
+            server = stack.enter_context(_make_server(terminal, options, rest_by_default=export is not None))
+            _start(server, configs)
+        # What lives now lives on; freeing versions must not search it each time.
+        gc.collect()
+        gc.freeze()
+        _warn(terminal, options)
+        terminal.result(_document(server, configs), lambda console: _show(console, server, configs))
+        poll_seconds = _poll_seconds(options, export)
+        while not ended(poll_seconds or None):
+            configs = _follow(terminal, server, source, configs)
+
+
+@contextlib.contextmanager
+def _sigterm() -> Iterator[Callable[[float | None], bool]]:
+    """A function that waits so many seconds for SIGTERM, for ever where None; true once it has come.
+
+    By a pipe: an Event that the handler sets is locked by the very thread that waits for it, at the wrong moment for
+    good.
+    """
+    reader, writer = os.pipe()
+    before = signal.signal(signal.SIGTERM, lambda number, frame: os.write(writer, b"."))
     try:
-        with contextlib.ExitStack() as stack:
-            with terminal.steps() as on_step:
-                on_step("loading models")
-                server = stack.enter_context(_make_server(terminal, options, rest_by_default=export is not None))
-                _start(server, configs)
-            # What lives now lives on; freeing versions must not search it each time.
-            gc.collect()
-            gc.freeze()
-            _warn(terminal, options)
-            terminal.result(_document(server, configs), lambda console: _show(console, server, configs))
-            poll_seconds = _poll_seconds(options, export)
-            while not ended.wait(poll_seconds or None):
-                configs = _follow(terminal, server, source, configs)
+        yield lambda seconds: bool(select.select([reader], [], [], seconds)[0])
     finally:
         signal.signal(signal.SIGTERM, before)
+        os.close(reader)
+        os.close(writer)
 
 
 def _make_server(terminal: Terminal, options: dict[str, Any], *, rest_by_default: bool) -> Server:
