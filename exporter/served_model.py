@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.protobuf import config_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2
 
 from attnexport.core.errors import ModelError
@@ -129,12 +128,10 @@ class ServedSavedModel:
 
     def _make_callable(self, spec: Signature, names: tuple[str, ...]) -> Callable[..., Any]:
         definition = self._definitions[spec.name]
-        options = config_pb2.CallableOptions()
-        options.feed.extend(definition.inputs[each.name].name for each in spec.inputs)
-        options.fetch.extend(definition.outputs[name].name for name in names)
-        # In the caller's thread: handing a small graph to the session's own costs eight times what it computes.
-        options.run_options.inter_op_thread_pool = -1
         with self._making:
-            made: Callable[..., Any] = self._session._make_callable_from_options(options)
+            made: Callable[..., Any] = self._session.make_callable(
+                [definition.outputs[name].name for name in names],
+                feed_list=[definition.inputs[each.name].name for each in spec.inputs],
+            )
             self._callables[spec.name, names] = made
         return made
