@@ -28,7 +28,7 @@ def same(actual: Any, expected: Any) -> None:
     assert actual.shape == expected.shape
     if expected.dtype == object:
         assert actual.tolist() == expected.tolist()
-    elif actual.dtype.kind == "c" or (actual.dtype.kind == "f" and np.isnan(expected).any()):
+    elif actual.dtype.kind == "c" or (actual.dtype == np.float32 and np.isnan(expected).any()):
         # TensorFlow changes the bits of a NaN: in complex numbers, and of a signalling one in `*_val` fields.
         np.testing.assert_array_equal(actual, expected)
     else:
