@@ -6,14 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from attnexport.core.errors import ArgumentError, no_such, one_of
+from attnexport.core.errors import ArgumentError, no_such
 from attnexport.core.runner import Runner, batched
-from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, dtype_name, format_shape
+from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays
 
 from .budgets import BUDGETS, NOISE_FACTOR, Budget
 from .metrics import Array, Distance, distance
+from .mismatch import is_float, mismatch, names_mismatch, not_finite
 from .noise import Noise
 from .verdict import Finding, Verdict, describe
 
@@ -66,8 +65,7 @@ def _compare_case(
     if expected is None:
         expected = batched(reference, case.inputs, signature=case.signature)
     actual = batched(candidate, case.inputs, signature=case.signature)
-    if expected.keys() != actual.keys():
-        problem = f"there is {one_of(sorted(actual))}, where {one_of(sorted(expected))} is wanted"
+    if problem := names_mismatch(expected, actual):
         return [Finding(case.signature, "*", case.name, problem=problem)]
     noise = Noise(reference, case.inputs, case.signature, expected)
     return [
@@ -85,16 +83,12 @@ def _judge(
     output: str, expected: Array, actual: Array, budget: Budget, noise: Noise, require_finite: bool
 ) -> dict[str, Any]:
     """What a Finding says of one output, beside its place."""
-    if expected.shape != actual.shape:
-        return {"problem": f"shape {format_shape(actual.shape)}, where {format_shape(expected.shape)} is wanted"}
-    if dtype_name(expected) != dtype_name(actual):
-        return {"problem": f"dtype {dtype_name(actual)}, where {dtype_name(expected)} is wanted"}
-    if expected.dtype.kind != "f" and expected.dtype.name != "bfloat16":
-        differ = np.argwhere(np.asarray(expected != actual))
-        return {"problem": f"differs at {len(differ)} places, first at {differ[0].tolist()}"} if len(differ) else {}
-    if require_finite and not np.isfinite(actual.astype(np.float64)).all():
-        index = np.argwhere(~np.isfinite(actual.astype(np.float64)))[0].tolist()
-        return {"problem": f"holds NaN or infinity at {index}"}
+    if problem := mismatch(expected, actual):
+        return {"problem": problem}
+    if not is_float(expected):
+        return {}
+    if require_finite and (problem := not_finite(actual)):
+        return {"problem": problem}
     measured = distance(expected, actual)
     if budget.min_sqnr_db is not None:
         limits = {"min_sqnr_db": budget.min_sqnr_db}

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from attnexport.core.errors import AttnexportError, first_line, one_of
+from attnexport.core.errors import AttnexportError, first_line
 from attnexport.core.runner import Runner, batched
-from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature, dtype_name, fits, format_shape
+from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature, fits
 
 from .budgets import NOISE_FACTOR
 from .metrics import Array
+from .mismatch import is_float, mismatch, names_mismatch, not_finite
 from .noise import Noise
 from .tally import Measurement, Tally
 from .tolerance import Tolerance
@@ -144,7 +145,7 @@ def _answer(reference: Runner, batch: Batch) -> Arrays | None:
         if batch.is_edge:
             return None
         raise
-    finite = all(np.isfinite(each.astype(np.float64)).all() for each in outputs.values() if _is_float(each))
+    finite = all(not_finite(each) is None for each in outputs.values() if is_float(each))
     return outputs if finite or not batch.is_edge else None
 
 
@@ -166,8 +167,7 @@ class _Series:
         except AttnexportError as error:
             self._problems.setdefault("*", (first_line(error), batch.inputs))
             return
-        if expected.keys() != actual.keys():
-            problem = f"there is {one_of(sorted(actual))}, where {one_of(sorted(expected))} is wanted"
+        if problem := names_mismatch(expected, actual):
             self._problems.setdefault("*", (problem, batch.inputs))
             return
         for name in sorted(expected):
@@ -187,13 +187,12 @@ class _Series:
 
     def _add_output(self, name: str, batch: Batch, expected: Arrays, actual: Array) -> None:
         wanted = expected[name]
-        problem = _mismatch(wanted, actual)
-        if problem is None and _is_float(wanted):
+        problem = mismatch(wanted, actual)
+        if problem is None and is_float(wanted):
             tally = self._tallies.setdefault(name, Tally(rtol=self._limits.rtol or 0.0, atol=self._limits.atol or 0.0))
-            if np.isfinite(wanted.astype(np.float64)).all() and not np.isfinite(actual.astype(np.float64)).all():
-                index = np.argwhere(~np.isfinite(actual.astype(np.float64)))[0].tolist()
-                problem = f"holds NaN or infinity at {index}"
-            elif tally.add(wanted, actual, batch.labels) or name not in self._worst:
+            if not_finite(wanted) is None:
+                problem = not_finite(actual)
+            if problem is None and (tally.add(wanted, actual, batch.labels) or name not in self._worst):
                 self._worst[name] = batch.inputs, expected, self._samples
         elif problem is None:
             self._equal.add(name)
@@ -231,21 +230,6 @@ class _Series:
             problem,
             inputs,
         )
-
-
-def _mismatch(expected: Array, actual: Array) -> str | None:
-    if expected.shape != actual.shape:
-        return f"shape {format_shape(actual.shape)}, where {format_shape(expected.shape)} is wanted"
-    if dtype_name(expected) != dtype_name(actual):
-        return f"dtype {dtype_name(actual)}, where {dtype_name(expected)} is wanted"
-    if not _is_float(expected):
-        differ = np.argwhere(np.asarray(expected != actual))
-        return f"differs at {len(differ)} places, first at {differ[0].tolist()}" if len(differ) else None
-    return None
-
-
-def _is_float(array: Array) -> bool:
-    return bool(array.dtype.kind == "f" or array.dtype.name == "bfloat16")
 
 
 def _takes(signature: Signature, inputs: Arrays) -> bool:
