@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,16 +89,10 @@ class RunnerModel:
 
 def _with_free_batch(signatures: Mapping[str, Signature]) -> dict[str, Signature]:
     """As clients see them: a fixed batch is fed in chunks, so any batch will do."""
-    found = {}
-    for name, signature in signatures.items():
-        if signature.is_batched and signature.fixed_batch is not None:
-            takes, gives = (
-                tuple(replace(spec, shape=(None, *spec.shape[1:]) if spec.shape else spec.shape) for spec in specs)
-                for specs in (signature.inputs, signature.outputs)
-            )
-            signature = replace(signature, inputs=takes, outputs=gives)  # noqa: PLW2901
-        found[name] = signature
-    return found
+    return {
+        name: each.with_free_batch() if each.is_batched and each.fixed_batch is not None else each
+        for name, each in signatures.items()
+    }
 
 
 def _check_rows(signature: Signature, inputs: Arrays) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -122,6 +122,14 @@ class Signature:
         """The batch size that inputs are fixed to, or None where the batch is free."""
         sizes = {spec.shape[0] for spec in self.inputs if spec.shape} - {None}
         return sizes.pop() if len(sizes) == 1 else None
+
+    def with_free_batch(self) -> Signature:
+        """The signature as it stands to those whose samples are fed in its batch: any number of them will do."""
+        inputs, outputs = (
+            tuple(replace(spec, shape=(None, *spec.shape[1:])) if spec.shape else spec for spec in specs)
+            for specs in (self.inputs, self.outputs)
+        )
+        return replace(self, inputs=inputs, outputs=outputs)
 
     def check_inputs(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> None:
         """Refuse inputs that do not fit by name, dtype or shape.

@@ -30,13 +30,16 @@ class Candidate:
     weight_algorithm: str | None
 
 
-def candidates(model: bytes, recipe: Recipe, statistics: Statistics | None) -> list[Candidate]:
+def candidates(
+    model: bytes, recipe: Recipe, statistics: Statistics | None, kept_float: Sequence[str]
+) -> list[Candidate]:
     """Every way that a recipe allows, each file once.
 
     Args:
         model: A float32 .tflite.
         recipe: What to do.
         statistics: Of its activations, where the recipe needs calibration.
+        kept_float: Outputs of the operators that stay float.
 
     Raises:
         ModelError: where the quantizer fails.
@@ -49,7 +52,7 @@ def candidates(model: bytes, recipe: Recipe, statistics: Statistics | None) -> l
     for calibrator in calibrators:
         bounds = ranges(statistics, calibrator) if statistics is not None and calibrator else None
         for algorithm in algorithms:
-            content = quantize(model, recipe, bounds, algorithm)
+            content = quantize(model, recipe, bounds, algorithm, kept_float)
             told = algorithm if recipe.weights.startswith("int") else None
             found.setdefault(content, Candidate(content, calibrator, told))
     return list(found.values())

@@ -127,7 +127,8 @@ def convert(
     for recipe in recipes:
         try:
             on_step(f"quantizing by {recipe.name}")
-            ways = candidates(model, recipe, statistics)
+            kept_float = float_outputs(graph, recipe.keep_float)
+            ways = candidates(model, recipe, statistics, kept_float)
             chosen = ways[0] if graph.flex_operators else best(ways, few, answers)
             on_step(f"checking {recipe.name}")
             with _kept(chosen.content, recipe, keep_failed) as file:
@@ -137,7 +138,7 @@ def convert(
                     reference,
                     cases,
                     signatures=signatures,
-                    kept_float=frozenset(float_outputs(graph, recipe.keep_float)),
+                    kept_float=frozenset(kept_float),
                     reference_name=reference_name,
                     allow_flex=allow_flex,
                     max_size=max_size,

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +107,9 @@ def probe(file: Path, cases: Sequence[tuple[str, Arrays]]) -> Probe:
             raise GateError(ended.problem.replace(f"{file} ", "it ").replace(f"{file}: ", ""))
         report = json.loads((directory / "report.json").read_text(encoding="utf-8"))
         signatures = {each["name"]: Signature.from_json(each) for each in report["signatures"]}
-        answers = RecordedRunner({each["name"]: _free_batch(Signature.from_json(each)) for each in report["takes"]})
+        answers = RecordedRunner(
+            {each["name"]: Signature.from_json(each).with_free_batch() for each in report["takes"]}
+        )
         for number, (signature, inputs) in enumerate(cases):
             with np.load(directory / f"{number}.out.npz") as outputs:
                 answers.record(inputs, signature, dict(outputs))
@@ -134,15 +136,6 @@ def main(arguments: Sequence[str]) -> int:
     }
     (directory / "report.json").write_text(json.dumps(report), encoding="utf-8")
     return 0
-
-
-def _free_batch(signature: Signature) -> Signature:
-    """Any number of samples: the child feeds them in the file's batch."""
-    inputs, outputs = (
-        tuple(replace(spec, shape=(None, *spec.shape[1:]) if spec.shape else spec.shape) for spec in specs)
-        for specs in (signature.inputs, signature.outputs)
-    )
-    return replace(signature, inputs=inputs, outputs=outputs)
 
 
 if __name__ == "__main__":

@@ -6,15 +6,13 @@ import contextlib
 import io
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from attnexport.core.errors import ModelError, first_line
 
-from .float_core import float_outputs
-from .graph import read_graph
 from .recipes import Recipe
 
 # By tensor name, the least and greatest value that it is to hold.
@@ -24,7 +22,13 @@ _ALGORITHMS = {"minmax": "min_max_uniform_quantize", "octav": "OCTAV", "mse": "M
 _BITS = {"int4": 4, "int8": 8, "int16": 16, "float16": 16}
 
 
-def quantize(model: bytes, recipe: Recipe, ranges: Ranges | None = None, weight_algorithm: str = "minmax") -> bytes:
+def quantize(
+    model: bytes,
+    recipe: Recipe,
+    ranges: Ranges | None = None,
+    weight_algorithm: str = "minmax",
+    kept_float: Sequence[str] = (),
+) -> bytes:
     """Quantize a float32 model.
 
     Args:
@@ -32,6 +36,7 @@ def quantize(model: bytes, recipe: Recipe, ranges: Ranges | None = None, weight_
         recipe: What to do.
         ranges: Of every activation, where the recipe needs calibration. Constants must not be among them.
         weight_algorithm: One of the recipe's.
+        kept_float: Outputs of the operators that stay float, as `float_outputs` finds them.
 
     Returns:
         A .tflite: the same bytes for the same arguments.
@@ -47,7 +52,7 @@ def quantize(model: bytes, recipe: Recipe, ranges: Ranges | None = None, weight_
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of its own use of the interpreter
-            result = Quantizer(model, _rules(model, recipe, weight_algorithm)).quantize(statistics)
+            result = Quantizer(model, _rules(recipe, weight_algorithm, kept_float)).quantize(statistics)
     except Exception as error:  # it raises whatever its parts raise
         raise ModelError(f"recipe {recipe.name!r} cannot quantize this model: {first_line(error)}") from error
     if not result.quantized_model:
@@ -55,7 +60,7 @@ def quantize(model: bytes, recipe: Recipe, ranges: Ranges | None = None, weight_
     return bytes(result.quantized_model)
 
 
-def _rules(model: bytes, recipe: Recipe, weight_algorithm: str) -> Any:
+def _rules(recipe: Recipe, weight_algorithm: str, kept_float: Sequence[str]) -> Any:
     """The recipe as litert-quantizer's list of rules, of which later ones win."""
     from litert_quantizer.qtyping import TFLOperationName as Name
     from litert_quantizer.recipe_manager import RecipeManager
@@ -70,7 +75,7 @@ def _rules(model: bytes, recipe: Recipe, weight_algorithm: str) -> Any:
         rules.add_dynamic_config(".*", everything, bits, algorithm_key=algorithm)
     else:
         rules.add_static_config(".*", everything, _BITS[recipe.activations], bits, algorithm_key=algorithm)
-        for name in float_outputs(read_graph(model), recipe.keep_float):
+        for name in kept_float:
             # An operator's scope is its outputs' names, each with a semicolon behind it.
             rules.add_quantization_config(f"^{re.escape(name)};", everything, algorithm_key="no_quantize")
         _set_io(rules, recipe)
