@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,23 @@ from .command import command
 from .terminal import Terminal
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from attnexport.core import Artifact, ExportDirectory, VersionEntry
-    from attnexport.parity import Check, Subject, Validation
+    from attnexport.parity import Subject, Validation
+    from attnexport.parity.report import ComparedData
+
+    from .embedded import Addresses
 
 _LIMITS = ("rtol", "atol", "min_sqnr", "min_agreement", "max_accuracy_drop")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a validation found on which data, notes, a sentence each, and the report where one was asked for."""
+
+    result: Validation
+    data: ComparedData
+    notes: tuple[str, ...]
+    report: Path | None
 
 
 @command("validate")
@@ -40,6 +52,13 @@ _LIMITS = ("rtol", "atol", "min_sqnr", "min_agreement", "max_accuracy_drop")
 @click.option("--min-agreement", type=float, help="The least share of samples with the original's top class, 0 to 1.")
 @click.option("--max-accuracy-drop", type=float, help="The most accuracy that may be lost, in percent points.")
 @click.option(
+    "--html",
+    is_flag=False,
+    flag_value="",
+    metavar="[FILE]",
+    help="Write a report that opens offline. [EXPORT/report/VERSION.html]",
+)
+@click.option(
     "--failed-input", default="validate-failed.npz", show_default=True, help="Where the sample of a failure is written."
 )
 def validate(terminal: Terminal, **options: Any) -> None:
@@ -53,24 +72,67 @@ def validate(terminal: Terminal, **options: Any) -> None:
     from attnexport.core import ExportDirectory
     from attnexport.core.manifest import FILE_NAME
 
+    from .validation_table import show_verdicts
+
     if not (options["export"] / FILE_NAME).exists():
         raise ArgumentError(f"{options['export']} is no export directory (no {FILE_NAME})")
     directory = ExportDirectory(options["export"])
     version = options["version"]
     entry = directory.newest() if version is None else directory.manifest().entry(version)
     terminal.silence_exit()
-    result, notes = _validate(terminal, directory, entry, options)
-    for note in notes:
+    outcome = validate_version(terminal, directory, entry, options)
+    for note in outcome.notes:
         terminal.note(note)
-    terminal.result(_document(directory, entry, result, notes), lambda console: _show(console, directory, result))
-    if not result:
-        _report_failure(terminal, result, Path(options["failed_input"]))
-        raise click.exceptions.Exit(NUMBERS if result.only_numbers_failed else GATE)
+    title = str(directory.root) if outcome.report is None else f"{directory.root}, report in {outcome.report}"
+    terminal.result(_document(directory, entry, outcome), lambda console: show_verdicts(console, title, outcome.result))
+    end(terminal, outcome, options)
+
+
+def validate_version(
+    terminal: Terminal,
+    directory: ExportDirectory,
+    entry: VersionEntry,
+    options: dict[str, Any],
+    served: Addresses | None = None,
+) -> Outcome:
+    """Compare a version's artifacts, write the verdicts into the manifest and the report where one is asked for.
+
+    Args:
+        terminal: Where progress is shown.
+        directory: The export.
+        entry: The version.
+        options: Those of the command.
+        served: Where an embedded server has the export already.
+
+    Raises:
+        AttnexportError: where an artifact was changed or does not load, or a server is not there.
+    """
+    from .report import limits_of, record, report_path, write_report
+
+    report = None if options["html"] is None else report_path(options["html"], directory, entry)
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    result, data, notes, html = _validate(terminal, directory, entry, options, created, served)
+    notes += record(directory, entry, result, data, created, limits_of(options, _LIMITS))
+    if report is not None:
+        write_report(report, html)
+    return Outcome(result, data, tuple(notes), report)
+
+
+def end(terminal: Terminal, outcome: Outcome, options: dict[str, Any]) -> None:
+    """Say what failed, if anything, and exit with its code."""
+    if not outcome.result:
+        _report_failure(terminal, outcome.result, Path(options["failed_input"]))
+        raise click.exceptions.Exit(NUMBERS if outcome.result.only_numbers_failed else GATE)
 
 
 def _validate(
-    terminal: Terminal, directory: ExportDirectory, entry: VersionEntry, options: dict[str, Any]
-) -> tuple[Validation, list[str]]:
+    terminal: Terminal,
+    directory: ExportDirectory,
+    entry: VersionEntry,
+    options: dict[str, Any],
+    created: str,
+    served: Addresses | None,
+) -> tuple[Validation, ComparedData, list[str], str]:
     with ExitStack() as stack:
         with terminal.steps() as on_step:
             on_step("loading TensorFlow")
@@ -80,6 +142,7 @@ def _validate(
             from attnexport.parity import Tolerance, validate
 
             from .embedded import serving
+            from .report import compared_data, draw_report
             from .validation import Data, batches, check_unchanged, count_batches, open_subjects, synthetic_data
 
             limits = {{"min_sqnr": "min_sqnr_db"}.get(name, name): options[name] for name in _LIMITS}
@@ -95,9 +158,10 @@ def _validate(
             if options["server"]:
                 name = options["model"] or directory.name
                 subjects += _over_the_wire(options["server"], {name: entry.artifact("saved_model")}, entry, stack)
-            if options["serve"]:
+            if options["serve"] and served is None:
                 on_step("starting the embedded server")
                 served = stack.enter_context(serving(directory.root))
+            if served is not None:
                 subjects += _over_the_wire(served.grpc, _served_names(directory, entry), entry, stack)
             signatures = sorted({name for each in subjects for name in each.runner.signatures})
             notes = [
@@ -123,7 +187,12 @@ def _validate(
                 reference_name=original.reference_name,
                 on_batch=lambda batch: advance(1),
             )
-    return result, notes
+        html = ""
+        if options["html"] is not None:
+            with terminal.steps() as on_step:
+                on_step("drawing the report")
+                html = draw_report(directory.name, entry, original, subjects, data, result, created, notes)
+    return result, compared_data(data), notes, html
 
 
 def _over_the_wire(
@@ -155,15 +224,18 @@ def _served_names(directory: ExportDirectory, entry: VersionEntry) -> dict[str, 
     return names
 
 
-def _document(directory: ExportDirectory, entry: VersionEntry, result: Validation, notes: list[str]) -> dict[str, Any]:
+def _document(directory: ExportDirectory, entry: VersionEntry, outcome: Outcome) -> dict[str, Any]:
+    result = outcome.result
     return {
         "schema": 1,
         "name": directory.name,
         "version": entry.version,
         "reference": result.reference,
+        "data": vars(outcome.data),
         "passed": bool(result),
         "checks": [check.to_json() for check in result.checks],
-        "notes": notes,
+        "notes": list(outcome.notes),
+        "report": None if outcome.report is None else str(outcome.report),
     }
 
 
@@ -182,42 +254,3 @@ def _report_failure(terminal: Terminal, result: Validation, path: Path) -> None:
         with writing(path), replacing(path) as temporary:
             temporary.write_bytes(content.getvalue())
         terminal.problem(f"the sample is in {path}; --evaluation {path} runs it again")
-
-
-def _show(console: Console, directory: ExportDirectory, result: Validation) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    console.print(Text(f"{directory.root}, against {result.reference}\n"))
-    table = Table(box=None, pad_edge=False)
-    for title in ("artifact", "runtime", "signature", "SQNR", "max error", "agreement", "accuracy", "edges", "verdict"):
-        table.add_column(title, overflow="fold")
-    groups: dict[tuple[str, str, str], list[Check]] = defaultdict(list)
-    for check in result.checks:
-        groups[check.artifact, check.runtime, check.signature].append(check)
-    for names, checks in groups.items():
-        table.add_row(*map(Text, (*names, *_figures(checks))))
-    console.print(table)
-
-
-def _figures(checks: list[Check]) -> tuple[str, ...]:
-    """The worst figures of an artifact's signature in a runtime."""
-    on_data = [check for check in checks if not check.is_edge]
-    measured = [check.measured for check in on_data if check.measured is not None]
-    edges = {check.case for check in checks if check.is_edge}
-    failed = {check.case for check in checks if check.is_edge and check.problem}
-    passed = not any(check.problem for check in checks)
-    told = f"{len(edges) - len(failed)} of {len(edges)}" if edges else "none"
-    if not measured:
-        return ("equal" if on_data else "", "", "", "", told, "passed" if passed else "FAILED")
-    worst = min(measured, key=lambda each: each.sqnr_db)
-    agreements = [each.top_1_agreement for each in measured if each.top_1_agreement is not None]
-    accuracies = [each.accuracy for each in measured if each.accuracy is not None]
-    return (
-        "equal" if worst.sqnr_db == float("inf") else f"{worst.sqnr_db:.1f} dB",
-        f"{max(each.max_error for each in measured):.2g}",
-        f"{min(agreements):.4f}" if agreements else "",
-        f"{min(accuracies):.1%}" if accuracies else "",
-        told,
-        "passed" if passed else "FAILED",
-    )

@@ -26,7 +26,8 @@ class Artifact:
     .tflite; `precision` is a row of parity's table of budgets; `parity` is the verdict that let it in; `file_hash` is
     of its bytes as they were written, so that a later change shows. A .tflite also
     has the `recipe` that it was made by, and where that needed samples, `calibration`: their hash and number, and how
-    ranges were found.
+    ranges were found. `validation` is what `attnexport validate` found last: when, on what data, and per runtime and
+    signature whether it passed, with its worst figures; another artifact at the same path begins without one.
     """
 
     kind: str
@@ -39,6 +40,14 @@ class Artifact:
     file_hash: str | None = None
     recipe: Mapping[str, Any] | None = None
     calibration: Mapping[str, Any] | None = None
+    validation: Mapping[str, Any] | None = None
+
+    @property
+    def title(self) -> str:
+        """What people call it: the recipe of a .tflite, else what it is."""
+        if self.recipe and "name" in self.recipe:
+            return str(self.recipe["name"])
+        return {"saved_model": "SavedModel", "keras": "Keras"}.get(self.kind, Path(self.path).stem)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,172 @@
+"""The pictures of single artifacts: their errors, their worst sample, their attention, their layers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from attnexport.parity.layers import AttentionMap, LayerCheck
+from attnexport.parity.metrics import Array, absolute_errors
+from attnexport.parity.summary import decibels
+from attnexport.parity.tally import EDGES
+from attnexport.parity.validation import Check
+
+from .contents import WorstSample
+from .drawing import BLUE, GREY, ORANGE, RED, SERIES, Picture, picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_MOST_VALUES = 64  # of an output that is drawn value by value
+_MOST_LAYERS = 24
+_POOR_DB = 20.0
+
+
+def histogram(checks: Sequence[Check]) -> Picture:
+    """How often errors of each size occur, a line per output; `checks` are measured ones of one artifact."""
+    decades = [round(math.log10(edge)) for edge in EDGES]
+    shares = {f"{each.signature} {each.output}": _shares(each) for each in checks}
+    used = [number for number in range(len(EDGES) + 1) if any(share[number] for share in shares.values())]
+    low, high = max(min(used) - 1, 0), min(max(used) + 1, len(EDGES))
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        for (name, share), colour in zip(shares.items(), SERIES * (1 + len(shares) // len(SERIES)), strict=False):
+            axes.stairs(share[low : high + 1], np.arange(low, high + 2), color=colour, linewidth=1.6, label=name)
+            axes.stairs(share[low : high + 1], np.arange(low, high + 2), color=colour, alpha=0.15, fill=True)
+        edges = range(max(low, 1), high + 1)
+        step = 1 + len(edges) // 8
+        axes.set_xticks([*edges][::step], [f"1e{decades[edge - 1]}" for edge in [*edges][::step]])
+        axes.set_xlim(low, high + 1)
+        axes.set_ylim(0, 1.02 * max(max(share) for share in shares.values()))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axes.set_xlabel("absolute error")
+        axes.set_ylabel("share of the values")
+        if len(shares) > 1:
+            axes.legend(fontsize=7.5)
+
+    told = "; ".join(
+        f"{name}: most between 1e{decades[peak - 1]} and 1e{decades[min(peak, len(EDGES) - 1)]}"
+        if (peak := int(np.argmax(share)))
+        else f"{name}: most below 1e{decades[0]}"
+        for name, share in shares.items()
+    )
+    return picture(draw, (4.6, 2.6), f"Histogram of absolute errors. {told}", "Errors of all samples, by decade")
+
+
+def worst_sample(worst: WorstSample) -> Picture:
+    """The sample on which an artifact is worst: what went in, and what came out of both."""
+    shown = [(name, array) for name, array in worst.inputs.items() if _drawable(array)][:1]
+    flat = np.asarray(worst.expected, np.float64).reshape(-1), np.asarray(worst.actual, np.float64).reshape(-1)
+    errors = absolute_errors(*flat)
+
+    def draw(figure: Figure) -> None:
+        grid = figure.add_gridspec(1, 1 + len(shown), width_ratios=[1.0] * len(shown) + [2.2])
+        for number, (name, array) in enumerate(shown):
+            axes = figure.add_subplot(grid[number])
+            axes.imshow(_as_image(array), aspect="auto" if _elongated(array) else "equal", interpolation="nearest")
+            _bare(axes, f"input {name}")
+        axes = figure.add_subplot(grid[len(shown)])
+        if flat[0].size <= _MOST_VALUES:
+            places = np.arange(flat[0].size)
+            axes.bar(places, flat[0], color=BLUE, alpha=0.45, width=0.75, label="original")
+            axes.plot(places, flat[1], "o", color=ORANGE, markersize=4, label="artifact")
+            axes.legend(fontsize=7.5, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+            axes.axhline(0, color=GREY, linewidth=0.5)
+            axes.set_xlabel(f"value of {worst.output}")
+            if flat[0].size <= 12:
+                axes.set_xticks(places)
+        else:
+            axes.plot(flat[0], flat[1], ".", color=BLUE, alpha=0.5, markersize=3)
+            axes.set_xlabel(f"{worst.output}, the original's")
+            axes.set_ylabel("the artifact's")
+
+    place = int(errors.argmax()) if errors.size else 0
+    told = f"value {place} is {flat[1][place]:.5g} where {flat[0][place]:.5g} is right" if errors.size else "no values"
+    alt = f"Sample {worst.number}, {worst.signature} output {worst.output}: {told}"
+    caption = f"The worst sample, number {worst.number} ({worst.runtime}, {worst.signature}): {told}"
+    return picture(draw, (4.6, 2.6), alt, caption)
+
+
+def attention(shown: AttentionMap, original: AttentionMap | None, brightest: float) -> Picture:
+    """Attention weights, a square a head; `brightest` is what all maps of the layer are scaled to."""
+    heads = shown.weights.shape[0]
+    columns = min(heads, 4) if heads != 4 else 2
+    rows = -(-heads // columns)
+
+    def draw(figure: Figure) -> None:
+        grid = figure.subplots(rows, columns, squeeze=False)
+        for head, axes in enumerate(grid.flat):
+            if head >= heads:
+                axes.set_visible(False)
+                continue
+            axes.imshow(shown.weights[head], vmin=0, vmax=brightest, interpolation="nearest", aspect="auto")
+            _bare(axes, f"head {head}" if heads > 1 else "")
+
+    caption = shown.source
+    if original is not None and original.weights.shape == shown.weights.shape:
+        differ = float(absolute_errors(original.weights, shown.weights).max(initial=0.0))
+        caption += f": at most {differ:.2g} from {original.source}"
+    alt = f"Attention weights of {shown.layer}, {heads} heads, {caption}"
+    return picture(draw, (1.25 * max(columns, 2), 1.25 * max(columns, 2) * rows / columns), alt, caption)
+
+
+def layers(checks: Sequence[LayerCheck]) -> Picture:
+    """The SQNR of an artifact's tensors, the worst first."""
+    worst = sorted(checks, key=lambda check: check.sqnr_db)[:_MOST_LAYERS]
+    ceiling = max((check.sqnr_db for check in worst if math.isfinite(check.sqnr_db)), default=100.0)
+    lengths = [check.sqnr_db if math.isfinite(check.sqnr_db) else ceiling * 1.1 for check in worst]
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        places = np.arange(len(worst))[::-1]
+        axes.barh(places, lengths, color=[RED if check.sqnr_db < _POOR_DB else BLUE for check in worst], alpha=0.75)
+        axes.set_yticks(places, [_shortened(f"{check.layer} {check.role}") for check in worst], fontsize=8)
+        for place, length, check in zip(places, lengths, worst, strict=True):
+            axes.text(max(length, 0), place, f" {decibels(check.sqnr_db)}", va="center", fontsize=7.5)
+        axes.set_xlim(min(0.0, *lengths), max(*lengths, 1.0) * 1.2)
+        axes.set_xlabel("SQNR in dB")
+
+    told = ", ".join(f"{check.layer} {check.role} {decibels(check.sqnr_db)}" for check in worst[:3])
+    return picture(
+        draw,
+        (4.9, 0.7 + 0.24 * len(worst)),
+        f"SQNR of the tensors inside, the worst first: {told}",
+        "The tensors inside" + (f", the worst {_MOST_LAYERS} of {len(checks)}" if len(checks) > len(worst) else ""),
+    )
+
+
+def _shares(check: Check) -> Array:
+    counts: Array = np.asarray(check.measured.histogram if check.measured else [0], np.float64)
+    return counts / max(counts.sum(), 1)
+
+
+def _drawable(array: Array) -> bool:
+    return bool(array.dtype.kind in "fiub" and array.ndim >= 1 and array.size > 1)
+
+
+def _as_image(array: Array) -> Array:
+    """Steps downwards, all that belongs to one in a row."""
+    wide = np.asarray(array, np.float64)
+    return wide.reshape(len(wide), -1) if wide.ndim > 1 else wide[None]
+
+
+def _elongated(array: Array) -> bool:
+    height, width = _as_image(array).shape
+    return max(height, width) > 3 * min(height, width)
+
+
+def _bare(axes: Axes, title: str) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_title(title, fontsize=8)
+    spines: Any = axes.spines
+    spines[:].set_visible(False)
+
+
+def _shortened(text: str, most: int = 34) -> str:
+    return text if len(text) <= most else f"…{text[-most + 1 :]}"
