@@ -83,8 +83,10 @@ def validate(terminal: Terminal, **options: Any) -> None:
     outcome = validate_version(terminal, directory, entry, options)
     for note in outcome.notes:
         terminal.note(note)
-    title = str(directory.root) if outcome.report is None else f"{directory.root}, report in {outcome.report}"
-    terminal.result(_document(directory, entry, outcome), lambda console: show_verdicts(console, title, outcome.result))
+    terminal.result(
+        _document(directory, entry, outcome),
+        lambda console: show_verdicts(console, directory.root, outcome.result, outcome.report),
+    )
     end(terminal, outcome, options)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -37,13 +38,20 @@ class _Section:
     def passed(self) -> bool:
         return all(row.passed for row in self.rows)
 
+    @property
+    def is_equal(self) -> bool:
+        """Whether nothing differs from the original, so that there is nothing to draw."""
+        return self.passed and all(row.sqnr_db == math.inf for row in self.rows if row.on_data)
+
 
 def render(report: Report) -> str:
     """The report as the text of an HTML file, with all pictures in it."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(decibels=decibels, kilobytes=_kilobytes, short_hash=_short_hash, told=_told)
+    environment.filters.update(
+        decibels=decibels, kilobytes=_kilobytes, short_hash=_short_hash, told=_told, moment=_moment
+    )
     template = Path(__file__).with_name("report.html").read_text(encoding="utf-8")
     front = non_dominated(report.candidates)
     failures = report.validation.failures
@@ -77,9 +85,10 @@ def _sections(report: Report) -> Iterator[_Section]:
 
 def _drawn(report: Report, artifact: Artifact, inside: Sequence[LayerCheck]) -> Iterator[Picture]:
     measured = _farthest(_of(artifact, report.validation.checks))
-    if measured:
-        yield pictures.histogram(measured)
-    for worst in _of(artifact, report.worst):
+    differing = [check for check in measured if check.measured and check.measured.max_error > 0]
+    if differing:
+        yield pictures.histogram(differing)
+    for worst in _of(artifact, report.worst) if differing else ():
         yield pictures.worst_sample(worst)
     if inside:
         yield pictures.layers(inside)
@@ -121,6 +130,11 @@ def _kilobytes(size: int) -> str:
 
 def _short_hash(text: str | None) -> str:
     return "" if text is None else text[: len("sha256:") + 12]
+
+
+def _moment(text: str) -> str:
+    """`2026-11-24 09:30 UTC` of ISO 8601 in UTC."""
+    return f"{text[:16].replace('T', ' ')} UTC"
 
 
 def _told(value: Any) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MOST_VALUES = 64  # of an output that is drawn value by value
+_MOST_TICKS = 12
 _MOST_LAYERS = 24
 _POOR_DB = 20.0
 
@@ -30,66 +31,74 @@ def histogram(checks: Sequence[Check]) -> Picture:
     """How often errors of each size occur, a line per output; `checks` are measured ones of one artifact."""
     decades = [round(math.log10(edge)) for edge in EDGES]
     shares = {f"{each.signature} {each.output}": _shares(each) for each in checks}
-    used = [number for number in range(len(EDGES) + 1) if any(share[number] for share in shares.values())]
-    low, high = max(min(used) - 1, 0), min(max(used) + 1, len(EDGES))
+    equal = "; ".join(f"{name} {share[0]:.0%}" for name, share in shares.items())
+    # What is below the first edge is equal for all that matters; by itself it would dwarf everything else.
+    used = [number for number in range(1, len(EDGES) + 1) if any(share[number] for share in shares.values())]
+    low, high = min(used, default=1), max(used, default=1)
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
-        for (name, share), colour in zip(shares.items(), SERIES * (1 + len(shares) // len(SERIES)), strict=False):
-            axes.stairs(share[low : high + 1], np.arange(low, high + 2), color=colour, linewidth=1.6, label=name)
-            axes.stairs(share[low : high + 1], np.arange(low, high + 2), color=colour, alpha=0.15, fill=True)
-        edges = range(max(low, 1), high + 1)
-        step = 1 + len(edges) // 8
-        axes.set_xticks([*edges][::step], [f"1e{decades[edge - 1]}" for edge in [*edges][::step]])
+        for number, (name, share) in enumerate(shares.items()):
+            edges, colour = np.arange(low, high + 2), SERIES[number % len(SERIES)]
+            axes.stairs(share[low : high + 1], edges, color=colour, linewidth=1.6, label=name)
+            axes.stairs(share[low : high + 1], edges, color=colour, alpha=0.15, fill=True)
+        ticks = [*range(low, high + 2)][:: 1 + (high - low) // 8]
+        axes.set_xticks(ticks, [f"1e{decades[0] + tick - 1}" for tick in ticks])
         axes.set_xlim(low, high + 1)
-        axes.set_ylim(0, 1.02 * max(max(share) for share in shares.values()))
+        axes.set_ylim(0, 1.05 * max((max(share[1:]) for share in shares.values()), default=1.0) or 1.0)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         axes.set_xlabel("absolute error")
         axes.set_ylabel("share of the values")
         if len(shares) > 1:
             axes.legend(fontsize=7.5)
 
-    told = "; ".join(
-        f"{name}: most between 1e{decades[peak - 1]} and 1e{decades[min(peak, len(EDGES) - 1)]}"
-        if (peak := int(np.argmax(share)))
-        else f"{name}: most below 1e{decades[0]}"
-        for name, share in shares.items()
+    peaks = "; ".join(
+        f"{name}: most from 1e{decades[0] + peak - 1} to 1e{decades[0] + peak}"
+        for name, peak in ((name, 1 + int(np.argmax(share[1:]))) for name, share in shares.items())
     )
-    return picture(draw, (4.6, 2.6), f"Histogram of absolute errors. {told}", "Errors of all samples, by decade")
+    caption = f"Errors of all samples by decade, apart from the values that are equal ({equal})"
+    return picture(draw, (4.6, 2.8), f"Histogram of absolute errors. {peaks}", caption)
 
 
 def worst_sample(worst: WorstSample) -> Picture:
     """The sample on which an artifact is worst: what went in, and what came out of both."""
     shown = [(name, array) for name, array in worst.inputs.items() if _drawable(array)][:1]
-    flat = np.asarray(worst.expected, np.float64).reshape(-1), np.asarray(worst.actual, np.float64).reshape(-1)
-    errors = absolute_errors(*flat)
+    right, given = (np.asarray(each, np.float64).reshape(-1) for each in (worst.expected, worst.actual))
+    errors = absolute_errors(right, given)
 
     def draw(figure: Figure) -> None:
-        grid = figure.add_gridspec(1, 1 + len(shown), width_ratios=[1.0] * len(shown) + [2.2])
+        grid = figure.add_gridspec(2, 1 + len(shown), width_ratios=[1.0] * len(shown) + [2.2], height_ratios=[2, 1])
         for number, (name, array) in enumerate(shown):
-            axes = figure.add_subplot(grid[number])
+            axes = figure.add_subplot(grid[:, number])
             axes.imshow(_as_image(array), aspect="auto" if _elongated(array) else "equal", interpolation="nearest")
             _bare(axes, f"input {name}")
-        axes = figure.add_subplot(grid[len(shown)])
-        if flat[0].size <= _MOST_VALUES:
-            places = np.arange(flat[0].size)
-            axes.bar(places, flat[0], color=BLUE, alpha=0.45, width=0.75, label="original")
-            axes.plot(places, flat[1], "o", color=ORANGE, markersize=4, label="artifact")
-            axes.legend(fontsize=7.5, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
-            axes.axhline(0, color=GREY, linewidth=0.5)
-            axes.set_xlabel(f"value of {worst.output}")
-            if flat[0].size <= 12:
-                axes.set_xticks(places)
-        else:
-            axes.plot(flat[0], flat[1], ".", color=BLUE, alpha=0.5, markersize=3)
+        if right.size > _MOST_VALUES:
+            axes = figure.add_subplot(grid[:, len(shown)])
+            axes.plot(_finite(right), _finite(given), ".", color=BLUE, alpha=0.5, markersize=3)
             axes.set_xlabel(f"{worst.output}, the original's")
             axes.set_ylabel("the artifact's")
+            return
+        places = np.arange(right.size)
+        above = figure.add_subplot(grid[0, len(shown)])
+        above.bar(places, _finite(right), color=BLUE, alpha=0.45, width=0.75, label="original")
+        above.plot(places, _finite(given), "o", color=ORANGE, markersize=4, label="artifact")
+        above.legend(fontsize=7.5, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+        above.tick_params(labelbottom=False)
+        below = figure.add_subplot(grid[1, len(shown)], sharex=above)
+        below.bar(places, _finite(given - right), color=ORANGE, width=0.5)
+        below.set_xlabel(f"value of {worst.output}")
+        below.set_ylabel("error")
+        below.ticklabel_format(axis="y", scilimits=(-3, 4))
+        for axes in (above, below):
+            axes.axhline(0, color=GREY, linewidth=0.5)
+        if right.size <= _MOST_TICKS:
+            below.set_xticks(places)
 
     place = int(errors.argmax()) if errors.size else 0
-    told = f"value {place} is {flat[1][place]:.5g} where {flat[0][place]:.5g} is right" if errors.size else "no values"
-    alt = f"Sample {worst.number}, {worst.signature} output {worst.output}: {told}"
+    told = f"value {place} of {worst.output}, {right[place]:.5g}, is off by {errors[place]:.2g}" if errors.size else ""
+    alt = f"Sample {worst.number}, {worst.signature}: {told}"
     caption = f"The worst sample, number {worst.number} ({worst.runtime}, {worst.signature}): {told}"
-    return picture(draw, (4.6, 2.6), alt, caption)
+    return picture(draw, (4.6, 2.8), alt, caption)
 
 
 def attention(shown: AttentionMap, original: AttentionMap | None, brightest: float) -> Picture:
@@ -141,8 +150,14 @@ def layers(checks: Sequence[LayerCheck]) -> Picture:
 
 
 def _shares(check: Check) -> Array:
-    counts: Array = np.asarray(check.measured.histogram if check.measured else [0], np.float64)
-    return counts / max(counts.sum(), 1)
+    counts: Array = np.asarray(check.measured.histogram if check.measured else [0.0], np.float64)
+    shares: Array = counts / max(counts.sum(), 1)
+    return shares
+
+
+def _finite(array: Array) -> Array:
+    """With gaps where there is nothing to draw."""
+    return np.where(np.isfinite(array), array, np.nan)
 
 
 def _drawable(array: Array) -> bool:
@@ -156,7 +171,7 @@ def _as_image(array: Array) -> Array:
 
 
 def _elongated(array: Array) -> bool:
-    height, width = _as_image(array).shape
+    height, width = map(int, _as_image(array).shape)
     return max(height, width) > 3 * min(height, width)
 
 
