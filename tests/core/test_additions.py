@@ -64,18 +64,10 @@ def test_a_version_that_does_not_exist(tmp_path: Path) -> None:
     assert held(tmp_path) == {}
 
 
-def test_an_addition_that_fails_halfway_puts_the_old_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_addition_that_fails_halfway_puts_the_old_back(tmp_path: Path, fill_disk: Callable[[], None]) -> None:
     begin(tmp_path)
     add(tmp_path, a="one", b="two")
-    real, calls = os.rename, []
-
-    def fail_second(source: Path, target: Path) -> None:
-        calls.append(target)
-        if len(calls) == 2:
-            raise OSError(28, "No space left on device")
-        real(source, target)
-
-    monkeypatch.setattr(os, "rename", fail_second)
+    fill_disk()
     with pytest.raises(StorageError, match="no space left"):
         add(tmp_path, replace=True, a="other", b="another", c="new")
     assert held(tmp_path) == {"a": "one", "b": "two"}
