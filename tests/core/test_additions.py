@@ -73,6 +73,17 @@ def test_an_addition_that_fails_halfway_puts_the_old_back(tmp_path: Path, fill_d
     assert held(tmp_path) == {"a": "one", "b": "two"}
 
 
+@pytest.mark.parametrize("content", ["{", "[]", '{"version": 1, "renamed": []}'])
+def test_a_journal_of_another_attnexport_is_left_as_it_is(tmp_path: Path, content: str) -> None:
+    begin(tmp_path)
+    journal = tmp_path / ".tmp-dead/commit.json"
+    journal.parent.mkdir()
+    journal.write_text(content)
+    with pytest.raises(StorageError, match=r"commit\.json is no journal that this attnexport reads.*move .*tmp-dead"):
+        add(tmp_path, a="one")
+    assert journal.read_text() == content
+
+
 def test_a_file_system_without_hard_links_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begin(tmp_path)
     add(tmp_path, a="one")
