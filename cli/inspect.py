@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from attnexport.core import Manifest
+    from attnexport.core.manifest import ValidationRecord
     from attnexport.exporter.inspection import KerasInspection, SavedModelInspection
     from attnexport.tflite import TFLiteInspection
     from attnexport.tflite.inspection import SignatureInspection
@@ -132,15 +133,14 @@ def _export(path: Path, imports: tuple[str, ...]) -> tuple[dict[str, Any], Rows]
     return asdict(manifest), rows
 
 
-def _verdict(validation: Mapping[str, Any]) -> str:
+def _verdict(found: ValidationRecord) -> str:
     """What validate found last, with its least SQNR."""
-    checks = validation["checks"]
-    compared = [each["sqnr_db"] for each in checks if each["max_error"] is not None]
-    sqnr = [each for each in compared if each is not None]
-    figure = f", SQNR {min(sqnr):.1f} dB" if sqnr else ", equal" if compared and validation["passed"] else ""
-    runtimes = ", ".join(dict.fromkeys(each["runtime"] for each in checks))
-    told = "passed" if validation["passed"] else "FAILED"
-    return f"{told} on {validation['data']['name']} ({runtimes}){figure}, {validation['created']}"
+    measured = [check for check in found.checks if check.max_error is not None]
+    sqnr = [check.sqnr_db for check in measured if check.sqnr_db is not None]
+    figure = f", SQNR {min(sqnr):.1f} dB" if sqnr else ", equal" if measured and found.passed else ""
+    runtimes = ", ".join(dict.fromkeys(check.runtime for check in found.checks))
+    told = "passed" if found.passed else "FAILED"
+    return f"{told} on {found.data.get('name')} ({runtimes}){figure}, {found.created}"
 
 
 _INSPECTIONS = {"tflite": _tflite, "saved_model": _saved_model, "keras": _keras, "export": _export}

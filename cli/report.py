@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from attnexport.core import DEFAULT_SIGNATURE, ArgumentError, AttnexportError, StorageError, batched
 from attnexport.core.files import make_directories, write_atomically, writing
 from attnexport.core.latency import measure
+from attnexport.core.manifest import ValidationRecord
 from attnexport.core.samples import content_hash
 from attnexport.parity.pareto import Candidate
 from attnexport.parity.report import ComparedData, Report, WorstSample, render
@@ -114,16 +115,11 @@ def record(
     rows: dict[str, list[Summary]] = defaultdict(list)
     for row in summarize(result):
         rows[row.artifact].append(row)
+    version = installed_version("attnexport")
     validations = {
-        path: {
-            "created": created,
-            "attnexport": installed_version("attnexport"),
-            "reference": result.reference,
-            "data": vars(data),
-            "limits": dict(limits),
-            "passed": all(row.passed for row in found),
-            "checks": [row.to_json() for row in found],
-        }
+        path: ValidationRecord(
+            created, version, result.reference, vars(data), limits, tuple(row.to_record() for row in found)
+        )
         for path, found in rows.items()
     }
     try:

@@ -8,13 +8,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from .errors import ArgumentError, ManifestError, StorageError
 from .files import make_directories, writing
-from .manifest import FILE_NAME, Artifact, Manifest, VersionEntry, read_manifest
+from .manifest import FILE_NAME, Artifact, Manifest, ValidationRecord, VersionEntry, read_manifest
 from .stage import Journal, Stage
 
 _LOCK = ".lock"
@@ -89,7 +88,7 @@ class ExportDirectory:
         finally:
             self._remove_if_unused(made)
 
-    def record(self, entry: VersionEntry, validations: Mapping[str, Mapping[str, Any]]) -> None:
+    def record(self, entry: VersionEntry, validations: Mapping[str, ValidationRecord]) -> None:
         """Write into the manifest what a validation found.
 
         Args:

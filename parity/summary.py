@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from attnexport.core.manifest import CheckRecord
+
 from .validation import Check, Validation
 from .verdict import finite_json
 
@@ -63,11 +65,18 @@ class Summary:
             "passed" if self.passed else "FAILED",
         )
 
-    def to_json(self) -> dict[str, Any]:
-        """Its verdict and figures as JSON values, without the artifact; an infinite figure is null."""
-        figures = {name: getattr(self, name) for name in ("sqnr_db", "max_error", "agreement", "accuracy", "problem")}
-        [runtime] = self.runtimes
-        return {"runtime": runtime, "signature": self.signature, "passed": self.passed, **finite_json(figures)}
+    def to_record(self) -> CheckRecord:
+        """Its verdict and figures as the manifest keeps them."""
+        return CheckRecord(
+            ", ".join(self.runtimes),
+            self.signature,
+            self.passed,
+            finite_json(self.sqnr_db),
+            finite_json(self.max_error),
+            self.agreement,
+            self.accuracy,
+            self.problem,
+        )
 
 
 def summarize(validation: Validation, *, joined: bool = False) -> tuple[Summary, ...]:
