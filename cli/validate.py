@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from attnexport.core.errors import ArgumentError
+from attnexport.core.errors import ArgumentError, StorageError
 
-from .boundary import GATE, NUMBERS
+from .boundary import CONTENT, GATE, NUMBERS
 from .command import command
 from .terminal import Terminal
 
@@ -28,12 +28,13 @@ _LIMITS = ("rtol", "atol", "min_sqnr", "min_agreement", "max_accuracy_drop")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a validation found on which data, notes, a sentence each, and the report where one was asked for."""
+    """What a validation found on which data, notes, a sentence each, and the report, or why it could not be written."""
 
     result: Validation
     data: ComparedData
     notes: tuple[str, ...]
     report: Path | None
+    unwritten: StorageError | None
 
 
 @command("validate")
@@ -112,19 +113,27 @@ def validate_version(
     from .report import limits_of, record, report_path, write_report
 
     report = None if options["html"] is None else report_path(options["html"], directory, entry)
+    unwritten = None
     created = datetime.now(UTC).isoformat(timespec="seconds")
     result, data, notes, html = _validate(terminal, directory, entry, options, created, served)
     notes += record(directory, entry, result, data, created, limits_of(options, _LIMITS))
     if report is not None:
-        write_report(report, html)
-    return Outcome(result, data, tuple(notes), report)
+        try:
+            write_report(report, html)
+        except StorageError as error:  # what was found is told all the same
+            report, unwritten = None, error
+    return Outcome(result, data, tuple(notes), report, unwritten)
 
 
 def end(terminal: Terminal, outcome: Outcome, options: dict[str, Any]) -> None:
     """Say what failed, if anything, and exit with its code."""
+    if outcome.unwritten is not None:
+        terminal.problem(str(outcome.unwritten))
     if not outcome.result:
         _report_failure(terminal, outcome.result, Path(options["failed_input"]))
         raise click.exceptions.Exit(NUMBERS if outcome.result.only_numbers_failed else GATE)
+    if outcome.unwritten is not None:
+        raise click.exceptions.Exit(CONTENT)
 
 
 def _validate(

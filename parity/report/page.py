@@ -20,6 +20,7 @@ from .contents import Report
 from .drawing import Picture
 from .trade_off import trade_offs
 
+_ORIGINAL = "Keras"  # what AttentionMap calls the source of the original's
 _MOST_FAILURES = 50
 _OPEN = 8  # sections of artifacts that are not folded
 
@@ -66,7 +67,7 @@ def render(report: Report) -> str:
         trade_offs=trade_offs(report.candidates),
         sections=list(_sections(report)),
         most_open=_OPEN,
-        attention=list(_attention(report.maps)),
+        attention=list(_attention(report)),
     )
 
 
@@ -107,16 +108,18 @@ def _farthest(checks: Sequence[Check]) -> list[Check]:
     return list(found.values())
 
 
-def _attention(maps: Sequence[AttentionMap]) -> Iterator[tuple[str, list[Picture]]]:
-    """By layer, the original's maps first, all of them on one scale."""
+def _attention(report: Report) -> Iterator[tuple[str, float, list[Picture]]]:
+    """By layer its greatest weight, which all are scaled to, and its maps, the original's first."""
     by_layer: dict[str, list[AttentionMap]] = defaultdict(list)
-    for each in maps:
+    for each in report.maps:
         by_layer[each.layer].append(each)
     for layer, found in by_layer.items():
-        original = next((each for each in found if each.source == "Keras"), None)
-        ordered = sorted(found, key=lambda each: each is not original)
-        brightest = max((float(each.weights.max(initial=0.0)) for each in ordered), default=1.0)
-        yield layer, [pictures.attention(each, None if each is original else original, brightest) for each in ordered]
+        ordered = sorted(found, key=lambda each: each.source != _ORIGINAL)
+        original = ordered[0] if ordered[0].source == _ORIGINAL else None
+        greatest = max(float(each.weights.max(initial=0.0)) for each in ordered)
+        artifacts = {each.source: report.entry.artifact_at(each.source) for each in ordered}
+        titles = {source: artifact.title if artifact else source for source, artifact in artifacts.items()}
+        yield layer, greatest, [pictures.attention(each, titles[each.source], original, greatest) for each in ordered]
 
 
 def _of(artifact: Artifact, found: Sequence[Any]) -> list[Any]:

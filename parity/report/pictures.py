@@ -25,13 +25,14 @@ _MOST_VALUES = 64  # of an output that is drawn value by value
 _MOST_TICKS = 12
 _MOST_LAYERS = 24
 _POOR_DB = 20.0
+_WORTH_SAYING = 0.005  # a share that is not rounded to nothing
 
 
 def histogram(checks: Sequence[Check]) -> Picture:
     """How often errors of each size occur, a line per output; `checks` are measured ones of one artifact."""
     decades = [round(math.log10(edge)) for edge in EDGES]
     shares = {f"{each.signature} {each.output}": _shares(each) for each in checks}
-    equal = "; ".join(f"{name} {share[0]:.0%}" for name, share in shares.items())
+    equal = ", ".join(f"{share[0]:.0%} of {name}" for name, share in shares.items() if share[0] >= _WORTH_SAYING)
     # What is below the first edge is equal for all that matters; by itself it would dwarf everything else.
     used = [number for number in range(1, len(EDGES) + 1) if any(share[number] for share in shares.values())]
     low, high = min(used, default=1), max(used, default=1)
@@ -56,7 +57,9 @@ def histogram(checks: Sequence[Check]) -> Picture:
         f"{name}: most from 1e{decades[0] + peak - 1} to 1e{decades[0] + peak}"
         for name, peak in ((name, 1 + int(np.argmax(share[1:]))) for name, share in shares.items())
     )
-    caption = f"Errors of all samples by decade, apart from the values that are equal ({equal})"
+    caption = "Errors of all samples, by decade" + (
+        f"; not shown are the values that are equal, {equal}" if equal else ""
+    )
     return picture(draw, (4.6, 2.8), f"Histogram of absolute errors. {peaks}", caption)
 
 
@@ -65,6 +68,8 @@ def worst_sample(worst: WorstSample) -> Picture:
     shown = [(name, array) for name, array in worst.inputs.items() if _drawable(array)][:1]
     right, given = (np.asarray(each, np.float64).reshape(-1) for each in (worst.expected, worst.actual))
     errors = absolute_errors(right, given)
+    with np.errstate(invalid="ignore"):
+        off = _finite(given - right)
 
     def draw(figure: Figure) -> None:
         grid = figure.add_gridspec(2, 1 + len(shown), width_ratios=[1.0] * len(shown) + [2.2], height_ratios=[2, 1])
@@ -85,7 +90,7 @@ def worst_sample(worst: WorstSample) -> Picture:
         above.legend(fontsize=7.5, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
         above.tick_params(labelbottom=False)
         below = figure.add_subplot(grid[1, len(shown)], sharex=above)
-        below.bar(places, _finite(given - right), color=ORANGE, width=0.5)
+        below.bar(places, off, color=ORANGE, width=0.5)
         below.set_xlabel(f"value of {worst.output}")
         below.set_ylabel("error")
         below.ticklabel_format(axis="y", scilimits=(-3, 4))
@@ -101,8 +106,8 @@ def worst_sample(worst: WorstSample) -> Picture:
     return picture(draw, (4.6, 2.8), alt, caption)
 
 
-def attention(shown: AttentionMap, original: AttentionMap | None, brightest: float) -> Picture:
-    """Attention weights, a square a head; `brightest` is what all maps of the layer are scaled to."""
+def attention(shown: AttentionMap, title: str, original: AttentionMap | None, brightest: float) -> Picture:
+    """Attention weights, a square a head; `title` is their source's, `brightest` what the layer's are scaled to."""
     heads = shown.weights.shape[0]
     columns = min(heads, 4) if heads != 4 else 2
     rows = -(-heads // columns)
@@ -116,10 +121,10 @@ def attention(shown: AttentionMap, original: AttentionMap | None, brightest: flo
             axes.imshow(shown.weights[head], vmin=0, vmax=brightest, interpolation="nearest", aspect="auto")
             _bare(axes, f"head {head}" if heads > 1 else "")
 
-    caption = shown.source
-    if original is not None and original.weights.shape == shown.weights.shape:
+    caption = title
+    if original is not None and original is not shown and original.weights.shape == shown.weights.shape:
         differ = float(absolute_errors(original.weights, shown.weights).max(initial=0.0))
-        caption += f": at most {differ:.2g} from {original.source}"
+        caption += f": at most {differ:.2g} from {original.source}" if differ else f": equal to {original.source}"
     alt = f"Attention weights of {shown.layer}, {heads} heads, {caption}"
     return picture(draw, (1.25 * max(columns, 2), 1.25 * max(columns, 2) * rows / columns), alt, caption)
 

@@ -57,8 +57,8 @@ def _over(candidates: Sequence[Candidate], what: str, values: Sequence[float], a
         axes.set_xlabel(what)
         axes.set_ylabel("SQNR in dB")
         axes.grid(color=GREY, alpha=0.25, linewidth=0.5)
-        steps = sorted((x, y) for x, y, each in zip(values, heights, candidates, strict=True) if each in front)
-        axes.plot(*zip(*steps, strict=True), color=BLUE, linewidth=1, alpha=0.5, zorder=1)
+        shown = [(x, y) for x, y, each in zip(values, heights, candidates, strict=True) if each in front]
+        axes.step(*zip(*_edge(shown), strict=True), where="post", color=BLUE, linewidth=1, alpha=0.5, zorder=1)
         for x, y, each in zip(values, heights, candidates, strict=True):
             axes.plot(x, y, **_mark(each, each in front))
         _room(axes, values, heights)
@@ -74,6 +74,15 @@ def _over(candidates: Sequence[Candidate], what: str, values: Sequence[float], a
         _label(figure, axes, list(zip(values, heights, labels, strict=True)))
 
     return picture(draw, (4.7, 3.3), alt, what.partition(" ")[0].capitalize() + " and error")
+
+
+def _edge(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Those that no other beats in these two figures alone, from left to right."""
+    found: list[tuple[float, float]] = []
+    for x, y in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not found or y > found[-1][1]:
+            found.append((x, y))
+    return found
 
 
 def _mark(candidate: Candidate, on_front: bool) -> dict[str, Any]:
@@ -124,7 +133,7 @@ def _label(figure: Figure, axes: Axes, points: Sequence[tuple[float, float, str]
     placed = [_around(*axes.transData.transform((x, y))) for x, y, _ in points]
     frame = axes.get_window_extent(renderer)
     for x, y, text in points:
-        note = axes.annotate(text, (x, y), textcoords="offset points", fontsize=8)
+        note = axes.annotate(text, (x, y), xytext=(0, 0), textcoords="offset points", fontsize=8)
         best: tuple[float, tuple[int, int, str, str]] = (math.inf, _OFFSETS[0])
         for offset in _OFFSETS:
             _put(note, offset)
