@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MOST_NAMES = 12  # more are numbered, as in the table beside the pictures
+# Where a name may stand, in points from its mark: first above on the left, where the front's line never runs.
 _OFFSETS = [
-    (7, 0, "left", "center"),
-    (-7, 0, "right", "center"),
+    (-5, 4, "right", "bottom"),
+    (6, -4, "left", "top"),
     (0, 7, "center", "bottom"),
-    (0, -7, "center", "top"),
-    *((x, y, side, place) for y, place in ((14, "bottom"), (-14, "top")) for x, side in ((5, "left"), (-5, "right"))),
-    *((0, y, "center", "bottom" if y > 0 else "top") for y in (18, -18, 28, -28)),
+    (-7, 0, "right", "center"),
+    (7, 0, "left", "center"),
+    *((0, y, "center", "bottom" if y > 0 else "top") for y in (-7, 18, -18, 28, -28)),
 ]
 
 
@@ -102,7 +103,7 @@ def _mark(candidate: Candidate, on_front: bool) -> dict[str, Any]:
 
 def _room(axes: Axes, values: Sequence[float], heights: Sequence[float]) -> None:
     """Space around the points, for their names."""
-    spread = max(max(values) / min(values), 1.5) ** 0.18
+    spread = max(max(values) / min(values), 1.5) ** 0.22
     axes.set_xlim(min(values) / spread, max(values) * spread)
     margin = 0.14 * (max(heights) - min(heights)) or 5.0
     axes.set_ylim(min(heights) - margin, max(heights) + margin)
