@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +11,8 @@ import click
 
 from attnexport.core.errors import ArgumentError, StorageError
 
-from .boundary import CONTENT, GATE, NUMBERS
 from .command import command
+from .outcome import Outcome
 from .terminal import Terminal
 
 if TYPE_CHECKING:
@@ -24,17 +23,6 @@ if TYPE_CHECKING:
     from .embedded import Addresses
 
 _LIMITS = ("rtol", "atol", "min_sqnr", "min_agreement", "max_accuracy_drop")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a validation found on which data, notes, a sentence each, and the report, or why it could not be written."""
-
-    result: Validation
-    data: ComparedData
-    notes: tuple[str, ...]
-    report: Path | None
-    unwritten: StorageError | None
 
 
 @command("validate")
@@ -73,8 +61,6 @@ def validate(terminal: Terminal, **options: Any) -> None:
     from attnexport.core import ExportDirectory
     from attnexport.core.manifest import FILE_NAME
 
-    from .validation_table import show_verdicts
-
     if not (options["export"] / FILE_NAME).exists():
         raise ArgumentError(f"{options['export']} is no export directory (no {FILE_NAME})")
     directory = ExportDirectory(options["export"])
@@ -84,11 +70,8 @@ def validate(terminal: Terminal, **options: Any) -> None:
     outcome = validate_version(terminal, directory, entry, options)
     for note in outcome.notes:
         terminal.note(note)
-    terminal.result(
-        _document(directory, entry, outcome),
-        lambda console: show_verdicts(console, directory.root, outcome.result, outcome.report),
-    )
-    end(terminal, outcome, options)
+    terminal.result(outcome.to_json(), outcome.show)
+    outcome.end(terminal, Path(options["failed_input"]))
 
 
 def validate_version(
@@ -122,18 +105,7 @@ def validate_version(
             write_report(report, html)
         except StorageError as error:  # what was found is told all the same
             report, unwritten = None, error
-    return Outcome(result, data, tuple(notes), report, unwritten)
-
-
-def end(terminal: Terminal, outcome: Outcome, options: dict[str, Any]) -> None:
-    """Say what failed, if anything, and exit with its code."""
-    if outcome.unwritten is not None:
-        terminal.problem(str(outcome.unwritten))
-    if not outcome.result:
-        _report_failure(terminal, outcome.result, Path(options["failed_input"]))
-        raise click.exceptions.Exit(NUMBERS if outcome.result.only_numbers_failed else GATE)
-    if outcome.unwritten is not None:
-        raise click.exceptions.Exit(CONTENT)
+    return Outcome(directory.root, entry, result, data, tuple(notes), report, unwritten)
 
 
 def _validate(
@@ -233,35 +205,3 @@ def _served_names(directory: ExportDirectory, entry: VersionEntry) -> dict[str, 
         elif artifact.kind == "tflite":
             names[Path(artifact.path).stem] = artifact
     return names
-
-
-def _document(directory: ExportDirectory, entry: VersionEntry, outcome: Outcome) -> dict[str, Any]:
-    result = outcome.result
-    return {
-        "schema": 1,
-        "name": directory.name,
-        "version": entry.version,
-        "reference": result.reference,
-        "data": vars(outcome.data),
-        "passed": bool(result),
-        "checks": [check.to_json() for check in result.checks],
-        "notes": list(outcome.notes),
-        "report": None if outcome.report is None else str(outcome.report),
-    }
-
-
-def _report_failure(terminal: Terminal, result: Validation, path: Path) -> None:
-    import io
-
-    import numpy as np
-
-    from attnexport.core.files import replacing, writing
-
-    first = result.failures[0]
-    terminal.problem(f"{len(result.failures)} of {len(result.checks)} checks failed, the first: {first}")
-    if first.offending:
-        content = io.BytesIO()  # numpy would add a suffix to a temporary name
-        np.savez(content, **first.offending)  # type: ignore[arg-type]
-        with writing(path), replacing(path) as temporary:
-            temporary.write_bytes(content.getvalue())
-        terminal.problem(f"the sample is in {path}; --evaluation {path} runs it again")
