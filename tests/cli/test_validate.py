@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -46,7 +47,9 @@ def forget_hashes(export: Path) -> None:
     manifest.write_text(json.dumps(document))
 
 
-def test_everything_passes_in_every_runtime_and_over_the_wire(attnexport: Run, exported: Path, digits: Any) -> None:
+def test_everything_passes_in_every_runtime_and_over_the_wire(
+    attnexport: Run, exported: Path, digits: Any, root: Path
+) -> None:
     code, out, err = attnexport("validate", exported, "--evaluation", digits.evaluation, "--serve", "--json")
     assert (code, err) == (0, "")
     document = json.loads(out)
@@ -59,6 +62,19 @@ def test_everything_passes_in_every_runtime_and_over_the_wire(attnexport: Run, e
     assert {each["measured"]["samples"] for each in on_data} == {397}
     assert min(each["measured"]["accuracy"] for each in on_data) >= 0.96
     assert {each["case"] for each in document["checks"] if each["is_edge"]} >= {"zeros", "large", "tiny", "batch of 1"}
+    for part, title in (
+        (document, "| `schema`"),
+        (on_data[0], "| `artifact`"),
+        (on_data[0]["measured"], "| `samples`"),
+    ):
+        assert part.keys() == documented(root, title)
+
+
+def documented(root: Path, first: str) -> set[str]:
+    """The keys in the table of docs/json.md that begins so."""
+    text = (root / "docs" / "json.md").read_text()
+    rows = text[text.index(first) :].partition("\n\n")[0].splitlines()
+    return {key for row in rows for key in re.findall("`([a-z0-9_]+)`", row.split("|")[1])}
 
 
 def test_a_budget_names_the_failure_and_keeps_the_sample(attnexport: Run, exported: Path, digits: Any) -> None:
