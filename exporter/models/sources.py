@@ -86,19 +86,26 @@ def _open(source: Any) -> LoadedModel:
         return LoadedModel(source.preset, origin, _build(source), output_names=(source.output_name,))
     if not isinstance(source, str | os.PathLike):
         return _from_object(source)
+    check_source(source)
     path = Path(source)
-    if not str(source):
-        raise ArgumentError("the model's name is empty; without a model a preset is built")
     if path.is_dir():
         return _from_directory(path)
-    if path.exists():
-        return _from_file(path)
-    if isinstance(source, str) and _FACTORY.fullmatch(source):
-        return _from_factory(source)
-    raise ArgumentError(
-        f"model {source} does not exist; a model is a .keras file, an export directory, a SavedModel directory, "
-        "or package.module:factory"
-    )
+    return _from_file(path) if path.exists() else _from_factory(str(source))
+
+
+def check_source(source: str | os.PathLike[str]) -> None:
+    """Refuse what names no model, which takes no TensorFlow to see.
+
+    Raises:
+        ArgumentError: where there is nothing, and it is no factory's name.
+    """
+    if not str(source):
+        raise ArgumentError("the model's name is empty; without a model a preset is built")
+    if not Path(source).exists() and not _FACTORY.fullmatch(str(source)):
+        raise ArgumentError(
+            f"model {source} does not exist; a model is a .keras file, an export directory, a SavedModel directory, "
+            "or package.module:factory"
+        )
 
 
 def _build(config: PresetConfig) -> Any:
