@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from attnexport.core import Artifact, ExportDirectory, VersionEntry
     from attnexport.parity import Check, Subject, Validation
 
+    from .layers import Inside
+
 _LIMITS = ("rtol", "atol", "min_sqnr", "min_agreement", "max_accuracy_drop")
 
 
@@ -39,6 +41,7 @@ _LIMITS = ("rtol", "atol", "min_sqnr", "min_agreement", "max_accuracy_drop")
 @click.option("--min-sqnr", type=float, metavar="DB", help="The least SQNR. [by precision]")
 @click.option("--min-agreement", type=float, help="The least share of samples with the original's top class, 0 to 1.")
 @click.option("--max-accuracy-drop", type=float, help="The most accuracy that may be lost, in percent points.")
+@click.option("--layers", is_flag=True, help="Show which tensor inside each .tflite loses how many decibels.")
 @click.option(
     "--failed-input", default="validate-failed.npz", show_default=True, help="Where the sample of a failure is written."
 )
@@ -59,10 +62,13 @@ def validate(terminal: Terminal, **options: Any) -> None:
     version = options["version"]
     entry = directory.newest() if version is None else directory.manifest().entry(version)
     terminal.silence_exit()
-    result, notes = _validate(terminal, directory, entry, options)
+    result, notes, inside = _validate(terminal, directory, entry, options)
     for note in notes:
         terminal.note(note)
-    terminal.result(_document(directory, entry, result, notes), lambda console: _show(console, directory, result))
+    document = _document(directory, entry, result, notes)
+    if inside:
+        document["layers"] = inside.to_json()
+    terminal.result(document, lambda console: _show(console, directory, result, inside))
     if not result:
         _report_failure(terminal, result, Path(options["failed_input"]))
         raise click.exceptions.Exit(NUMBERS if result.only_numbers_failed else GATE)
@@ -70,7 +76,7 @@ def validate(terminal: Terminal, **options: Any) -> None:
 
 def _validate(
     terminal: Terminal, directory: ExportDirectory, entry: VersionEntry, options: dict[str, Any]
-) -> tuple[Validation, list[str]]:
+) -> tuple[Validation, list[str], Inside | None]:
     with ExitStack() as stack:
         with terminal.steps() as on_step:
             on_step("loading TensorFlow")
@@ -80,6 +86,7 @@ def _validate(
             from attnexport.parity import Tolerance, validate
 
             from .embedded import serving
+            from .layers import look_inside
             from .validation import Data, batches, check_unchanged, count_batches, open_subjects, synthetic_data
 
             limits = {{"min_sqnr": "min_sqnr_db"}.get(name, name): options[name] for name in _LIMITS}
@@ -123,7 +130,13 @@ def _validate(
                 reference_name=original.reference_name,
                 on_batch=lambda batch: advance(1),
             )
-    return result, notes
+        inside = None
+        if options["layers"]:
+            with terminal.steps() as on_step:
+                on_step("looking inside")
+                inside = look_inside(directory, entry, loaded, original, data.samples.inputs)
+            notes += inside.notes
+    return result, notes, inside
 
 
 def _over_the_wire(
@@ -184,9 +197,11 @@ def _report_failure(terminal: Terminal, result: Validation, path: Path) -> None:
         terminal.problem(f"the sample is in {path}; --evaluation {path} runs it again")
 
 
-def _show(console: Console, directory: ExportDirectory, result: Validation) -> None:
+def _show(console: Console, directory: ExportDirectory, result: Validation, inside: Inside | None) -> None:
     from rich.table import Table
     from rich.text import Text
+
+    from .layers import show_layers
 
     console.print(Text(f"{directory.root}, against {result.reference}\n"))
     table = Table(box=None, pad_edge=False)
@@ -198,6 +213,8 @@ def _show(console: Console, directory: ExportDirectory, result: Validation) -> N
     for names, checks in groups.items():
         table.add_row(*map(Text, (*names, *_figures(checks))))
     console.print(table)
+    if inside:
+        show_layers(console, inside)
 
 
 def _figures(checks: list[Check]) -> tuple[str, ...]:
