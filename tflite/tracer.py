@@ -34,6 +34,7 @@ class TFLiteTracer(TFLiteRunner):
     def __init__(self, source: Path | bytes) -> None:
         self._content = source if isinstance(source, bytes) else read_file(source)
         super().__init__(self._content)
+        self._computed: dict[str, list[tuple[int, str, Any]]] = {}
 
     @cached_property
     def graph(self) -> Graph:
@@ -52,17 +53,14 @@ class TFLiteTracer(TFLiteRunner):
     def computed(self, signature: str) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
         """Name and value of what the last call was given and has computed."""
         number = self.graph.signatures[signature]
-        subgraph = self.graph.subgraphs[number]
-        details = {detail["index"]: detail for detail in self._interpreter.get_tensor_details(number)}
-        for index in [*subgraph.inputs, *(index for each in subgraph.operators for index in each.outputs)]:
-            tensor = subgraph.tensors[index]
-            if tensor.dtype != "float32" and not tensor.quantized:
-                continue
+        if signature not in self._computed:
+            self._computed[signature] = self._find_computed(number)
+        for index, name, detail in self._computed[signature]:
             try:
                 value = self._interpreter.get_tensor(index, number)
             except ValueError:  # an output that nothing reads has no data
                 continue
-            yield tensor.name, self._dequantized(value, details[index])
+            yield name, self._dequantized(value, detail)
 
     def sources(self, signature: str = DEFAULT_SIGNATURE) -> dict[str, tuple[str, ...]]:
         """By tensor, the tensors that its operator takes."""
@@ -72,6 +70,18 @@ class TFLiteTracer(TFLiteRunner):
             for operator in subgraph.operators
             for output in operator.outputs
         }
+
+    def _find_computed(self, number: int) -> list[tuple[int, str, Any]]:
+        """Index, name and details of a subgraph's inputs, and of what its operators compute, in order."""
+        subgraph = self.graph.subgraphs[number]
+        details = {detail["index"]: detail for detail in self._interpreter.get_tensor_details(number)}
+        indices = [*subgraph.inputs, *(index for each in subgraph.operators for index in each.outputs)]
+        tensors = [(index, subgraph.tensors[index]) for index in indices]
+        return [
+            (index, tensor.name, details[index])
+            for index, tensor in tensors
+            if tensor.dtype == "float32" or tensor.quantized
+        ]
 
     def _open(self, content: bytes, threads: int) -> Any:
         from ai_edge_litert.interpreter import Interpreter
