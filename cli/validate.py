@@ -119,7 +119,7 @@ def _validate(
             else:
                 aliases = {old: new for new, old in entry.names.items()}
                 samples = load_samples(Path(options["evaluation"]), original.inputs, aliases)
-                data = Data(samples, f"{len(samples)} evaluation samples", given=True)
+                data = Data(samples, f"{len(samples)} evaluation samples")
                 notes += samples.notes
         with terminal.progress("comparing", count_batches(original, data, signatures)) as advance:
             result = validate(

@@ -29,11 +29,10 @@ _SYNTHETIC = 64
 
 @dataclass(frozen=True)
 class Data:
-    """Samples to compare on, and what to call them; `given` where they are the user's."""
+    """Samples to compare on, and what to call them."""
 
     samples: Samples
     name: str
-    given: bool
 
 
 def check_unchanged(directory: ExportDirectory, entry: VersionEntry) -> None:
@@ -104,7 +103,7 @@ def count_batches(original: Original, data: Data, signatures: Sequence[str]) -> 
 def synthetic_data(original: Original) -> Data:
     """Seeded samples, where nobody gave any."""
     made = synthetic_samples(original.inputs, _SYNTHETIC, integers_below=original.integers_below)
-    return Data(made, f"{_SYNTHETIC} synthetic samples", given=False)
+    return Data(made, f"{_SYNTHETIC} synthetic samples")
 
 
 def _saved_model(artifact: Artifact, path: Path, stack: ExitStack) -> list[Subject]:
