@@ -126,13 +126,18 @@ def _open(source: Path | Mapping[str, Any] | np.ndarray[Any, Any]) -> tuple[str,
     if isinstance(source, Path):
         if not source.exists():
             raise ArgumentError(f"samples {source} do not exist")
-        return str(source), _read(source)
+        return str(source), read_arrays(source)
     if isinstance(source, Mapping):
         return "samples", {str(name): np.asarray(array) for name, array in source.items()}
     return "samples", {"": np.asarray(source)}
 
 
-def _read(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+def read_arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """The arrays of an `.npz`, of a directory of `NAME.npy`, or the lone one of an `.npy` as "".
+
+    Raises:
+        SamplesError: where it is none of them, or damaged.
+    """
     try:
         if path.is_dir():
             files = sorted(path.glob("*.npy"))

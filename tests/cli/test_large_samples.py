@@ -5,7 +5,7 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -22,7 +22,9 @@ class Mean:
     """Computes the mean of each sample."""
 
     concurrent = True
-    signatures = {"serving_default": Signature("serving_default", (SPEC,), (TensorSpec("y", "float32", (None, 256)),))}
+    signatures: ClassVar = {
+        "serving_default": Signature("serving_default", (SPEC,), (TensorSpec("y", "float32", (None, 256)),))
+    }
 
     def run(self, inputs: Arrays, signature: str = "serving_default") -> Arrays:
         return {"y": inputs["x"].mean(axis=1)}
