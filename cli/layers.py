@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from attnexport.exporter import LoadedModel, Original, open_original
 from attnexport.parity.layers import (
     AttentionMap,
     LayerCheck,
+    Match,
     attention_maps,
     compare_layers,
     in_place_of,
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 _SAMPLES = 8  # all tensors of so many are held at once
 _WORTH_TELLING = 0.1  # dB
+_MOST_NAMED = 5
+_SCALED = 1e-3  # a scale factor is as good as 1 below this difference
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,8 @@ def look_inside(
         return Inside(notes=(f"version {entry.version} was made from a SavedModel, which has no layers to look into",))
     few = {name: array[:_SAMPLES] for name, array in samples.items()}
     traced = original.tracer.trace(few)
+    if not traced:
+        return Inside(notes=("there are no layers to look into: the model computes all by itself",))
     found = [_first(traced)]
     for alike in _alike(artifacts):
         try:
@@ -115,16 +120,19 @@ def show_layers(console: Console, inside: Inside) -> None:
         table = Table(box=None, pad_edge=False)
         for title in ("layer", "tensor", "SQNR", "max error", "lost"):
             table.add_column(title, overflow="fold")
+        most = max((loss for _, loss in checks if loss < float("inf")), default=0.0)
         for check, loss in checks:
             sqnr = "equal" if check.sqnr_db == float("inf") else f"{check.sqnr_db:.1f} dB"
-            table.add_row(*map(Text, (check.layer, check.role, sqnr, f"{check.max_error:.2g}", _told(loss))))
+            table.add_row(*map(Text, (check.layer, check.role, sqnr, f"{check.max_error:.2g}", _told(loss, most))))
         console.print(table)
 
 
-def _told(loss: float) -> str:
+def _told(loss: float, most: float) -> str:
     if loss == float("inf"):
         return "first to differ"
-    return f"{loss:.1f} dB" if loss >= _WORTH_TELLING else ""
+    if loss < _WORTH_TELLING:
+        return ""
+    return f"{loss:.1f} dB{', the most' if loss == most else ''}"
 
 
 def _first(traced: Arrays) -> Inside:
@@ -157,29 +165,47 @@ def _look(
     for spec in _default(artifacts[0]).inputs:
         if spec.shape is not None and not fits(samples[spec.name].shape[1:], spec.shape[1:]):
             raise ModelError(f"the samples are of another shape than {spec}")
-    with closing(TFLiteTracer(_float32(directory, artifacts, loaded, original))) as tracer:
-        matches = match(traced, tracer.trace(samples))
-        sources = tracer.sources()
+    last = next(reversed(traced))
+    for content in _float32_forms(directory, artifacts, loaded, original):
+        with closing(TFLiteTracer(content)) as tracer:
+            matches, sources = match(traced, tracer.trace(samples)), tracer.sources()
+        # Nobody scales the output: where it is scaled, or not found, the file is broken.
+        if last in matches and abs(matches[last].scale - 1) < _SCALED:
+            break
     layers: list[LayerCheck] = []
     lost: list[float] = []
     maps: list[AttentionMap] = []
+    notes = _unmatched(traced, matches)
     for artifact in artifacts:
         with closing(TFLiteTracer(directory.root / artifact.path)) as tracer:
             placed = in_place_of(traced, tracer.trace(samples), matches)
         checks = compare_layers(artifact.path, traced, placed, matches)
+        if not checks:
+            notes.append(f"{artifact.path} has no tensor of the name of one that was matched: convert it again")
         layers += checks
         lost += losses(checks, sources)
         maps += attention_maps(artifact.path, placed)
-    return Inside(tuple(layers), tuple(lost), tuple(maps))
+    return Inside(tuple(layers), tuple(lost), tuple(maps), tuple(notes))
 
 
-def _float32(
+def _unmatched(traced: Arrays, matches: Mapping[str, Match]) -> list[str]:
+    missing = [name for name in traced if name not in matches]
+    if not missing:
+        return []
+    told = ", ".join(missing[:_MOST_NAMED]) + (", …" if len(missing) > _MOST_NAMED else "")
+    return [f"{len(missing)} of {len(traced)} tensors of the original are no tensor of the .tflite's: {told}"]
+
+
+def _float32_forms(
     directory: ExportDirectory, artifacts: Sequence[Artifact], loaded: LoadedModel, original: Original
-) -> bytes:
-    """The float32 form of artifacts: one of them, or made again."""
+) -> Iterator[bytes]:
+    """What artifacts were quantized from: the one among them that is float32, then one made anew.
+
+    The names of its tensors are those of the artifacts for sure; another converter may give others.
+    """
     for each in artifacts:
         if each.precision == "float32":
-            return (directory.root / each.path).read_bytes()
+            yield (directory.root / each.path).read_bytes()
     fixed = _default(artifacts[0])
     names = [each.name for each in artifacts[0].signatures]
     with (
@@ -192,7 +218,8 @@ def _float32(
         written = fit.write_fixed(
             path, names, fixed.fixed_batch if fit.signatures[fixed.name].fixed_batch is None else None
         )
-        return convert_float(path, tuple(written))
+        content = convert_float(path, tuple(written))
+    yield content
 
 
 def _steps(original: Original, fixed: Signature) -> int | None:

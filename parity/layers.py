@@ -11,9 +11,9 @@ from attnexport.core.signature import Arrays
 
 from .metrics import Array, distance, sqnr_db
 
-# A tensor of the float32 artifact is the original's where their SQNR, a scale factor apart, is at least this, and
-# within so much of the best one's: copies of a tensor differ by nothing, others that are merely alike by more.
-_SAME_DB, _AS_GOOD_DB = 60.0, 10.0
+# A tensor of the float32 artifact is the original's where their SQNR, a scale factor apart, is at least the first of
+# these, and at most the second below the best one's: others may be alike. Above the third is float32's own rounding.
+_SAME_DB, _AS_GOOD_DB, _EXACT_DB = 60.0, 10.0, 110.0
 # What holds attention weights by role: ours, and the layer inside Keras's own attention.
 _ATTENTION_RANKS = {"softmax": (3, 4), "Softmax": (4,)}
 
@@ -91,7 +91,7 @@ def match(original: Arrays, candidate: Arrays) -> dict[str, Match]:
             if product > 0:
                 # The least noise that any scale factor leaves.
                 noise = max(energy - product**2 / energies[other], 0.0)
-                alike[other] = min(sqnr_db(energy, noise), 150.0), product / energies[other]
+                alike[other] = min(sqnr_db(energy, noise), _EXACT_DB), product / energies[other]
         best = max((each for each, _ in alike.values()), default=0.0)
         if best >= _SAME_DB:
             first = next(other for other, (each, _) in alike.items() if each >= best - _AS_GOOD_DB)

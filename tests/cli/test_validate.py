@@ -14,12 +14,6 @@ import pytest
 Run = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def export(exported: Path, tmp_path: Path) -> Path:
-    """A copy of it to spoil."""
-    return Path(shutil.copytree(exported, tmp_path / "digits-multihead"))
-
-
 def forget_hashes(export: Path) -> None:
     """As if the files had been exported as they are now."""
     manifest = export / "attnexport.json"
@@ -69,23 +63,10 @@ def test_changed_and_missing_files_are_said_first(attnexport: Run, export: Path)
 @pytest.mark.parametrize(
     ("factor", "code", "told"), [(1.01, 4, "max error"), (float("nan"), 5, "holds NaN or infinity at")]
 )
-def test_a_perturbed_tflite_fails(factor: float, code: int, told: str, attnexport: Run, export: Path) -> None:
-    from ai_edge_litert.tools import flatbuffer_utils
-
-    from attnexport.tflite.graph import parse_model, read_graph
-
-    path = next(export.glob("tflite/1/*float32.tflite"))
-    content = path.read_bytes()
-    buffer = next(
-        tensor.buffer
-        for subgraph, operator in read_graph(content).operators
-        for tensor in subgraph.weights(operator)
-        if tensor.shape[0] == 10
-    )
-    model = parse_model(content)
-    values = np.frombuffer(bytes(model.buffers[buffer].data), np.float32) * np.float32(factor)
-    model.buffers[buffer].data = np.frombuffer(values.tobytes(), np.uint8)
-    path.write_bytes(bytes(flatbuffer_utils.convert_object_to_bytearray(model)))
+def test_a_perturbed_tflite_fails(
+    factor: float, code: int, told: str, attnexport: Run, export: Path, perturb: Any
+) -> None:
+    perturb(next(export.glob("tflite/1/*float32.tflite")), 10, factor)
     forget_hashes(export)
     found, _, err = attnexport("validate", export)
     assert (found, told in err) == (code, True), err
