@@ -167,7 +167,6 @@ def _over_the_wire(
         if artifact is None:
             raise ArgumentError(f"version {entry.version} has no SavedModel that could be served")
         client = stack.enter_context(Client(address, model=name))
-        client.wait_until_ready(version=entry.version)
         runner = ClientRunner(client, version=entry.version)
         found.append(Subject(artifact.path, "gRPC", artifact.precision, runner))
     return found

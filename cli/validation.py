@@ -19,7 +19,6 @@ from attnexport.core import (
     load_samples,
     synthetic_samples,
 )
-from attnexport.core.files import hash_of
 from attnexport.exporter import (
     EagerSavedModelRunner,
     LoadedModel,
@@ -39,10 +38,11 @@ _SYNTHETIC = 64
 
 @dataclass(frozen=True)
 class Data:
-    """Samples to compare on, and what to call them."""
+    """Samples to compare on, and what to call them; `given` where they are the user's."""
 
     samples: Samples
     name: str
+    given: bool
 
 
 def check_unchanged(directory: ExportDirectory, entry: VersionEntry) -> None:
@@ -51,13 +51,8 @@ def check_unchanged(directory: ExportDirectory, entry: VersionEntry) -> None:
     Raises:
         GateError: naming those that are gone or were changed.
     """
-    wrong = []
-    for artifact in entry.artifacts:
-        path = directory.root / artifact.path
-        if not path.exists():
-            wrong.append(f"{artifact.path} is gone")
-        elif artifact.file_hash is not None and hash_of(path) != artifact.file_hash:
-            wrong.append(f"{artifact.path} was changed")
+    changes = [(artifact.path, artifact.change(directory.root)) for artifact in entry.artifacts]
+    wrong = [f"{path} {change}" for path, change in changes if change]
     if wrong:
         raise GateError(
             f"version {entry.version} of {directory.root} is not what was exported: {', '.join(wrong)} since; export "
@@ -79,7 +74,7 @@ def open_compared(
         ModelError: where the original does not load.
         SamplesError: where the samples do not fit it.
     """
-    import_modules([*options["imports"], *entry.source.get("imports", [])])
+    import_modules(options["imports"])
     on_step("comparing hashes")
     check_unchanged(directory, entry)
     on_step("opening the original")
@@ -92,7 +87,7 @@ def open_compared(
         return loaded, original, data, [told]
     aliases = {old: new for new, old in entry.names.items()}
     samples = load_samples(Path(options["evaluation"]), original.inputs, aliases)
-    return loaded, original, Data(samples, f"{len(samples)} evaluation samples"), list(samples.notes)
+    return loaded, original, Data(samples, f"{len(samples)} evaluation samples", given=True), list(samples.notes)
 
 
 def open_subjects(directory: ExportDirectory, entry: VersionEntry, stack: ExitStack) -> list[Subject]:
@@ -143,7 +138,7 @@ def count_batches(original: Original, data: Data, signatures: Sequence[str]) -> 
 def synthetic_data(original: Original) -> Data:
     """Seeded samples, where nobody gave any."""
     made = synthetic_samples(original.inputs, _SYNTHETIC, integers_below=original.integers_below)
-    return Data(made, f"{_SYNTHETIC} synthetic samples")
+    return Data(made, f"{_SYNTHETIC} synthetic samples", given=False)
 
 
 def _saved_model(artifact: Artifact, path: Path, stack: ExitStack) -> list[Subject]:
