@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from attnexport.parity import Validation
     from attnexport.parity.report import ComparedData
 
+    from .layers import Inside
+
 
 @dataclass(frozen=True)
 class Outcome:
     """A validation of a version, on which data, with notes, a sentence each.
 
-    `report` is where that was written; `unwritten` says why it could not be.
+    `inside` is what a look inside the artifacts found, where that was asked for; `report` is where that was written;
+    `unwritten` says why it could not be.
     """
 
     export: Path
@@ -33,6 +36,7 @@ class Outcome:
     result: Validation
     data: ComparedData
     notes: tuple[str, ...]
+    inside: Inside | None
     report: Path | None
     unwritten: StorageError | None
 
@@ -48,6 +52,7 @@ class Outcome:
             "checks": [check.to_json() for check in self.result.checks],
             "notes": list(self.notes),
             "report": None if self.report is None else str(self.report),
+            **({} if self.inside is None else {"layers": self.inside.to_json()}),
         }
 
     def show(self, console: Console) -> None:
@@ -57,6 +62,8 @@ class Outcome:
 
         from attnexport.parity.summary import TITLES, summarize
 
+        from .layers import show_layers
+
         console.print(Text(f"{self.export}, against {self.result.reference} on {self.data.name}\n"))
         table = Table(box=None, pad_edge=False)
         for name in TITLES:
@@ -64,6 +71,8 @@ class Outcome:
         for row in summarize(self.result, joined=True):
             table.add_row(*map(Text, row.cells))
         console.print(table)
+        if self.inside is not None:
+            show_layers(console, self.inside)
         if self.report is not None:
             console.print(Text(f"\nThe report is {self.report}"), soft_wrap=True)
 

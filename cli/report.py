@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version as installed_version
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from attnexport.core import ExportDirectory, VersionEntry
     from attnexport.exporter import Original
     from attnexport.parity import Check, Subject, Validation
-    from attnexport.parity.layers import AttentionMap, LayerCheck
 
+    from .layers import Inside
     from .validation import Data
 
 _PACKAGES = ("attnexport", "tensorflow", "keras", "ai-edge-litert", "litert-quantizer", "numpy")
@@ -77,8 +78,7 @@ def draw_report(
     result: Validation,
     created: str,
     notes: Sequence[str],
-    layers: Sequence[LayerCheck] = (),
-    maps: Sequence[AttentionMap] = (),
+    inside: Inside | None,
 ) -> str:
     """The report as HTML, with what only open Runners can tell: latencies, and what the worst samples give."""
     return render(
@@ -90,10 +90,10 @@ def draw_report(
             compared_data(data),
             _candidates(entry, subjects, result),
             tuple(_worst_samples(original, subjects, data, result)),
-            tuple(layers),
-            tuple(maps),
+            inside.layers if inside else (),
+            inside.maps if inside else (),
             _environment(),
-            tuple(notes),
+            tuple(dict.fromkeys([*notes, *(inside.notes if inside else ())])),
         )
     )
 
@@ -170,20 +170,37 @@ def _worst_samples(
         if check.measured and check.measured.index and not check.is_edge and check.signature in original.feeds:
             by_artifact[check.artifact].append(check)
     for checks in by_artifact.values():
-        check = min(checks, key=lambda each: (each.signature != DEFAULT_SIGNATURE, _sqnr_db(each)))
-        runner = next(
-            each.runner for each in subjects if (each.artifact, each.runtime) == (check.artifact, check.runtime)
-        )
-        number = check.measured.index[0] if check.measured else 0
-        sample = {name: array[number : number + 1] for name, array in data.samples.inputs.items()}
-        inputs = original.feeds[check.signature](sample)
-        with suppress(AttnexportError):
-            expected = batched(original.reference, inputs, signature=check.signature)[check.output][0]
-            actual = batched(runner, inputs, signature=check.signature)[check.output][0]
-            alone = {name: array[0] for name, array in inputs.items()}
-            yield WorstSample(
-                check.artifact, check.runtime, check.signature, check.output, number, alone, expected, actual
-            )
+        ordered = sorted(checks, key=lambda each: (each.signature != DEFAULT_SIGNATURE, _sqnr_db(each)))
+        # A recording holds whole batches only: the next worst runtime has the sample.
+        found = (_again(original, subjects, data, check) for check in ordered)
+        yield from islice((each for each in found if each is not None), 1)
+
+
+def _again(original: Original, subjects: Sequence[Subject], data: Data, check: Check) -> WorstSample | None:
+    """The sample of a check's greatest error, run once more; None where it does not run by itself."""
+    if check.measured is None:
+        return None
+    runner = next(each.runner for each in subjects if (each.artifact, each.runtime) == (check.artifact, check.runtime))
+    number, *place = check.measured.index
+    sample = {name: array[number : number + 1] for name, array in data.samples.inputs.items()}
+    inputs = original.feeds[check.signature](sample)
+    try:
+        expected = batched(original.reference, inputs, signature=check.signature)[check.output][0]
+        actual = batched(runner, inputs, signature=check.signature)[check.output][0]
+    except AttnexportError:
+        return None
+    return WorstSample(
+        check.artifact,
+        check.runtime,
+        check.signature,
+        check.output,
+        number,
+        {name: array[0] for name, array in inputs.items()},
+        expected,
+        actual,
+        check.measured.max_error,
+        tuple(place),
+    )
 
 
 def _environment() -> dict[str, str]:

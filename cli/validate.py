@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from attnexport.parity.report import ComparedData
 
     from .embedded import Addresses
+    from .layers import Inside
 
 _LIMITS = ("rtol", "atol", "min_sqnr", "min_agreement", "max_accuracy_drop")
 
@@ -40,6 +41,11 @@ _LIMITS = ("rtol", "atol", "min_sqnr", "min_agreement", "max_accuracy_drop")
 @click.option("--min-sqnr", type=float, metavar="DB", help="The least SQNR. [by precision]")
 @click.option("--min-agreement", type=float, help="The least share of samples with the original's top class, 0 to 1.")
 @click.option("--max-accuracy-drop", type=float, help="The most accuracy that may be lost, in percent points.")
+@click.option("--layers", is_flag=True, help="Show which tensor inside each .tflite loses how many decibels.")
+@click.option(
+    "--write-cases", metavar="F.npz", help="Write the inputs for a device to run its .tflite on, and compare nothing."
+)
+@click.option("--recorded", multiple=True, metavar="F.npz", help="What a device answered to them, to compare as well.")
 @click.option(
     "--html",
     is_flag=False,
@@ -67,6 +73,9 @@ def validate(terminal: Terminal, **options: Any) -> None:
     version = options["version"]
     entry = directory.newest() if version is None else directory.manifest().entry(version)
     terminal.silence_exit()
+    if options["write_cases"]:
+        _write_cases(terminal, directory, entry, options)
+        return
     outcome = validate_version(terminal, directory, entry, options)
     for note in outcome.notes:
         terminal.note(note)
@@ -98,14 +107,15 @@ def validate_version(
     report = None if options["html"] is None else report_path(options["html"], directory, entry)
     unwritten = None
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    result, data, notes, html = _validate(terminal, directory, entry, options, created, served)
+    result, data, notes, inside, html = _validate(terminal, directory, entry, options, created, served)
     notes += record(directory, entry, result, data, created, limits_of(options, _LIMITS))
     if report is not None:
         try:
             write_report(report, html)
         except StorageError as error:  # what was found is told all the same
             report, unwritten = None, error
-    return Outcome(directory.root, entry, result, data, tuple(notes), report, unwritten)
+    shown = inside if options["layers"] else None
+    return Outcome(directory.root, entry, result, data, tuple(notes), shown, report, unwritten)
 
 
 def _validate(
@@ -115,28 +125,21 @@ def _validate(
     options: dict[str, Any],
     created: str,
     served: Addresses | None,
-) -> tuple[Validation, ComparedData, list[str], str]:
+) -> tuple[Validation, ComparedData, list[str], Inside | None, str]:
     with ExitStack() as stack:
         with terminal.steps() as on_step:
             on_step("loading TensorFlow")
-            from attnexport.core import load_samples
-            from attnexport.exporter import open_original, open_version
-            from attnexport.exporter.models import import_modules
             from attnexport.parity import Tolerance, validate
 
+            from .device_cases import device_artifacts, device_batches, read_recording
             from .embedded import serving
+            from .layers import look_inside
             from .report import compared_data, draw_report
-            from .validation import Data, batches, check_unchanged, count_batches, open_subjects, synthetic_data
+            from .validation import batches, count_batches, open_compared, open_subjects
 
             limits = {{"min_sqnr": "min_sqnr_db"}.get(name, name): options[name] for name in _LIMITS}
             tolerance = Tolerance(**limits)
-            import_modules(options["imports"])
-            on_step("comparing hashes")
-            check_unchanged(directory, entry)
-            on_step("opening the original")
-            loaded = open_version(directory, entry)
-            labels = entry.source.get("labels")
-            original = stack.enter_context(closing(open_original(loaded, classify=True, labels=labels)))
+            loaded, original, data, notes = open_compared(directory, entry, options, stack, on_step)
             subjects = open_subjects(directory, entry, stack)
             if options["server"]:
                 name = options["model"] or directory.name
@@ -147,20 +150,17 @@ def _validate(
             if served is not None:
                 subjects += _over_the_wire(served.grpc, _served_names(directory, entry), entry, stack)
             signatures = sorted({name for each in subjects for name in each.runner.signatures})
-            notes = [
+            notes += [
                 f"signature {name!r} is not compared: it is no endpoint that the original offers by itself"
                 for name in signatures
                 if name not in original.signatures
             ]
             signatures = [name for name in signatures if name in original.signatures]
-            if options["evaluation"] is None:
-                data = synthetic_data(original)
-                notes.append(f"without --evaluation, {data.name} are compared: they prove the computation, not its use")
-            else:
-                aliases = {old: new for new, old in entry.names.items()}
-                samples = load_samples(Path(options["evaluation"]), original.inputs, aliases)
-                data = Data(samples, f"{len(samples)} evaluation samples", given=True)
-                notes += samples.notes
+            for recording in options["recorded"]:
+                on_step(f"reading {recording}")
+                artifacts = device_artifacts(entry)
+                cases = device_batches(original, data, artifacts)
+                subjects.append(read_recording(Path(recording), artifacts, cases))
         with terminal.progress("comparing", count_batches(original, data, signatures)) as advance:
             result = validate(
                 original.reference,
@@ -170,12 +170,36 @@ def _validate(
                 reference_name=original.reference_name,
                 on_batch=lambda batch: advance(1),
             )
-        html = ""
-        if options["html"] is not None:
-            with terminal.steps() as on_step:
+        inside, html = None, ""
+        with terminal.steps() as on_step:
+            if options["layers"] or options["html"] is not None:
+                on_step("looking inside")
+                inside = look_inside(directory, entry, loaded, original, data.samples.inputs)
+                notes += inside.notes if options["layers"] else ()
+            if options["html"] is not None:
                 on_step("drawing the report")
-                html = draw_report(directory.name, entry, original, subjects, data, result, created, notes)
-    return result, compared_data(data), notes, html
+                html = draw_report(directory.name, entry, original, subjects, data, result, created, notes, inside)
+    return result, compared_data(data), notes, inside, html
+
+
+def _write_cases(terminal: Terminal, directory: ExportDirectory, entry: VersionEntry, options: dict[str, Any]) -> None:
+    path = Path(options["write_cases"])
+    with ExitStack() as stack, terminal.steps() as on_step:
+        on_step("loading TensorFlow")
+        from .device_cases import device_artifacts, device_batches, write_cases
+        from .validation import open_compared
+
+        artifacts = device_artifacts(entry)
+        _, original, data, notes = open_compared(directory, entry, options, stack, on_step)
+        on_step("writing cases")
+        count = write_cases(path, artifacts, device_batches(original, data, artifacts))
+    for note in notes:
+        terminal.note(note)
+    document = {"schema": 1, "name": directory.name, "version": entry.version, "cases": str(path), "count": count}
+    terminal.result(
+        {**document, "artifacts": [each.path for each in artifacts], "notes": notes},
+        lambda console: console.print(f"{count} cases for a device are in {path}", markup=False),
+    )
 
 
 def _over_the_wire(

@@ -28,7 +28,7 @@ class ComparedData:
 
 @dataclass(frozen=True)
 class WorstSample:
-    """The sample on which an artifact is farthest from the original.
+    """The sample on which an artifact is farthest from the original, run again by itself.
 
     Attributes:
         artifact: Path within the export.
@@ -39,6 +39,8 @@ class WorstSample:
         inputs: By name, without the batch.
         expected: The original's output, without the batch.
         actual: The artifact's.
+        error: The greatest absolute error that was measured among all samples, in the output's unit.
+        index: Its place within the sample.
     """
 
     artifact: str
@@ -49,6 +51,8 @@ class WorstSample:
     inputs: Arrays
     expected: Array
     actual: Array
+    error: float
+    index: tuple[int, ...]
 
 
 @dataclass(frozen=True)

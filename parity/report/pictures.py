@@ -67,7 +67,6 @@ def worst_sample(worst: WorstSample) -> Picture:
     """The sample on which an artifact is worst: what went in, and what came out of both."""
     shown = [(name, array) for name, array in worst.inputs.items() if _drawable(array)][:1]
     right, given = (np.asarray(each, np.float64).reshape(-1) for each in (worst.expected, worst.actual))
-    errors = absolute_errors(right, given)
     with np.errstate(invalid="ignore"):
         off = _finite(given - right)
 
@@ -99,11 +98,10 @@ def worst_sample(worst: WorstSample) -> Picture:
         if right.size <= _MOST_TICKS:
             below.set_xticks(places)
 
-    place = int(errors.argmax()) if errors.size else 0
-    told = f"value {place} of {worst.output}, {right[place]:.5g}, is off by {errors[place]:.2g}" if errors.size else ""
-    alt = f"Sample {worst.number}, {worst.signature}: {told}"
-    caption = f"The worst sample, number {worst.number} ({worst.runtime}, {worst.signature}): {told}"
-    return picture(draw, (4.6, 2.8), alt, caption)
+    place = f"{worst.output}{list(worst.index) if worst.index else ''}"
+    told = f"sample, number {worst.number} ({worst.runtime}, {worst.signature}): {place} is off by {worst.error:.2g}"
+    caption = f"The worst {told}; drawn as it runs by itself"
+    return picture(draw, (4.6, 2.8), f"The worst {told}", caption)
 
 
 def attention(shown: AttentionMap, title: str, original: AttentionMap | None, brightest: float) -> Picture:

@@ -15,29 +15,6 @@ import pytest
 Run = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory, digits: Any) -> Path:
-    """The digits model as SavedModel, float32 and int8 .tflite: not to be changed."""
-    from attnexport.cli.tflite_versions import convert_version
-    from attnexport.core import ExportDirectory
-    from attnexport.exporter import export_saved_model
-    from attnexport.tflite import RECIPES
-
-    output = tmp_path_factory.mktemp("validated")
-    found = export_saved_model(
-        digits.models["digits-multihead"], output, output_names=["logits"], warmup=digits.calibration
-    )
-    recipes = [RECIPES[name] for name in ("float32", "int8")]
-    convert_version(ExportDirectory(found.directory), found.entry, recipes, calibration=str(digits.calibration))
-    return Path(found.directory)
-
-
-@pytest.fixture
-def export(exported: Path, tmp_path: Path) -> Path:
-    """A copy of it to spoil."""
-    return Path(shutil.copytree(exported, tmp_path / "digits-multihead"))
-
-
 def forget_hashes(export: Path) -> None:
     """As if the files had been exported as they are now."""
     manifest = export / "attnexport.json"
@@ -102,23 +79,10 @@ def test_changed_and_missing_files_are_said_first(attnexport: Run, export: Path)
 @pytest.mark.parametrize(
     ("factor", "code", "told"), [(1.01, 4, "max error"), (float("nan"), 5, "holds NaN or infinity at")]
 )
-def test_a_perturbed_tflite_fails(factor: float, code: int, told: str, attnexport: Run, export: Path) -> None:
-    from ai_edge_litert.tools import flatbuffer_utils
-
-    from attnexport.tflite.graph import parse_model, read_graph
-
-    path = next(export.glob("tflite/1/*float32.tflite"))
-    content = path.read_bytes()
-    buffer = next(
-        tensor.buffer
-        for subgraph, operator in read_graph(content).operators
-        for tensor in subgraph.weights(operator)
-        if tensor.shape[0] == 10
-    )
-    model = parse_model(content)
-    values = np.frombuffer(bytes(model.buffers[buffer].data), np.float32) * np.float32(factor)
-    model.buffers[buffer].data = np.frombuffer(values.tobytes(), np.uint8)
-    path.write_bytes(bytes(flatbuffer_utils.convert_object_to_bytearray(model)))
+def test_a_perturbed_tflite_fails(
+    factor: float, code: int, told: str, attnexport: Run, export: Path, perturb: Any
+) -> None:
+    perturb(next(export.glob("tflite/1/*float32.tflite")), 10, factor)
     forget_hashes(export)
     found, _, err = attnexport("validate", export)
     assert (found, told in err) == (code, True), err
@@ -150,6 +114,8 @@ def test_the_report_and_the_verdicts_stay(attnexport: Run, export: Path, digits:
         "SavedModel",
         "The worst sample, number",
         "SQNR over latency",
+        "SQNR of the tensors inside",
+        "Attention weights of attention, 4 heads, int8: at most",
         "int8 weights",
     ):
         assert words in text

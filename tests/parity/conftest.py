@@ -86,7 +86,8 @@ def _report(rows: np.ndarray[Any, Any], runners: dict[str, Linear], name: str = 
     )
     worst = tuple(
         WorstSample(paths[recipe], "interpreter", "serving_default", "logits", 3, {"rows": rows[3]},
-                    Linear().run({"rows": rows})["logits"][3], runner.run({"rows": rows})["logits"][3])
+                    Linear().run({"rows": rows})["logits"][3], runner.run({"rows": rows})["logits"][3],
+                    0.25, (7,))
         for recipe, runner in runners.items()
     )  # fmt: skip
     roles = ("query", "scores", "softmax", "context", "concatenation", "dense")
