@@ -131,7 +131,7 @@ def layers(checks: Sequence[LayerCheck]) -> Picture:
     """The SQNR of an artifact's tensors, the worst first."""
     worst = sorted(checks, key=lambda check: check.sqnr_db)[:_MOST_LAYERS]
     ceiling = max((check.sqnr_db for check in worst if math.isfinite(check.sqnr_db)), default=100.0)
-    lengths = [check.sqnr_db if math.isfinite(check.sqnr_db) else ceiling * 1.1 for check in worst]
+    lengths = [min(max(check.sqnr_db, 0.0), ceiling * 1.1) for check in worst]
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
@@ -139,8 +139,8 @@ def layers(checks: Sequence[LayerCheck]) -> Picture:
         axes.barh(places, lengths, color=[RED if check.sqnr_db < _POOR_DB else BLUE for check in worst], alpha=0.75)
         axes.set_yticks(places, [_shortened(f"{check.layer} {check.role}") for check in worst], fontsize=8)
         for place, length, check in zip(places, lengths, worst, strict=True):
-            axes.text(max(length, 0), place, f" {decibels(check.sqnr_db)}", va="center", fontsize=7.5)
-        axes.set_xlim(min(0.0, *lengths), max(*lengths, 1.0) * 1.2)
+            axes.text(length, place, f" {decibels(check.sqnr_db)}", va="center", fontsize=7.5)
+        axes.set_xlim(0, max(*lengths, 1.0) * 1.2)
         axes.set_xlabel("SQNR in dB")
 
     told = ", ".join(f"{check.layer} {check.role} {decibels(check.sqnr_db)}" for check in worst[:3])

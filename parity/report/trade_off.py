@@ -50,7 +50,10 @@ def _over(candidates: Sequence[Candidate], what: str, values: Sequence[float], a
     front = non_dominated(candidates)
     finite = [each.sqnr_db for each in candidates if math.isfinite(each.sqnr_db)]
     top = max(finite, default=0.0) * 1.12 + 5  # where those stand that differ in nothing
-    heights = [each.sqnr_db if math.isfinite(each.sqnr_db) else top for each in candidates]
+    bottom = min(finite, default=0.0) - 5  # and those of which nothing is left
+    heights = [
+        each.sqnr_db if math.isfinite(each.sqnr_db) else top if each.sqnr_db > 0 else bottom for each in candidates
+    ]
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
@@ -63,7 +66,7 @@ def _over(candidates: Sequence[Candidate], what: str, values: Sequence[float], a
         for x, y, each in zip(values, heights, candidates, strict=True):
             axes.plot(x, y, **_mark(each, each in front))
         _room(axes, values, heights)
-        if len(finite) < len(candidates):
+        if top in heights:
             axes.axhline(top, color=GREY, linewidth=0.5, linestyle=":", zorder=0)
             ticks = [tick for tick in axes.get_yticks() if min(heights) <= tick < top - 8]
             axes.set_yticks([*ticks, top], [*(f"{tick:g}" for tick in ticks), "equal"])

@@ -44,7 +44,7 @@ def test_everything_passes_in_every_runtime_and_over_the_wire(
         (on_data[0], "| `artifact`"),
         (on_data[0]["measured"], "| `samples`"),
     ):
-        assert part.keys() == documented(root, title)
+        assert part.keys() == documented(root, title) - {"layers"}
 
 
 def documented(root: Path, first: str) -> set[str]:
@@ -101,11 +101,12 @@ def test_another_models_saved_model_fails(attnexport: Run, export: Path, digits:
     assert "saved_model/1 (session)" in err
 
 
-def test_the_report_and_the_verdicts_stay(attnexport: Run, export: Path, digits: Any) -> None:
+def test_the_report_and_the_verdicts_stay(attnexport: Run, export: Path, digits: Any, root: Path) -> None:
     evaluation = ("--evaluation", digits.evaluation)
     before = json.loads((export / "attnexport.json").read_text())
-    code, out, err = attnexport("validate", export, *evaluation, "--html", "--json")
+    code, out, err = attnexport("validate", export, *evaluation, "--html", "--layers", "--json")
     assert (code, err) == (0, "")
+    assert json.loads(out)["layers"][0].keys() == documented(root, "| `artifact` | path within the export |\n| `layer`")
     report = export / "report" / "1.html"
     assert json.loads(out)["report"] == str(report)
     text = report.read_text()

@@ -120,13 +120,10 @@ def test_hundreds_of_failures_are_counted(reports: dict[str, Report]) -> None:
 def test_any_worst_sample_can_be_drawn(reports: dict[str, Report], inputs: Any, output: Any) -> None:
     report = reports["passed"]
     path = report.entry.artifacts[-1].path
-    worst = WorstSample(
-        path, "interpreter", "serving_default", "y", 1, inputs, output, np.asarray(output) + 0.5, 0.5, ()
-    )
-    assert (
-        render(replace(report, worst=(worst,), candidates=(), maps=(), layers=())).count("The worst sample, number 1")
-        == 1
-    )
+    off = np.asarray(output) + 0.5
+    worst = WorstSample(path, "interpreter", "serving_default", "y", 1, inputs, np.asarray(output), off, 0.5, ())
+    text = render(replace(report, worst=(worst,), candidates=(), maps=(), layers=()))
+    assert text.count("<figcaption>The worst sample, number 1 (") == 1
 
 
 @pytest.fixture(scope="module")
