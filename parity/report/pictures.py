@@ -139,7 +139,8 @@ def layers(checks: Sequence[LayerCheck]) -> Picture:
         axes.barh(places, lengths, color=[RED if check.sqnr_db < _POOR_DB else BLUE for check in worst], alpha=0.75)
         axes.set_yticks(places, [_shortened(f"{check.layer} {check.role}") for check in worst], fontsize=8)
         for place, length, check in zip(places, lengths, worst, strict=True):
-            axes.text(length, place, f" {decibels(check.sqnr_db)}", va="center", fontsize=7.5)
+            at = length + 0.01 * max(*lengths, 1.0)
+            axes.text(at, place, decibels(check.sqnr_db), va="center", fontsize=7.5)
         axes.set_xlim(0, max(*lengths, 1.0) * 1.2)
         axes.set_xlabel("SQNR in dB")
 
