@@ -80,7 +80,7 @@ class Summary:
 
 
 def summarize(validation: Validation, *, joined: bool = False) -> tuple[Summary, ...]:
-    """The rows of a validation, those that failed first.
+    """The rows of a validation, those that failed first, and what is of one artifact together.
 
     Args:
         validation: What was found.
@@ -89,7 +89,10 @@ def summarize(validation: Validation, *, joined: bool = False) -> tuple[Summary,
     groups: dict[tuple[str, str, str], list[Check]] = defaultdict(list)
     for check in validation.checks:
         groups[check.artifact, check.runtime, check.signature].append(check)
-    rows = sorted((_summary(checks) for checks in groups.values()), key=lambda row: row.passed)
+    found = [_summary(checks) for checks in groups.values()]
+    artifacts = list(dict.fromkeys(row.artifact for row in found))
+    signatures = list(dict.fromkeys(row.signature for row in found))
+    rows = sorted(found, key=lambda row: (row.passed, artifacts.index(row.artifact), signatures.index(row.signature)))
     return tuple(_joined(rows) if joined else rows)
 
 

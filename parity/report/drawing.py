@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 # Matplotlib wants a colour of its own; the browser replaces it by the ink of its colour scheme.
 _INK = "#010203"
-_DARK = "@media(prefers-color-scheme:dark){svg{color:#d5dae0}}"
-_STYLE = f"<style>svg{{color:#24292f}}{_DARK}@media print{{svg{{color:#000}}}}</style>"
+_DARK = "@media screen and (prefers-color-scheme:dark){svg{color:#d5dae0}}"
+_STYLE = f"<style>svg{{color:#24292f}}{_DARK}</style>"
 # On white and on black alike.
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#3d7fd9", "#d97b29", "#2e9d67", "#d64550", "#8d6fd1", "#8a9099"
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, RED, GREY)
