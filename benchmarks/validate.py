@@ -2,7 +2,7 @@
 
 Both sides in turn in one process, TensorFlow's import aside; each opens what it runs. The plain side runs every
 signature of every artifact on the 397 held-out digits, and does nothing with the answers. The second ratio leaves
-opening out: what remains above 1 are the edge cases, seven more calls of every signature in every runtime.
+opening out: what remains above 1 are the edge cases, a call each of every signature in every runtime.
 
     python benchmarks/validate.py [--rounds N]
 """

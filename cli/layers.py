@@ -89,7 +89,10 @@ def look_inside(
     if original.tracer is None:
         return Inside(notes=(f"version {entry.version} was made from a SavedModel, which has no layers to look into",))
     few = {name: array[:_SAMPLES] for name, array in samples.items()}
-    traced = original.tracer.trace(few)
+    try:
+        traced = original.tracer.trace(few)
+    except AttnexportError as error:
+        return Inside(notes=(f"the original cannot be looked into: {first_line(error)}",))
     if not traced:
         return Inside(notes=("there are no layers to look into: the model computes all by itself",))
     found = [_first(traced)]

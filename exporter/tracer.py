@@ -20,11 +20,13 @@ from .model_inputs import ModelInputs
 from .models.traits import flat_layers
 from .tensorflow_errors import reason
 
+# What calls the layers within for each step: their outputs are no tensors that anyone would know.
+_LOOPS = (keras.layers.RNN, keras.layers.TimeDistributed)
 _ROLES = {AttentionConcat: "concatenation", keras.layers.Dense: "dense", keras.layers.EinsumDense: "dense"}
 
 
 class KerasTracer:
-    """Runs a Keras model eagerly once and keeps the floats that every layer gives.
+    """Runs a Keras model eagerly once and keeps the floats that every layer gives, but for those inside of loops.
 
     A tensor is called `path/of/the/layer:role`. Its role is `dense` or `concatenation`, within our attention layers
     `scores`, `softmax` and `context`, and for all others the layer's class. From its second call on a layer has a
@@ -63,6 +65,7 @@ class _Calls:
     def __init__(self) -> None:
         self.tensors: Arrays = {}
         self._path: list[str] = []
+        self._loops = 0
         self._counts: Counter[str] = Counter()
 
     @contextmanager
@@ -79,31 +82,36 @@ class _Calls:
 
     def add(self, role: str, tensor: Any) -> None:
         """Keep a tensor that the layer that is being called has computed."""
-        if isinstance(tensor, tf.Tensor) and not tf.is_symbolic_tensor(tensor) and tensor.dtype.is_floating:
-            self.tensors[f"{'/'.join(self._path)}:{role}"] = np.asarray(tf.cast(tensor, tf.float32))
+        if not self._loops:
+            self._keep(role, [tensor])
 
     def _wrapped(self, operation: Any) -> Callable[..., Any]:
         call = operation.call
         role = next((role for kind, role in _ROLES.items() if isinstance(operation, kind)), type(operation).__name__)
+        is_loop, is_model = isinstance(operation, _LOOPS), isinstance(operation, keras.Model)
 
         def wrapped(*args: Any, **options: Any) -> Any:
             path = "/".join([*self._path, operation.name])
             self._counts[path] += 1
             number = self._counts[path]
             self._path.append(operation.name if number == 1 else f"{operation.name} ({number})")
+            self._loops += is_loop
             try:
                 outputs = call(*args, **options)
-                if not isinstance(operation, keras.Model):  # which gives what its last layer gave
-                    self._add_all(role, keras.tree.flatten(outputs))
+                if self._loops == is_loop and not is_model:  # a model gives what its last layer gave
+                    self._keep(role, keras.tree.flatten(outputs))
                 return outputs
             finally:
+                self._loops -= is_loop
                 self._path.pop()
 
         return wrapped
 
-    def _add_all(self, role: str, outputs: list[Any]) -> None:
-        for number, output in enumerate(outputs):
-            self.add(role if len(outputs) == 1 else f"{role} {number}", output)
+    def _keep(self, role: str, tensors: list[Any]) -> None:
+        for number, tensor in enumerate(tensors):
+            if isinstance(tensor, tf.Tensor) and not tf.is_symbolic_tensor(tensor) and tensor.dtype.is_floating:
+                name = role if len(tensors) == 1 else f"{role} {number}"
+                self.tensors[f"{'/'.join(self._path)}:{name}"] = np.asarray(tf.cast(tensor, tf.float32))
 
 
 def _operations(model: Any) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -55,3 +56,17 @@ def perturb() -> Callable[[Path, int, float], None]:
         path.write_bytes(bytes(flatbuffer_utils.convert_object_to_bytearray(model)))
 
     return change
+
+
+@pytest.fixture
+def forget_hashes() -> Callable[[Path], None]:
+    """Take the hashes out of a manifest, as if the files had been exported as they are now."""
+
+    def forget(export: Path) -> None:
+        manifest = export / "attnexport.json"
+        document = json.loads(manifest.read_text())
+        for artifact in document["versions"][0]["artifacts"]:
+            artifact["file_hash"] = None
+        manifest.write_text(json.dumps(document))
+
+    return forget

@@ -40,7 +40,7 @@ def test_a_device_is_a_runtime(attnexport: Run, exported: Path, digits: Any, dev
     given = ("validate", exported, "--evaluation", digits.evaluation)
     code, out, err = attnexport(*given, "--write-cases", "cases.npz")
     assert (code, err) == (0, "")
-    assert "9 cases for a device are in cases.npz" in out
+    assert "10 cases for a device are in cases.npz" in out
     with np.load("cases.npz") as cases:
         assert sum(len(cases[key]) for key in cases.files if key.startswith(("0000/", "0001/"))) == 397
         assert not [key for key in cases.files if key.endswith("/logits")]
@@ -56,7 +56,7 @@ def test_a_device_is_a_runtime(attnexport: Run, exported: Path, digits: Any, dev
     on_data = next(each["measured"] for each in checks if not each["is_edge"])
     assert on_data["samples"] == 397
     assert on_data["accuracy"] >= 0.96
-    assert len(checks) == 8
+    assert len(checks) == 9
 
     with np.load("pixel.npz") as recorded:
         logits, zeros = recorded["0000/serving_default/logits"], recorded["0002/serving_default/logits"]

@@ -88,6 +88,15 @@ def test_a_fixed_batch_is_fed_in_pieces_and_integers_are_left_out() -> None:
     )
 
 
+def test_a_loop_gives_what_it_gives_and_nothing_from_inside() -> None:
+    x = keras.Input((6, 8), name="x")
+    y = keras.layers.LSTM(4, return_sequences=True, name="lstm")(x)
+    y = keras.layers.TimeDistributed(keras.layers.Dense(3, name="inner"), name="each")(y)
+    model = keras.Model(x, keras.layers.Dense(2, name="out")(y))
+    found = {name: each.shape for name, each in traced(model).items()}
+    assert found == {"lstm:LSTM": (3, 6, 4), "each:TimeDistributed": (3, 6, 3), "out:dense": (3, 6, 2)}
+
+
 def test_the_model_is_left_as_it_was_also_where_it_fails() -> None:
     model = build_model("multihead", steps=6, features=8)
     with pytest.raises(ModelError, match="Keras fails: "):
