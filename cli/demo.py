@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
     from attnexport.exporter import ExportResult
 
+    from .embedded import Addresses
     from .evaluation import Evaluation
+    from .outcome import Outcome
 
 _RECIPES = ("float32", "float16", "dynamic", "int8")
 
@@ -60,9 +62,12 @@ def demo(terminal: Terminal, output: str) -> None:
     measures what was exported, and serves it.
     """
     directory = Path(output)
+    terminal.silence_exit()
     with terminal.steps() as on_step:
         on_step("loading TensorFlow")
         from attnexport.examples import digits
+
+        from .embedded import serving
 
         trained = digits.train_digits(directory / "digits", on_step=on_step)
         rows = [
@@ -70,15 +75,29 @@ def demo(terminal: Terminal, output: str) -> None:
             for name, keras_file in trained.models.items()
             for row in _export(name, keras_file, directory / "export", trained, on_step)
         ]
-        on_step("serving them")
-        served = [_served(name, directory / "export" / name, trained.evaluation) for name in trained.models]
+    served, outcomes = [], []
+    for name in trained.models:
+        with ExitStack() as stack:
+            with terminal.steps() as on_step:
+                on_step(f"serving {name}")
+                at = stack.enter_context(serving(directory / "export" / name))
+                served.append(_served(name, at, trained.evaluation))
+            outcomes.append(_validated(terminal, directory / "export" / name, at, trained.evaluation))
+    for note in (note for each in outcomes for note in each.notes):
+        terminal.note(note)
     document = {
         "calibration": str(trained.calibration),
         "evaluation": str(trained.evaluation),
         "artifacts": [asdict(row) for row in rows],
         "served": [asdict(each) for each in served],
+        "validated": [
+            {"model": name, "passed": bool(each.result), "checks": len(each.result.checks), "report": str(each.report)}
+            for name, each in zip(trained.models, outcomes, strict=True)
+        ],
     }
-    terminal.result(document, lambda console: _show(console, directory, rows, served, digits.HELD_OUT))
+    terminal.result(document, lambda console: _show(console, directory, rows, served, outcomes, digits.HELD_OUT))
+    for each in outcomes:
+        each.end(terminal, directory / "validate-failed.npz")
 
 
 def _export(name: str, keras_file: Path, output: Path, trained: Any, on_step: Callable[[str], None]) -> list[_Row]:
@@ -136,8 +155,20 @@ def _measure(name: str, exported: ExportResult, files: dict[str, Path], evaluati
     ]
 
 
-def _served(name: str, export: Path, evaluation: Path) -> _Served:
-    """Serve an export, and ask it for all held-out digits."""
+def _validated(terminal: Terminal, export: Path, at: Addresses, evaluation: Path) -> Outcome:
+    """What `attnexport validate EXPORT --evaluation FILE --html --serve` does, with the server that runs already."""
+    from attnexport.core import ExportDirectory
+
+    from .validate import validate, validate_version
+
+    words = [str(export), "--evaluation", str(evaluation), "--html"]
+    directory = ExportDirectory(export)
+    options = validate.make_context("validate", words).params
+    return validate_version(terminal, directory, directory.newest(), options, at)
+
+
+def _served(name: str, at: Addresses, evaluation: Path) -> _Served:
+    """Ask a served export for all held-out digits."""
     import json
     from urllib.request import Request, urlopen
 
@@ -146,11 +177,9 @@ def _served(name: str, export: Path, evaluation: Path) -> _Served:
     from attnexport.parity import agreement
     from attnexport.serving import Client
 
-    from .embedded import serving
-
     with np.load(evaluation) as data:
         rows, labels = data["rows"], data["labels"]
-    with serving(export) as at, Client(at.grpc, model=name, max_batch=64) as client:
+    with Client(at.grpc, model=name, max_batch=64) as client:
         client.wait_until_ready()
         over_grpc = client.predict({"rows": rows})["logits"]
         int8 = client.predict({"rows": rows}, model=f"{name}.int8")["logits"]
@@ -161,7 +190,14 @@ def _served(name: str, export: Path, evaluation: Path) -> _Served:
     return _Served(name, *(round(agreement(labels, scores), 4) for scores in (over_grpc, over_rest, int8)))
 
 
-def _show(console: Console, directory: Path, rows: list[_Row], served: list[_Served], held_out: int) -> None:
+def _show(
+    console: Console,
+    directory: Path,
+    rows: list[_Row],
+    served: list[_Served],
+    outcomes: list[Outcome],
+    held_out: int,
+) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -190,3 +226,6 @@ def _show(console: Console, directory: Path, rows: list[_Row], served: list[_Ser
         table.add_row(each.model, f"{each.grpc_accuracy:.1%}", f"{each.rest_accuracy:.1%}", f"{each.int8_accuracy:.1%}")
     console.print(table)
     console.print(f"\nAll of it is in {directory}, the trained models and their samples in {directory / 'digits'}.")
+    for outcome in outcomes:
+        console.print("\nValidated in every runtime: ", end="")
+        outcome.show(console)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from attnexport.core import Manifest
+    from attnexport.core.manifest import ValidationRecord
     from attnexport.exporter.inspection import KerasInspection, SavedModelInspection
     from attnexport.tflite import TFLiteInspection
     from attnexport.tflite.inspection import SignatureInspection
@@ -124,10 +125,22 @@ def _export(path: Path, imports: tuple[str, ...]) -> tuple[dict[str, Any], Rows]
             change = each.change(path)
             told = f", {change.upper()}" if change else ""
             rows.append((each.kind, f"{each.path} ({kilobytes(each.size_bytes)}){told}"))
+            if each.validation is not None:
+                rows.append(("", _verdict(each.validation)))
         # As they were exported: a .tflite has its batch fixed.
         signatures = {each.name: each for artifact in reversed(entry.artifacts) for each in artifact.signatures}
         rows += [("signature", str(signature)) for signature in signatures.values()]
     return asdict(manifest), rows
+
+
+def _verdict(found: ValidationRecord) -> str:
+    """What validate found last, with its least SQNR."""
+    measured = [check for check in found.checks if check.max_error is not None]
+    sqnr = [check.sqnr_db for check in measured if check.sqnr_db is not None]
+    figure = f", SQNR {min(sqnr):.1f} dB" if sqnr else ", equal" if measured and found.passed else ""
+    runtimes = ", ".join(dict.fromkeys(check.runtime for check in found.checks))
+    told = "passed" if found.passed else "FAILED"
+    return f"{told} on {found.data.get('name')} ({runtimes}){figure}, {found.created}"
 
 
 _INSPECTIONS = {"tflite": _tflite, "saved_model": _saved_model, "keras": _keras, "export": _export}

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from attnexport.core.errors import ArgumentError
+from attnexport.core.errors import ArgumentError, StorageError
 
-from .boundary import GATE, NUMBERS
 from .command import command
+from .outcome import Outcome
 from .terminal import Terminal
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from attnexport.core import Artifact, ExportDirectory, VersionEntry
-    from attnexport.parity import Check, Subject, Validation
+    from attnexport.parity import Subject, Validation
+    from attnexport.parity.report import ComparedData
+
+    from .embedded import Addresses
+    from .layers import Inside
 
 _LIMITS = ("rtol", "atol", "min_sqnr", "min_agreement", "max_accuracy_drop")
 
@@ -39,6 +41,18 @@ _LIMITS = ("rtol", "atol", "min_sqnr", "min_agreement", "max_accuracy_drop")
 @click.option("--min-sqnr", type=float, metavar="DB", help="The least SQNR. [by precision]")
 @click.option("--min-agreement", type=float, help="The least share of samples with the original's top class, 0 to 1.")
 @click.option("--max-accuracy-drop", type=float, help="The most accuracy that may be lost, in percent points.")
+@click.option("--layers", is_flag=True, help="Show which tensor inside each .tflite loses how many decibels.")
+@click.option(
+    "--write-cases", metavar="F.npz", help="Write the inputs for a device to run its .tflite on, and compare nothing."
+)
+@click.option("--recorded", multiple=True, metavar="F.npz", help="What a device answered to them, to compare as well.")
+@click.option(
+    "--html",
+    is_flag=False,
+    flag_value="",
+    metavar="[FILE]",
+    help="Write a report that opens offline. [EXPORT/report/VERSION.html]",
+)
 @click.option(
     "--failed-input", default="validate-failed.npz", show_default=True, help="Where the sample of a failure is written."
 )
@@ -59,61 +73,94 @@ def validate(terminal: Terminal, **options: Any) -> None:
     version = options["version"]
     entry = directory.newest() if version is None else directory.manifest().entry(version)
     terminal.silence_exit()
-    result, notes = _validate(terminal, directory, entry, options)
-    for note in notes:
+    if options["write_cases"]:
+        _write_cases(terminal, directory, entry, options)
+        return
+    outcome = validate_version(terminal, directory, entry, options)
+    for note in outcome.notes:
         terminal.note(note)
-    terminal.result(_document(directory, entry, result, notes), lambda console: _show(console, directory, result))
-    if not result:
-        _report_failure(terminal, result, Path(options["failed_input"]))
-        raise click.exceptions.Exit(NUMBERS if result.only_numbers_failed else GATE)
+    terminal.result(outcome.to_json(), outcome.show)
+    outcome.end(terminal, Path(options["failed_input"]))
+
+
+def validate_version(
+    terminal: Terminal,
+    directory: ExportDirectory,
+    entry: VersionEntry,
+    options: dict[str, Any],
+    served: Addresses | None = None,
+) -> Outcome:
+    """Compare a version's artifacts, write the verdicts into the manifest and the report where one is asked for.
+
+    Args:
+        terminal: Where progress is shown.
+        directory: The export.
+        entry: The version.
+        options: Those of the command.
+        served: Where an embedded server has the export already.
+
+    Raises:
+        AttnexportError: where an artifact was changed or does not load, or a server is not there.
+    """
+    from .report import limits_of, record, report_path, write_report
+
+    report = None if options["html"] is None else report_path(options["html"], directory, entry)
+    unwritten = None
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    result, data, notes, inside, html = _validate(terminal, directory, entry, options, created, served)
+    notes += record(directory, entry, result, data, created, limits_of(options, _LIMITS))
+    if report is not None:
+        try:
+            write_report(report, html)
+        except StorageError as error:  # what was found is told all the same
+            report, unwritten = None, error
+    shown = inside if options["layers"] else None
+    return Outcome(directory.root, entry, result, data, tuple(notes), shown, report, unwritten)
 
 
 def _validate(
-    terminal: Terminal, directory: ExportDirectory, entry: VersionEntry, options: dict[str, Any]
-) -> tuple[Validation, list[str]]:
+    terminal: Terminal,
+    directory: ExportDirectory,
+    entry: VersionEntry,
+    options: dict[str, Any],
+    created: str,
+    served: Addresses | None,
+) -> tuple[Validation, ComparedData, list[str], Inside | None, str]:
     with ExitStack() as stack:
         with terminal.steps() as on_step:
             on_step("loading TensorFlow")
-            from attnexport.core import load_samples
-            from attnexport.exporter import open_original, open_version
-            from attnexport.exporter.models import import_modules
             from attnexport.parity import Tolerance, validate
 
+            from .device_cases import device_artifacts, device_batches, read_recording
             from .embedded import serving
-            from .validation import Data, batches, check_unchanged, count_batches, open_subjects, synthetic_data
+            from .layers import look_inside
+            from .report import compared_data, draw_report
+            from .validation import batches, count_batches, open_compared, open_subjects
 
             limits = {{"min_sqnr": "min_sqnr_db"}.get(name, name): options[name] for name in _LIMITS}
             tolerance = Tolerance(**limits)
-            import_modules(options["imports"])
-            on_step("comparing hashes")
-            check_unchanged(directory, entry)
-            on_step("opening the original")
-            loaded = open_version(directory, entry)
-            labels = entry.source.get("labels")
-            original = stack.enter_context(closing(open_original(loaded, classify=True, labels=labels)))
+            loaded, original, data, notes = open_compared(directory, entry, options, stack, on_step)
             subjects = open_subjects(directory, entry, stack)
             if options["server"]:
                 name = options["model"] or directory.name
                 subjects += _over_the_wire(options["server"], {name: entry.artifact("saved_model")}, entry, stack)
-            if options["serve"]:
+            if options["serve"] and served is None:
                 on_step("starting the embedded server")
                 served = stack.enter_context(serving(directory.root))
+            if served is not None:
                 subjects += _over_the_wire(served.grpc, _served_names(directory, entry), entry, stack)
             signatures = sorted({name for each in subjects for name in each.runner.signatures})
-            notes = [
+            notes += [
                 f"signature {name!r} is not compared: it is no endpoint that the original offers by itself"
                 for name in signatures
                 if name not in original.signatures
             ]
             signatures = [name for name in signatures if name in original.signatures]
-            if options["evaluation"] is None:
-                data = synthetic_data(original)
-                notes.append(f"without --evaluation, {data.name} are compared: they prove the computation, not its use")
-            else:
-                aliases = {old: new for new, old in entry.names.items()}
-                samples = load_samples(Path(options["evaluation"]), original.inputs, aliases)
-                data = Data(samples, f"{len(samples)} evaluation samples", given=True)
-                notes += samples.notes
+            for recording in options["recorded"]:
+                on_step(f"reading {recording}")
+                artifacts = device_artifacts(entry)
+                cases = device_batches(original, data, artifacts)
+                subjects.append(read_recording(Path(recording), artifacts, cases))
         with terminal.progress("comparing", count_batches(original, data, signatures)) as advance:
             result = validate(
                 original.reference,
@@ -123,7 +170,36 @@ def _validate(
                 reference_name=original.reference_name,
                 on_batch=lambda batch: advance(1),
             )
-    return result, notes
+        inside, html = None, ""
+        with terminal.steps() as on_step:
+            if options["layers"] or options["html"] is not None:
+                on_step("looking inside")
+                inside = look_inside(directory, entry, loaded, original, data.samples.inputs)
+                notes += inside.notes if options["layers"] else ()
+            if options["html"] is not None:
+                on_step("drawing the report")
+                html = draw_report(directory.name, entry, original, subjects, data, result, created, notes, inside)
+    return result, compared_data(data), notes, inside, html
+
+
+def _write_cases(terminal: Terminal, directory: ExportDirectory, entry: VersionEntry, options: dict[str, Any]) -> None:
+    path = Path(options["write_cases"])
+    with ExitStack() as stack, terminal.steps() as on_step:
+        on_step("loading TensorFlow")
+        from .device_cases import device_artifacts, device_batches, write_cases
+        from .validation import open_compared
+
+        artifacts = device_artifacts(entry)
+        _, original, data, notes = open_compared(directory, entry, options, stack, on_step)
+        on_step("writing cases")
+        count = write_cases(path, artifacts, device_batches(original, data, artifacts))
+    for note in notes:
+        terminal.note(note)
+    document = {"schema": 1, "name": directory.name, "version": entry.version, "cases": str(path), "count": count}
+    terminal.result(
+        {**document, "artifacts": [each.path for each in artifacts], "notes": notes},
+        lambda console: console.print(f"{count} cases for a device are in {path}", markup=False),
+    )
 
 
 def _over_the_wire(
@@ -152,71 +228,3 @@ def _served_names(directory: ExportDirectory, entry: VersionEntry) -> dict[str, 
         elif artifact.kind == "tflite":
             names[Path(artifact.path).stem] = artifact
     return names
-
-
-def _document(directory: ExportDirectory, entry: VersionEntry, result: Validation, notes: list[str]) -> dict[str, Any]:
-    return {
-        "schema": 1,
-        "name": directory.name,
-        "version": entry.version,
-        "reference": result.reference,
-        "passed": bool(result),
-        "checks": [check.to_json() for check in result.checks],
-        "notes": notes,
-    }
-
-
-def _report_failure(terminal: Terminal, result: Validation, path: Path) -> None:
-    import io
-
-    import numpy as np
-
-    from attnexport.core.files import replacing, writing
-
-    first = result.failures[0]
-    terminal.problem(f"{len(result.failures)} of {len(result.checks)} checks failed, the first: {first}")
-    if first.offending:
-        content = io.BytesIO()  # numpy would add a suffix to a temporary name
-        np.savez(content, **first.offending)  # type: ignore[arg-type]
-        with writing(path), replacing(path) as temporary:
-            temporary.write_bytes(content.getvalue())
-        terminal.problem(f"the sample is in {path}; --evaluation {path} runs it again")
-
-
-def _show(console: Console, directory: ExportDirectory, result: Validation) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    console.print(Text(f"{directory.root}, against {result.reference}\n"))
-    table = Table(box=None, pad_edge=False)
-    for title in ("artifact", "runtime", "signature", "SQNR", "max error", "agreement", "accuracy", "edges", "verdict"):
-        table.add_column(title, overflow="fold")
-    groups: dict[tuple[str, str, str], list[Check]] = defaultdict(list)
-    for check in result.checks:
-        groups[check.artifact, check.runtime, check.signature].append(check)
-    for names, checks in groups.items():
-        table.add_row(*map(Text, (*names, *_figures(checks))))
-    console.print(table)
-
-
-def _figures(checks: list[Check]) -> tuple[str, ...]:
-    """The worst figures of an artifact's signature in a runtime."""
-    on_data = [check for check in checks if not check.is_edge]
-    measured = [check.measured for check in on_data if check.measured is not None]
-    edges = {check.case for check in checks if check.is_edge}
-    failed = {check.case for check in checks if check.is_edge and check.problem}
-    passed = not any(check.problem for check in checks)
-    told = f"{len(edges) - len(failed)} of {len(edges)}" if edges else "none"
-    if not measured:
-        return ("equal" if on_data else "", "", "", "", told, "passed" if passed else "FAILED")
-    worst = min(measured, key=lambda each: each.sqnr_db)
-    agreements = [each.top_1_agreement for each in measured if each.top_1_agreement is not None]
-    accuracies = [each.accuracy for each in measured if each.accuracy is not None]
-    return (
-        "equal" if worst.sqnr_db == float("inf") else f"{worst.sqnr_db:.1f} dB",
-        f"{max(each.max_error for each in measured):.2g}",
-        f"{min(agreements):.4f}" if agreements else "",
-        f"{min(accuracies):.1%}" if accuracies else "",
-        told,
-        "passed" if passed else "FAILED",
-    )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from attnexport.core import (
     DEFAULT_SIGNATURE,
@@ -15,9 +16,18 @@ from attnexport.core import (
     GateError,
     Samples,
     VersionEntry,
+    load_samples,
     synthetic_samples,
 )
-from attnexport.exporter import EagerSavedModelRunner, Original, SavedModelRunner
+from attnexport.exporter import (
+    EagerSavedModelRunner,
+    LoadedModel,
+    Original,
+    SavedModelRunner,
+    open_original,
+    open_version,
+)
+from attnexport.exporter.models import import_modules
 from attnexport.parity.edge_cases import edge_cases
 from attnexport.parity.validation import Batch, Subject
 from attnexport.tflite import CompiledModelRunner, TFLiteRunner
@@ -48,6 +58,36 @@ def check_unchanged(directory: ExportDirectory, entry: VersionEntry) -> None:
             f"version {entry.version} of {directory.root} is not what was exported: {', '.join(wrong)} since; export "
             "it again"
         )
+
+
+def open_compared(
+    directory: ExportDirectory,
+    entry: VersionEntry,
+    options: dict[str, Any],
+    stack: ExitStack,
+    on_step: Callable[[str], None],
+) -> tuple[LoadedModel, Original, Data, list[str]]:
+    """The original of a version, open until the stack is closed, the data that `options` name, and notes.
+
+    Raises:
+        GateError: where an artifact of the version was changed.
+        ModelError: where the original does not load.
+        SamplesError: where the samples do not fit it.
+    """
+    import_modules(options["imports"])
+    on_step("comparing hashes")
+    check_unchanged(directory, entry)
+    on_step("opening the original")
+    loaded = open_version(directory, entry)
+    labels = entry.source.get("labels")
+    original = stack.enter_context(closing(open_original(loaded, classify=True, labels=labels)))
+    if options["evaluation"] is None:
+        data = synthetic_data(original)
+        told = f"without --evaluation, {data.name} are compared: they prove the computation, not its use"
+        return loaded, original, data, [told]
+    aliases = {old: new for new, old in entry.names.items()}
+    samples = load_samples(Path(options["evaluation"]), original.inputs, aliases)
+    return loaded, original, Data(samples, f"{len(samples)} evaluation samples", given=True), list(samples.notes)
 
 
 def open_subjects(directory: ExportDirectory, entry: VersionEntry, stack: ExitStack) -> list[Subject]:

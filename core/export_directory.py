@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from .errors import ArgumentError, ManifestError, StorageError
 from .files import make_directories, writing
-from .manifest import FILE_NAME, Manifest, VersionEntry, read_manifest
+from .manifest import FILE_NAME, Artifact, Manifest, ValidationRecord, VersionEntry, read_manifest
 from .stage import Journal, Stage
 
 _LOCK = ".lock"
@@ -87,6 +88,27 @@ class ExportDirectory:
         finally:
             self._remove_if_unused(made)
 
+    def record(self, entry: VersionEntry, validations: Mapping[str, ValidationRecord]) -> None:
+        """Write into the manifest what a validation found.
+
+        Args:
+            entry: The version as it was looked at. Artifacts that were replaced meanwhile stay as they are.
+            validations: By the artifact's path.
+
+        Raises:
+            StorageError: where the directory cannot be written.
+            ManifestError: where its manifest cannot be read.
+        """
+        with writing(self.root), self.locked():
+            manifest = self.manifest()
+            now = manifest.entry(entry.version)
+            found = [
+                replace(each, validation=validations[each.path])
+                for each in now.artifacts
+                if each.path in validations and _is_same(each, entry.artifact_at(each.path))
+            ]
+            manifest.with_version(now.with_artifacts(found)).write(self.root)
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the directory's lock: for the moments of sweeping and committing only."""
@@ -139,3 +161,7 @@ class ExportDirectory:
                 (self.root / _LOCK).unlink()
                 for directory in made:
                     directory.rmdir()
+
+
+def _is_same(now: Artifact, then: Artifact | None) -> bool:
+    return then is not None and (now.content_hash, now.file_hash) == (then.content_hash, then.file_hash)

@@ -19,13 +19,52 @@ MAX_VERSION = 2**63 - 1  # TF Serving reads a directory's name as an int64
 
 
 @dataclass(frozen=True)
+class CheckRecord:
+    """What validate found of one signature in one runtime: its worst figures on the data, None where there are none.
+
+    `sqnr_db` is None, too, where nothing differs and `max_error` is 0; `problem` says why it failed.
+    """
+
+    runtime: str
+    signature: str
+    passed: bool
+    sqnr_db: float | None
+    max_error: float | None
+    agreement: float | None
+    accuracy: float | None
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class ValidationRecord:
+    """What `attnexport validate` found last of an artifact.
+
+    `created` is UTC, ISO 8601; `attnexport` its version; `reference` what it was held against; `data` the samples: what
+    they are called (`name`), how many (`samples`), their `content_hash`, and whether they were `given` or made up;
+    `limits` those that the user set.
+    """
+
+    created: str
+    attnexport: str
+    reference: str
+    data: Mapping[str, Any]
+    limits: Mapping[str, float]
+    checks: tuple[CheckRecord, ...]
+
+    @property
+    def passed(self) -> bool:
+        return all(check.passed for check in self.checks)
+
+
+@dataclass(frozen=True)
 class Artifact:
     """One artifact of a version.
 
     `path` is relative to the export directory; `content_hash` is of variables and signatures, or of bytes for a
     .tflite; `precision` is a row of parity's table of budgets; `parity` is the verdict that let it in; `file_hash` is
     of its bytes as they were written, so that a later change shows. A .tflite also has the `recipe` that it was made
-    by, and where that needed samples, `calibration`: their hash and number, and how ranges were found.
+    by, and where that needed samples, `calibration`: their hash and number, and how ranges were found. Another
+    artifact at the same path begins without a `validation`.
     """
 
     kind: str
@@ -38,6 +77,14 @@ class Artifact:
     file_hash: str | None = None
     recipe: Mapping[str, Any] | None = None
     calibration: Mapping[str, Any] | None = None
+    validation: ValidationRecord | None = None
+
+    @property
+    def title(self) -> str:
+        """What people call it: the recipe of a .tflite, else what it is."""
+        if self.recipe and "name" in self.recipe:
+            return str(self.recipe["name"])
+        return {"saved_model": "SavedModel", "keras": "Keras"}.get(self.kind, Path(self.path).stem)
 
     def change(self, export: Path) -> str | None:
         """What happened to the file since: "gone", "changed", or None."""
@@ -157,4 +204,8 @@ def _manifest(document: dict[str, Any]) -> Manifest:
 
 
 def _artifact(document: dict[str, Any]) -> Artifact:
-    return build(Artifact, document, signatures=tuple(map(Signature.from_json, document["signatures"])))
+    signatures = tuple(map(Signature.from_json, document["signatures"]))
+    found = document.get("validation")
+    checks = tuple(build(CheckRecord, check) for check in found["checks"]) if found else ()
+    validation = build(ValidationRecord, found, checks=checks) if found else None
+    return build(Artifact, document, signatures=signatures, validation=validation)

@@ -94,12 +94,14 @@ def batched(
     n = next(iter(counts.values()))
     parts = [
         {name: output[:size] for name, output in runner.run(chunk, signature).items()}
-        for chunk, size in _chunks(inputs, n, fixed or batch_size or n, fill=fixed is not None)
+        for chunk, size in chunks(inputs, fixed or batch_size or n, fill=fixed is not None)
     ]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _chunks(inputs: Arrays, n: int, size: int, *, fill: bool) -> Iterator[tuple[Arrays, int]]:
+def chunks(inputs: Arrays, size: int, *, fill: bool) -> Iterator[tuple[Arrays, int]]:
+    """The samples in pieces of `size`, each with how many of it count: the last sample fills up where asked for."""
+    n = len(next(iter(inputs.values())))
     for start in range(0, n, size):
         chunk = {name: array[start : start + size] for name, array in inputs.items()}
         kept = min(size, n - start)

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from .errors import ArgumentError, SamplesError, first_line
+from .errors import ArgumentError, AttnexportError, SamplesError, first_line
+from .mapped import cast, read_npz, row_pieces
 from .signature import Arrays, TensorSpec, dtype_name, fits, format_shape
 
 LABELS = "labels"
-_CHECK_ROWS = 4096  # rows looked at together when checking values, so that memory-mapped files stay on disk
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def load_samples(
 
     Args:
         source: An `.npz` with one array `[n, ...]` per input and optionally `labels [n]`; an `.npy` for a single
-            input, memory-mapped; a directory of `NAME.npy`; or the arrays themselves.
+            input; a directory of `NAME.npy`; or the arrays themselves. Large arrays stay on disk.
         specs: The inputs to be fed, as exported.
         aliases: Other names that an input may go by (the Keras name), to its exported name.
 
@@ -105,8 +105,11 @@ def content_hash(arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
     for name in sorted(arrays):
         array = np.asarray(arrays[name])
         digest.update(f"{name}\0{array.dtype.name}\0{array.shape}\0".encode())
-        values = np.ascontiguousarray(array).reshape(-1)
-        digest.update(repr(values.tolist()).encode() if values.dtype == object else values.view(np.uint8).data)
+        if array.dtype == object:
+            digest.update(repr(array.reshape(-1).tolist()).encode())
+            continue
+        for piece in row_pieces(array):
+            digest.update(np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data)
     return f"sha256:{digest.hexdigest()}"
 
 
@@ -123,13 +126,18 @@ def _open(source: Path | Mapping[str, Any] | np.ndarray[Any, Any]) -> tuple[str,
     if isinstance(source, Path):
         if not source.exists():
             raise ArgumentError(f"samples {source} do not exist")
-        return str(source), _read(source)
+        return str(source), read_arrays(source)
     if isinstance(source, Mapping):
         return "samples", {str(name): np.asarray(array) for name, array in source.items()}
     return "samples", {"": np.asarray(source)}
 
 
-def _read(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+def read_arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """The arrays of an `.npz`, of a directory of `NAME.npy`, or the lone one of an `.npy` as "".
+
+    Raises:
+        SamplesError: where it is none of them, or damaged.
+    """
     try:
         if path.is_dir():
             files = sorted(path.glob("*.npy"))
@@ -139,9 +147,8 @@ def _read(path: Path) -> dict[str, np.ndarray[Any, Any]]:
         if path.suffix == ".npy":
             return {"": np.lib.format.open_memmap(path, mode="r")}
         if path.suffix == ".npz":
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                return dict(archive.items())
-    except SamplesError:
+            return read_npz(path)
+    except AttnexportError:
         raise
     except Exception as error:  # on damaged files numpy and zipfile raise whatever their parts raise
         # numpy's own words advise to load it unsafely.
@@ -174,12 +181,12 @@ def _cast(path: str, array: np.ndarray[Any, Any], spec: TensorSpec, notes: list[
     if spec.is_float and array.dtype.kind == "f":
         notes.append(f"{path}: {spec.name!r} was cast from {actual} to {spec.dtype}")
         with np.errstate(over="ignore"):  # what overflows shows as an infinity below
-            return array.astype(_numpy_dtype(spec.dtype))
+            return cast(array, _numpy_dtype(spec.dtype))
     if spec.is_integer and array.dtype.kind in "iu":
         bounds = np.iinfo(spec.dtype)
         if array.size and (array.min() < bounds.min or array.max() > bounds.max):
             raise SamplesError(f"{path}: {spec.name!r} holds integers outside {spec.dtype}")
-        return array.astype(spec.dtype)
+        return cast(array, spec.dtype)
     raise SamplesError(f"{path}: {spec.name!r} has dtype {actual}; {spec.dtype} is wanted")
 
 
@@ -195,10 +202,11 @@ def _check(path: str, array: np.ndarray[Any, Any], spec: TensorSpec) -> None:
     if not array.size:
         raise SamplesError(f"{path}: {spec.name!r} holds no samples")
     if spec.is_float:
-        array = np.atleast_1d(array)
-        for start in range(0, len(array), _CHECK_ROWS):
-            finite = np.isfinite(array[start : start + _CHECK_ROWS].astype(np.float32, copy=False))
+        start = 0
+        for piece in row_pieces(array):
+            finite = np.isfinite(piece.astype(np.float32, copy=False))
             if not finite.all():
                 index = np.argwhere(~finite)[0]
                 index[0] += start
                 raise SamplesError(f"{path}: {spec.name!r} holds NaN or infinity at {index.tolist()}")
+            start += len(piece)

@@ -13,6 +13,7 @@ from attnexport.core.manifest import VersionEntry
 from attnexport.core.runner import Runner
 from attnexport.core.samples import synthetic_samples
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature, TensorSpec
+from attnexport.core.tracer import Tracer
 
 from .endpoint import TracedEndpoint, trace
 from .endpoints import model_endpoints
@@ -22,6 +23,7 @@ from .models.float32 import OTHER_FLOATS, in_float32
 from .models.traits import computes_in, integers_below
 from .runners import KerasRunner, SavedModelRunner
 from .saved_model import write_saved_model
+from .tracer import KerasTracer
 
 _TRIED = 16  # samples on which `classify` tries what the model gives
 
@@ -44,6 +46,7 @@ class Original:
         write_fixed: Writes signatures with their batch fixed as a SavedModel, for TFLite's converter, and returns
             them as written; None where there is no Keras model.
         narrow: Runs the model as it was before it was built again in float32, None where it was not.
+        tracer: Shows what it computes on its way; None where there is no Keras model.
     """
 
     reference: Runner
@@ -55,6 +58,7 @@ class Original:
     saved_model: Path | None = None
     write_fixed: WriteFixed | None = None
     narrow: Runner | None = None
+    tracer: Tracer | None = None
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -116,6 +120,7 @@ def open_original(
         integers_below(model),
         write_fixed=write_fixed,
         narrow=narrow,
+        tracer=KerasTracer(inputs),
     )
 
 

@@ -18,8 +18,8 @@ _SHORTEST, _LONGEST = 1, 64  # of free steps
 def edge_cases(signature: Signature, *, integers_below: int | None = None) -> Iterator[tuple[str, Arrays]]:
     """Name and inputs of each edge case for a signature.
 
-    Zeros, ones, large and tiny magnitudes, one step alone that is not zero, a batch of one and an odd one, and where
-    steps are free the shortest and a long sequence.
+    Zeros, ones, large and tiny magnitudes (of integers the largest that there may be), one-hot steps, one step alone
+    that is not zero, a batch of one and an odd one, and where steps are free the shortest and a long sequence.
 
     Args:
         signature: What they are for, its batch free or fixed.
@@ -36,9 +36,11 @@ def edge_cases(signature: Signature, *, integers_below: int | None = None) -> It
     plain = samples(2, seed=11)
     yield "zeros", {name: np.zeros_like(array) for name, array in plain.items()}
     yield "ones", {name: np.ones_like(array) for name, array in plain.items()}
+    if integers_below is not None or any(spec.is_float for spec in specs):
+        yield "large", {spec.name: _large(spec, plain[spec.name], integers_below) for spec in specs}
     if any(spec.is_float for spec in specs):
-        yield "large", _scaled(specs, plain, _LARGE)
-        yield "tiny", _scaled(specs, plain, _TINY)
+        yield "tiny", {spec.name: _scaled(spec, plain[spec.name], _TINY) for spec in specs}
+        yield "one-hot steps", {spec.name: _one_hot(spec, plain[spec.name]) for spec in specs}
         yield "one step", {spec.name: _one_step(spec, plain[spec.name]) for spec in specs}
     yield "batch of 1", samples(1, seed=12)
     yield f"batch of {_ODD_BATCH}", samples(_ODD_BATCH, seed=13)
@@ -47,11 +49,24 @@ def edge_cases(signature: Signature, *, integers_below: int | None = None) -> It
         yield f"{_LONGEST} steps", samples(2, seed=15, free_size=_LONGEST)
 
 
-def _scaled(specs: tuple[TensorSpec, ...], inputs: Arrays, factor: float) -> Arrays:
-    return {
-        spec.name: (inputs[spec.name] * factor).astype(inputs[spec.name].dtype) if spec.is_float else inputs[spec.name]
-        for spec in specs
-    }
+def _large(spec: TensorSpec, array: np.ndarray[Any, Any], integers_below: int | None) -> np.ndarray[Any, Any]:
+    if spec.is_integer and integers_below is not None:
+        return np.full_like(array, integers_below - 1)
+    return _scaled(spec, array, _LARGE)
+
+
+def _scaled(spec: TensorSpec, array: np.ndarray[Any, Any], factor: float) -> np.ndarray[Any, Any]:
+    return (array * factor).astype(array.dtype) if spec.is_float else array
+
+
+def _one_hot(spec: TensorSpec, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """In each step, or each sample where there are none, a one among zeros, in another place than in the one before."""
+    if not spec.is_float or array.ndim < 2:
+        return array
+    hot = np.zeros_like(array).reshape(-1, array.shape[-1])
+    rows = np.arange(len(hot))
+    hot[rows, rows % array.shape[-1]] = 1
+    return hot.reshape(array.shape)
 
 
 def _one_step(spec: TensorSpec, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -68,11 +68,14 @@ def agreement(labels: Array, scores: Array) -> float:
 
 
 def relative_errors(reference: Array, candidate: Array) -> Array:
-    """|candidate - reference| / |reference| element by element, 0 where nothing differs, infinite from 0 to another."""
+    """|candidate - reference| / |reference| element by element, 0 where nothing differs.
+
+    Infinite from 0 to another, and where a NaN or infinity meets anything but itself.
+    """
     errors = absolute_errors(reference, candidate)
     magnitudes = np.abs(reference.astype(np.float64))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(errors == 0, 0.0, errors / magnitudes)
+        return np.where(np.isin(errors, (0.0, np.inf)), errors, errors / magnitudes)
 
 
 def out_of_tolerance(reference: Array, candidate: Array, *, rtol: float, atol: float) -> Array:

@@ -121,7 +121,7 @@ class Tally:
             ("noise", np.square(errors)),
             ("signal", np.square(magnitudes)),
             ("candidate", np.square(candidate[finite])),
-            ("product", (reference * candidate)[finite]),
+            ("product", reference[finite] * candidate[finite]),
         ):
             self._sums[name] += float(value.sum())
 

@@ -126,7 +126,7 @@ def validate(
             continue
         for number, subject in enumerate(subjects):
             signature = subject.runner.signatures.get(batch.signature)
-            if signature is None or (batch.is_edge and not _takes(signature, batch.inputs)):
+            if signature is None or (batch.is_edge and not takes(signature, batch.inputs)):
                 continue  # that it lacks a signature is for its gate to say; an edge may be of other steps
             key = number, batch.signature, batch.case
             if key not in series:
@@ -232,7 +232,8 @@ class _Series:
         )
 
 
-def _takes(signature: Signature, inputs: Arrays) -> bool:
+def takes(signature: Signature, inputs: Arrays) -> bool:
+    """Whether a signature can be fed these inputs, in its own batch."""
     wanted = {spec.name: spec.shape for spec in signature.inputs}
     if wanted.keys() != inputs.keys():
         return False

@@ -47,7 +47,7 @@ def test_no_file_is_longer_than_300_lines(root: Path) -> None:
 
 
 PACKAGES = (
-    *("core", "parity", "exporter", "exporter.layers", "exporter.models"),
+    *("core", "parity", "parity.report", "exporter", "exporter.layers", "exporter.models"),
     *("serving", "serving.client", "serving.codec", "serving.messages", "serving.server"),
     *("tflite", "tflite.recipes"),
 )
@@ -77,6 +77,8 @@ def test_naming_the_packages_loads_no_tensorflow(run_python: Callable[..., subpr
         "from attnexport.exporter.models import PresetConfig\n"
         "assert not {'tensorflow', 'keras', 'numpy', 'grpc'} & set(sys.modules)\n"
         "from attnexport.parity import compare\n"
+        "from attnexport.parity.report import Report, render\n"
+        "assert not {'matplotlib', 'jinja2'} & set(sys.modules)\n"
         "assert not {'tensorflow', 'keras'} & set(sys.modules)\n"
     )
     done = run_python(code)

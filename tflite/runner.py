@@ -47,10 +47,8 @@ class TFLiteRunner:
         content = source if isinstance(source, bytes) else read_file(source)
         if content[4:8] != b"TFL3":
             raise ModelError(f"{self._name} is not a .tflite file (its identifier is missing)")
-        from ai_edge_litert.interpreter import Interpreter
-
         try:
-            self._interpreter: Any = Interpreter(model_content=content, num_threads=threads)
+            self._interpreter: Any = self._open(content, threads)
             self._interpreter.allocate_tensors()
             names = self._interpreter.get_signature_list()
             self._runners: dict[str, Any] = {name: self._interpreter.get_signature_runner(name) for name in names}
@@ -87,6 +85,12 @@ class TFLiteRunner:
 
     def close(self) -> None:
         self._runners, self._interpreter = {}, None
+
+    def _open(self, content: bytes, threads: int) -> Any:
+        """An interpreter."""
+        from ai_edge_litert.interpreter import Interpreter
+
+        return Interpreter(model_content=content, num_threads=threads)
 
     def _invoke(self, signature: str, inputs: Arrays) -> Arrays:
         """One call, with tensors of the types that they have in the file."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from attnexport.core.errors import ModelError, SamplesError, first_line
+from attnexport.core.errors import SamplesError
 from attnexport.core.signature import Arrays
 
-from .graph import Graph, Subgraph, read_graph
+from .graph import Subgraph
+from .tracer import TFLiteTracer
 
 # Samples that come later go beyond the extremes of those that were looked at; int16 has room to spare for them.
 _HEADROOM = {"minmax": 1.0, "minmax-wide": 1.25, "minmax-double": 2.0}
@@ -68,18 +69,10 @@ def collect_statistics(model: bytes, samples: Mapping[str, Arrays], count: int |
         SamplesError: where the model answers with NaN or infinity somewhere inside.
         ModelError: where it does not run.
     """
-    from ai_edge_litert.interpreter import Interpreter
-
-    graph = read_graph(model)
     found: dict[str, TensorStatistics] = {}
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it advises against what is wanted here
-            interpreter = Interpreter(model_content=model, experimental_preserve_all_tensors=True)
-            for name, inputs in samples.items():
-                _watch(interpreter, graph, name, inputs, count, found)
-    except (ValueError, RuntimeError) as error:
-        raise ModelError(f"the float32 .tflite does not run: {first_line(error)}") from error
+    with closing(TFLiteTracer(model)) as tracer:
+        for name, inputs in samples.items():
+            _watch(tracer, name, inputs, count, found)
     return found
 
 
@@ -89,36 +82,19 @@ def ranges(statistics: Statistics, calibrator: str) -> dict[str, tuple[float, fl
 
 
 def _watch(
-    interpreter: Any,
-    graph: Graph,
-    signature: str,
-    inputs: Arrays,
-    count: int | None,
-    found: dict[str, TensorStatistics],
+    tracer: TFLiteTracer, signature: str, inputs: Arrays, count: int | None, found: dict[str, TensorStatistics]
 ) -> None:
-    runner = interpreter.get_signature_runner(signature)
-    number = graph.signatures[signature]
-    subgraph = graph.subgraphs[number]
-    watched = {
-        index: subgraph.tensors[index].name
-        for index in [*subgraph.inputs, *(index for each in subgraph.operators for index in each.outputs)]
-        if subgraph.tensors[index].dtype == "float32"
-    }
-    batch = int(next(iter(runner.get_input_details().values()))["shape"][0])
+    shape = tracer.signatures[signature].inputs[0].shape
+    batch = (shape[0] if shape else None) or 1
     total = len(next(iter(inputs.values()))) if count is None else count
     for start in range(0, total, batch):
-        runner(**{name: array[start : start + batch] for name, array in inputs.items()})
+        tracer.run({name: array[start : start + batch] for name, array in inputs.items()}, signature)
         kept = min(batch, total - start)
-        for index, name in list(watched.items()):
-            try:
-                value = interpreter.get_tensor(index, number)
-            except ValueError:  # an output that nothing reads has no data
-                del watched[index]
-                continue
+        for name, value in tracer.computed(signature):
             # A tensor that is not led by the batch (merged dimensions) is one sample as a whole.
             rows = value[:kept] if value.shape[:1] == (batch,) else value[None]
             _add(found, name, rows.reshape(len(rows), -1))
-    _add_unread(subgraph, found)
+    _add_unread(tracer.graph.subgraphs[tracer.graph.signatures[signature]], found)
 
 
 def _add_unread(subgraph: Subgraph, found: dict[str, TensorStatistics]) -> None:

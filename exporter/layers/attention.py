@@ -19,7 +19,10 @@ from keras import ops
 # finite (its weights are uniform).
 _MASKED = -1e9
 
+Observer = Callable[[str, Any], None]
+
 _recorder: ContextVar[list[tuple[str, Any]] | None] = ContextVar("recorder", default=None)
+_observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
 
 
 @contextmanager
@@ -38,6 +41,16 @@ def record(name: str, weights: Any) -> None:
     recorded = _recorder.get()
     if recorded is not None:
         recorded.append((name, weights))
+
+
+@contextmanager
+def observe_attention(observer: Observer) -> Iterator[None]:
+    """Have `observer(role, tensor)` called with the scores, softmax and context of every attention computed inside."""
+    token = _observer.set(observer)
+    try:
+        yield
+    finally:
+        _observer.reset(token)
 
 
 def scaled_dot_product_attention(
@@ -72,15 +85,24 @@ def scaled_dot_product_attention(
             query, key = ops.cast(query, "float32"), ops.cast(key, "float32")
         query = ops.multiply(query, ops.cast(1.0 / math.sqrt(d_k), query.dtype))
         scores = ops.matmul(query, ops.swapaxes(key, -1, -2))
+        _observe("scores", scores)  # before the mask, whose numbers would drown theirs
         if bias is not None:
             scores = ops.add(scores, ops.cast(bias, scores.dtype))
     with keras.name_scope("weights"):
         # Keras warns of a softmax over one element, but a sequence of one step is as good as any.
         weights = ops.softmax(scores, axis=-1) if scores.shape[-1] != 1 else ops.ones_like(scores)
         weights = ops.cast(weights, dtype)
+        _observe("softmax", weights)
     with keras.name_scope("context"):
         context = ops.matmul(drop(weights) if drop else weights, value)
+        _observe("context", context)
     return context, weights
+
+
+def _observe(role: str, tensor: Any) -> None:
+    observer = _observer.get()
+    if observer is not None:
+        observer(role, tensor)
 
 
 def mask_bias(mask: Any) -> Any:

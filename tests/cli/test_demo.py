@@ -32,6 +32,11 @@ def test_the_demo_goes_the_whole_way(attnexport: Run, tmp_path: Path) -> None:
         assert found["sqnr_db"] is None or found["sqnr_db"] >= {"float32": 100, "float16": 60}.get(row["artifact"], 40)
     for served in document["served"]:
         assert min(served["grpc_accuracy"], served["rest_accuracy"], served["int8_accuracy"]) >= 0.96
+    for validated in document["validated"]:
+        assert validated["passed"]
+        assert validated["checks"] > 100, "all runtimes, all signatures, edge cases"
+        assert "✓ Passed" in (tmp_path / validated["report"]).read_text()
+    assert [each["model"] for each in document["validated"]] == ["digits-attention", "digits-multihead"]
     sizes = {(row["model"], row["artifact"]): row["size_bytes"] for row in rows}
     for model in ("digits-attention", "digits-multihead"):
         assert sizes[model, "float16"] < 0.6 * sizes[model, "float32"]

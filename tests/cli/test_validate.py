@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,39 +15,9 @@ import pytest
 Run = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory, digits: Any) -> Path:
-    """The digits model as SavedModel, float32 and int8 .tflite: not to be changed."""
-    from attnexport.cli.tflite_versions import convert_version
-    from attnexport.core import ExportDirectory
-    from attnexport.exporter import export_saved_model
-    from attnexport.tflite import RECIPES
-
-    output = tmp_path_factory.mktemp("validated")
-    found = export_saved_model(
-        digits.models["digits-multihead"], output, output_names=["logits"], warmup=digits.calibration
-    )
-    recipes = [RECIPES[name] for name in ("float32", "int8")]
-    convert_version(ExportDirectory(found.directory), found.entry, recipes, calibration=str(digits.calibration))
-    return Path(found.directory)
-
-
-@pytest.fixture
-def export(exported: Path, tmp_path: Path) -> Path:
-    """A copy of it to spoil."""
-    return Path(shutil.copytree(exported, tmp_path / "digits-multihead"))
-
-
-def forget_hashes(export: Path) -> None:
-    """As if the files had been exported as they are now."""
-    manifest = export / "attnexport.json"
-    document = json.loads(manifest.read_text())
-    for artifact in document["versions"][0]["artifacts"]:
-        artifact["file_hash"] = None
-    manifest.write_text(json.dumps(document))
-
-
-def test_everything_passes_in_every_runtime_and_over_the_wire(attnexport: Run, exported: Path, digits: Any) -> None:
+def test_everything_passes_in_every_runtime_and_over_the_wire(
+    attnexport: Run, exported: Path, digits: Any, root: Path
+) -> None:
     code, out, err = attnexport("validate", exported, "--evaluation", digits.evaluation, "--serve", "--json")
     assert (code, err) == (0, "")
     document = json.loads(out)
@@ -59,6 +30,19 @@ def test_everything_passes_in_every_runtime_and_over_the_wire(attnexport: Run, e
     assert {each["measured"]["samples"] for each in on_data} == {397}
     assert min(each["measured"]["accuracy"] for each in on_data) >= 0.96
     assert {each["case"] for each in document["checks"] if each["is_edge"]} >= {"zeros", "large", "tiny", "batch of 1"}
+    for part, title in (
+        (document, "| `schema`"),
+        (on_data[0], "| `artifact`"),
+        (on_data[0]["measured"], "| `samples`"),
+    ):
+        assert part.keys() == documented(root, title) - {"layers"}
+
+
+def documented(root: Path, first: str) -> set[str]:
+    """The keys in the table of docs/json.md that begins so."""
+    text = (root / "docs" / "json.md").read_text()
+    rows = text[text.index(first) :].partition("\n\n")[0].splitlines()
+    return {key for row in rows for key in re.findall("`([a-z0-9_]+)`", row.split("|")[1])}
 
 
 def test_a_budget_names_the_failure_and_keeps_the_sample(attnexport: Run, exported: Path, digits: Any) -> None:
@@ -86,30 +70,25 @@ def test_changed_and_missing_files_are_said_first(attnexport: Run, export: Path)
 @pytest.mark.parametrize(
     ("factor", "code", "told"), [(1.01, 4, "max error"), (float("nan"), 5, "holds NaN or infinity at")]
 )
-def test_a_perturbed_tflite_fails(factor: float, code: int, told: str, attnexport: Run, export: Path) -> None:
-    from ai_edge_litert.tools import flatbuffer_utils
-
-    from attnexport.tflite.graph import parse_model, read_graph
-
-    path = next(export.glob("tflite/1/*float32.tflite"))
-    content = path.read_bytes()
-    buffer = next(
-        tensor.buffer
-        for subgraph, operator in read_graph(content).operators
-        for tensor in subgraph.weights(operator)
-        if tensor.shape[0] == 10
-    )
-    model = parse_model(content)
-    values = np.frombuffer(bytes(model.buffers[buffer].data), np.float32) * np.float32(factor)
-    model.buffers[buffer].data = np.frombuffer(values.tobytes(), np.uint8)
-    path.write_bytes(bytes(flatbuffer_utils.convert_object_to_bytearray(model)))
+def test_a_perturbed_tflite_fails(
+    factor: float,
+    code: int,
+    told: str,
+    attnexport: Run,
+    export: Path,
+    perturb: Any,
+    forget_hashes: Callable[[Path], None],
+) -> None:
+    perturb(next(export.glob("tflite/1/*float32.tflite")), 10, factor)
     forget_hashes(export)
     found, _, err = attnexport("validate", export)
     assert (found, told in err) == (code, True), err
     assert "float32.tflite (interpreter)" in err
 
 
-def test_another_models_saved_model_fails(attnexport: Run, export: Path, digits: Any, tmp_path: Path) -> None:
+def test_another_models_saved_model_fails(
+    attnexport: Run, export: Path, digits: Any, tmp_path: Path, forget_hashes: Any
+) -> None:
     from attnexport.exporter import export_saved_model
 
     other = export_saved_model(digits.models["digits-attention"], tmp_path / "other", output_names=["logits"])
@@ -121,9 +100,74 @@ def test_another_models_saved_model_fails(attnexport: Run, export: Path, digits:
     assert "saved_model/1 (session)" in err
 
 
+def test_the_report_and_the_verdicts_stay(attnexport: Run, export: Path, digits: Any, root: Path) -> None:
+    evaluation = ("--evaluation", digits.evaluation)
+    before = json.loads((export / "attnexport.json").read_text())
+    code, out, err = attnexport("validate", export, *evaluation, "--html", "--layers", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["layers"][0].keys() == documented(root, "| `artifact` | path within the export |\n| `layer`")
+    report = export / "report" / "1.html"
+    assert json.loads(out)["report"] == str(report)
+    text = report.read_text()
+    for words in (
+        "397 evaluation samples",
+        "SavedModel",
+        "The worst sample, number",
+        "SQNR over latency",
+        "SQNR of the tensors inside",
+        "Attention weights of attention, 4 heads, int8: at most",
+        "int8 weights",
+    ):
+        assert words in text
+    assert str(Path(digits.evaluation).parent) not in text
+
+    document = json.loads((export / "attnexport.json").read_text())
+    found = {each["kind"]: each["validation"] for each in document["versions"][0]["artifacts"]}
+    assert found["keras"] is None, "the original is what others are held against"
+    assert found["tflite"]["data"] == json.loads(out)["data"]
+    assert found["tflite"]["data"] | {"content_hash": ""} == {
+        "name": "397 evaluation samples", "samples": 397, "content_hash": "", "given": True
+    }  # fmt: skip
+    runs = {(each["runtime"], each["signature"]): each for each in found["tflite"]["checks"]}
+    assert runs.keys() == {("interpreter", "serving_default"), ("CompiledModel", "serving_default")}
+    assert all(each["passed"] and 40 < each["sqnr_db"] < 60 and each["agreement"] >= 0.99 for each in runs.values())
+    for each in (*document["versions"][0]["artifacts"], *before["versions"][0]["artifacts"]):
+        each["validation"] = None
+    assert document == before, "nothing else was changed"
+
+    _, out, _ = attnexport("inspect", export)
+    assert "passed on 397 evaluation samples (interpreter, CompiledModel), SQNR 4" in out
+    report.write_text("old")
+    code, out, _ = attnexport("validate", export, "--min-sqnr", "200", "--html", "here.html")
+    assert (code, report.read_text()) == (4, "old")
+    assert "The report is here.html" in out
+    assert "✗ Failed" in Path("here.html").read_text()
+    assert "FAILED on 64 synthetic samples" in attnexport("inspect", export)[1]
+
+
+def test_an_export_that_cannot_be_written_is_validated(
+    attnexport: Run, export: Path, digits: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(source: Any, target: Any) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("attnexport.core.files.os.replace", refuse)
+    before = sorted(export.rglob("*"))
+    evaluation = ("--evaluation", digits.evaluation)
+    code, out, err = attnexport("validate", export, *evaluation, "--html")
+    assert code == 3, "the report was asked for"
+    assert "passed" in out
+    assert "note: the verdicts are not in the manifest: cannot write" in err
+    assert f"attnexport: cannot write {export}/report/1.html: the file system is read-only" in err
+    assert attnexport("validate", export, *evaluation)[0] == 0
+    assert sorted(set(export.rglob("*")) - set(before)) == [export / "report"]
+
+
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
+        (["--html", "."], 2, "--html . is a directory; name a file in it, such as report.html"),
+        (["--html", "nowhere/report.html"], 2, "--html nowhere/report.html is in nowhere, which is no directory"),
         (["nowhere"], 2, "nowhere is no export directory"),
         (["--rtol", "1e-3"], 2, "rtol and atol come together"),
         (["--version", "9"], 2, "has no version 9; there is 1"),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from attnexport.core import ArgumentError, Artifact, ExportDirectory, Signature, StorageError, TensorSpec, VersionEntry
-from attnexport.core.manifest import FILE_NAME
+from attnexport.core.manifest import FILE_NAME, CheckRecord, ValidationRecord
 
 SIGNATURE = Signature("s", (TensorSpec("x", "float32", None),), (TensorSpec("y", "float32", None),))
 
@@ -55,6 +55,25 @@ def test_artifacts_are_added_and_replaced_when_asked(tmp_path: Path) -> None:
     assert held(tmp_path) == {"a": "one", "b": "two", "c": "three"}
     add(tmp_path, replace=True, a="other", d="new")
     assert held(tmp_path) == {"a": "other", "b": "two", "c": "three", "d": "new"}
+
+
+def record(directory: ExportDirectory, entry: VersionEntry, *names: str) -> dict[str, bool | None]:
+    """Write a verdict on these; gives the verdicts that the manifest has then."""
+    found = ValidationRecord("2026-01-02", "0.1.0", "Keras", {}, {}, (CheckRecord("r", "s", False, *[None] * 5),))
+    directory.record(entry, {f"tflite/1/{name}.tflite": found for name in names})
+    told = directory.newest().artifacts
+    return {Path(each.path).stem: each.validation and each.validation.passed for each in told}
+
+
+def test_verdicts_are_kept_until_an_artifact_is_replaced(tmp_path: Path) -> None:
+    begin(tmp_path)
+    entry = add(tmp_path, a="one", b="two", c="three")
+    directory = ExportDirectory(tmp_path)
+    assert record(directory, entry, "a", "b") == {"a": False, "b": False, "c": None}
+    add(tmp_path, replace=True, b="other", d="new")
+    # What was looked at is not there any more: its verdict is not that of the file that took its place.
+    assert record(directory, entry, "b", "c") == {"a": False, "b": None, "c": False, "d": None}
+    assert held(tmp_path) == {"a": "one", "b": "other", "c": "three", "d": "new"}
 
 
 def test_a_version_that_does_not_exist(tmp_path: Path) -> None:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from attnexport.core import Artifact, Manifest, ManifestError, Signature, StorageError, TensorSpec, VersionEntry
-from attnexport.core.manifest import FILE_NAME, read_manifest
+from attnexport.core.manifest import FILE_NAME, CheckRecord, ValidationRecord, read_manifest
 
 SIGNATURE = Signature("s", (TensorSpec("x", "float32", (None, 3)),), (TensorSpec("y", "float32", None),))
+
+
+DATA = {"name": "2 samples", "samples": 2, "content_hash": "sha256:1", "given": True}
+CHECK = CheckRecord("session", "s", True, 41.5, 0.25, 1.0, None, None)
+VALIDATION = ValidationRecord("2026-01-02T00:00:00+00:00", "0.1.0", "Keras", DATA, {"min_sqnr": 30.0}, (CHECK,))
 
 
 def entry(version: int) -> VersionEntry:
@@ -28,6 +34,21 @@ def test_it_reads_back_as_it_was_written(tmp_path: Path) -> None:
     assert read_manifest(tmp_path) == manifest
     assert [each.version for each in manifest.versions] == [1, 2]
     assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
+
+
+def test_the_verdicts_of_validate_read_back_too(tmp_path: Path) -> None:
+    old = entry(1)
+    manifest = Manifest("m", (replace(old, artifacts=(replace(old.artifacts[0], validation=VALIDATION),)),))
+    manifest.write(tmp_path)
+    assert read_manifest(tmp_path) == manifest
+
+
+def test_a_manifest_from_before_there_were_verdicts_is_read(tmp_path: Path) -> None:
+    Manifest("m", (entry(1),)).write(tmp_path)
+    document = json.loads((tmp_path / FILE_NAME).read_text())
+    del document["versions"][0]["artifacts"][0]["validation"]
+    (tmp_path / FILE_NAME).write_text(json.dumps(document))
+    assert read_manifest(tmp_path) == Manifest("m", (entry(1),))
 
 
 def test_none_yet_is_no_error(tmp_path: Path) -> None:
@@ -50,6 +71,8 @@ def _without(key: str) -> Callable[[Any], None]:
         (lambda document: document["versions"][0]["source"].update(imports=[3]), "imports of version 1 are no list of"),
         (lambda document: document["versions"][0].update(colour="red"), "holds colour"),
         (lambda document: document["versions"][0]["artifacts"].append(3), "damaged"),
+        (lambda document: document["versions"][0]["artifacts"][0].update(validation={"checks": [3]}), "damaged"),
+        (lambda document: document["versions"][0]["artifacts"][0].update(validation={"checks": []}), "lacks"),
         (lambda document: document["versions"][0]["artifacts"][0]["signatures"][0].update(inputs=[]), "has no input"),
     ],
 )

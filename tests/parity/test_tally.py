@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from scipy.stats import entropy
 
 from attnexport.core import ArgumentError
 from attnexport.parity import Measurement, Tally, Tolerance
+from attnexport.parity.tally import EDGES
 
 ROWS = arrays.arrays(np.float32, (12, 7), elements=st.floats(-50, 50, width=32))
 
@@ -33,8 +35,16 @@ def test_metrics_are_those_of_numpy_and_scipy(expected: Any, actual: Any) -> Non
     found = measured(expected, actual, rtol=0.1, atol=0.01)
     wide, narrow = expected.astype(np.float64), actual.astype(np.float64)
     errors = np.abs(narrow - wide)
+    assert found.samples == 12
     assert found.max_error == errors.max()
-    assert errors[found.index] == errors.max() or errors.max() == 0
+    assert errors[found.index] == errors.max()
+    assert (found.expected, found.actual) == (wide[found.index], narrow[found.index])
+    assert found.scale == np.abs(wide).max()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative = np.nan_to_num(errors / np.abs(wide), nan=0.0, posinf=np.inf)
+        decibels = 10 * np.log10((wide**2).sum() / (errors**2).sum())
+    assert found.max_relative_error == relative.max() == relative[found.relative_index]
+    assert found.sqnr_db == pytest.approx(decibels, rel=1e-9) or not errors.any()
     assert found.mean_error == pytest.approx(errors.mean())
     assert found.rms_error == pytest.approx(np.sqrt((errors**2).mean()))
     assert found.out_of_tolerance == (~np.isclose(narrow, wide, rtol=0.1, atol=0.01)).mean()
@@ -43,7 +53,57 @@ def test_metrics_are_those_of_numpy_and_scipy(expected: Any, actual: Any) -> Non
     assert found.top_1_agreement == (wide.argmax(-1) == narrow.argmax(-1)).mean()
     if wide.any() and narrow.any():
         assert found.cosine_similarity == pytest.approx(1 - cosine(wide.ravel(), narrow.ravel()), abs=1e-9)
-    assert sum(found.histogram) == errors.size
+    ranks = (narrow > np.take_along_axis(narrow, wide.argmax(-1)[:, None], -1)).sum(-1)
+    assert found.top_k_agreement == (ranks < 5).mean()
+    labels = np.arange(12) % 7
+    assert found.accuracy == (narrow.argmax(-1) == labels).mean()
+    assert found.reference_accuracy == (wide.argmax(-1) == labels).mean()
+    counts, _ = np.histogram(errors, [-np.inf, *EDGES, np.inf])
+    assert np.array_equal(found.histogram, counts) or np.isin(errors, EDGES).any()
+
+
+WILD = arrays.arrays(
+    np.float32,
+    (6, 5),
+    elements=st.one_of(
+        st.sampled_from([0.0, -0.0, np.nan, np.inf, -np.inf, 1e-45, -1e-45, 3.4e38, -3.4e38, 1.0]),
+        st.floats(width=32, allow_nan=True, allow_infinity=True),
+    ).map(np.float32),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(WILD, WILD)
+def test_adversarial_arrays_are_measured_as_by_hand(expected: Any, actual: Any) -> None:
+    """NaN, infinities, denormals, zeros of both signs and the largest floats: element by element in plain Python."""
+    found = measured(expected, actual, rtol=0.5, atol=1e-3)
+    errors, relatives, outside = [], [], 0
+    for right, other in zip(map(float, expected.ravel()), map(float, actual.ravel()), strict=True):
+        same = right == other or (math.isnan(right) and math.isnan(other))
+        finite = math.isfinite(right) and math.isfinite(other)
+        error = 0.0 if same else abs(other - right) if finite else math.inf
+        errors.append(error)
+        relatives.append(0.0 if same else error / abs(right) if finite and right else math.inf)
+        outside += error > 1e-3 + 0.5 * (abs(right) if math.isfinite(right) else 0.0)
+    magnitudes = [abs(each) for each in map(float, expected.ravel()) if math.isfinite(each)]
+    assert found.max_error == max(errors) == errors[int(np.ravel_multi_index(found.index, expected.shape))]
+    assert found.max_relative_error == pytest.approx(max(relatives), rel=1e-12)
+    assert found.scale == max(magnitudes, default=0.0)
+    assert found.out_of_tolerance == outside / 30
+    assert found.mean_error == pytest.approx(math.fsum(errors) / 30)
+    noise, signal = math.fsum(each**2 for each in errors), math.fsum(each**2 for each in magnitudes)
+    if noise == 0:
+        assert found.sqnr_db == math.inf
+    elif noise == math.inf or signal == 0:
+        assert found.sqnr_db == -math.inf
+    else:
+        assert found.sqnr_db == pytest.approx(10 * (math.log10(signal) - math.log10(noise)), abs=1e-6)
+    assert sum(found.histogram) == 30
+    assert found.histogram[-1] == sum(each > EDGES[-1] for each in errors)
+    assert found.histogram[0] == sum(each <= EDGES[0] for each in errors)
+    assert -1.0000001 <= found.cosine_similarity <= 1.0000001
+    finite = np.isfinite(expected).all() and np.isfinite(actual).all()
+    assert (found.kl_divergence is None) == (found.top_1_agreement is None) == (not finite)
 
 
 @settings(max_examples=30, deadline=None)

@@ -1,0 +1,147 @@
+"""What `attnexport validate` costs beside running every runtime once on the same samples.
+
+Both sides in turn in one process, TensorFlow's import aside; each opens what it runs. The plain side runs every
+signature of every artifact on the 397 held-out digits, and does nothing with the answers. The second ratio leaves
+opening out: what remains above 1 are the edge cases, a call each of every signature in every runtime.
+
+    python benchmarks/validate.py [--rounds N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+
+from attnexport import parity
+from attnexport.cli.terminal import Terminal
+from attnexport.cli.tflite_versions import convert_version
+from attnexport.cli.validate import validate, validate_version
+from attnexport.cli.validation import Data, batches, open_subjects
+from attnexport.core import ExportDirectory, Samples, batched, load_samples
+from attnexport.examples.digits import LABELS, MULTIHEAD, train_digits
+from attnexport.exporter import Original, export_saved_model, open_original, open_version
+from attnexport.parity import Subject
+from attnexport.tflite import RECIPES
+
+RECIPE_NAMES = ("float32", "float16", "dynamic", "int8")
+BATCH = 256
+AIM = 2.0
+
+
+def export_digits(directory: Path) -> tuple[ExportDirectory, Path]:
+    """The multi-head digits model as the demo exports it, and the samples held out."""
+    trained = train_digits(directory / "digits")
+    found = export_saved_model(
+        trained.models[MULTIHEAD],
+        directory / "export",
+        output_names=["logits"],
+        labels=LABELS,
+        warmup=trained.calibration,
+    )
+    export = ExportDirectory(found.directory)
+    recipes = [RECIPES[name] for name in RECIPE_NAMES]
+    convert_version(export, found.entry, recipes, calibration=str(trained.calibration))
+    return export, trained.evaluation
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A version's original and artifacts, open until the stack that they were opened with is closed."""
+
+    original: Original
+    subjects: list[Subject]
+    samples: Samples
+
+
+def open_all(export: ExportDirectory, evaluation: Path, stack: ExitStack) -> Opened:
+    """What both sides run."""
+    entry = export.newest()
+    original = stack.enter_context(closing(open_original(open_version(export, entry), classify=True, labels=LABELS)))
+    return Opened(original, open_subjects(export, entry, stack), load_samples(evaluation, original.inputs))
+
+
+def run_each_once(opened: Opened) -> None:
+    """Every signature in every runtime, the original's included."""
+    for name, feed in opened.original.feeds.items():
+        inputs = feed(opened.samples.inputs)
+        for runner in (opened.original.reference, *(each.runner for each in opened.subjects)):
+            if name in runner.signatures:
+                batched(runner, inputs, signature=name, batch_size=BATCH)
+
+
+def compare(opened: Opened) -> None:
+    """What validate does once everything is open."""
+    data = Data(opened.samples, "held-out digits", given=True)
+    found = parity.validate(
+        opened.original.reference, opened.subjects, batches(opened.original, data, sorted(opened.original.feeds))
+    )
+    assert found, found.failures[:3]
+
+
+def open_and_run_each_once(export: ExportDirectory, evaluation: Path) -> None:
+    """The plain side, from the files on."""
+    with ExitStack() as stack:
+        run_each_once(open_all(export, evaluation, stack))
+
+
+def run_validate(export: ExportDirectory, evaluation: Path) -> None:
+    """As the command does it, with the verdicts written into the manifest."""
+    context = validate.make_context("validate", [str(export.root), "--evaluation", str(evaluation)])
+    outcome = validate_version(Terminal(quiet=True), export, export.newest(), context.params)
+    assert outcome.result, outcome.result.failures[:3]
+
+
+def ratio(what: str, plain: Callable[[], None], ours: Callable[[], None], rounds: int, most: float | None) -> str:
+    """Both sides in turn; the median of the pairs' ratios in words, with what was aimed at where something was."""
+    pairs = []
+    for number in range(rounds + 1):
+        times = []
+        for side in (plain, ours):
+            start = time.perf_counter()
+            side()
+            times.append(time.perf_counter() - start)
+        if number:  # the first fills caches
+            pairs.append((times[0], times[1]))
+    ratios = [ours / plain for plain, ours in pairs]
+    found, seconds = statistics.median(ratios), statistics.median(plain for plain, _ in pairs)
+    aim = "" if most is None else f"at most {most:g}; "
+    missed = ", MISSED" if most is not None and found > most else ""
+    spread = f"{min(ratios):.2f} to {max(ratios):.2f} over {rounds} rounds"
+    return f"  {what}, time over running each once ({seconds:.2f} s): {found:.2f} ({aim}{spread}){missed}"
+
+
+def main() -> None:
+    """Measure both sides in turn."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=9)
+    rounds = parser.parse_args().rounds
+    with tempfile.TemporaryDirectory() as directory, Terminal().only_ours():
+        export, evaluation = export_digits(Path(directory))
+        told = [
+            ratio(
+                "validate",
+                lambda: open_and_run_each_once(export, evaluation),
+                lambda: run_validate(export, evaluation),
+                rounds,
+                AIM,
+            )
+        ]
+        with ExitStack() as stack:
+            opened = open_all(export, evaluation, stack)
+            told.append(
+                ratio("the comparison alone", lambda: run_each_once(opened), lambda: compare(opened), rounds, None)
+            )
+    print("\n".join(told))
+
+
+if __name__ == "__main__":
+    main()

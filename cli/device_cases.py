@@ -1,0 +1,160 @@
+"""Cases for a device: a file of inputs to take along, and what came back. docs/devices.md has the format."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zipfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attnexport.core import Arrays, Artifact, SamplesError, VersionEntry
+from attnexport.core.errors import ArgumentError, one_of
+from attnexport.core.files import replacing, writing
+from attnexport.core.runner import RecordedRunner
+from attnexport.core.samples import content_hash, read_arrays
+from attnexport.exporter import Original
+from attnexport.parity.validation import Batch, Subject, takes
+
+from .validation import Data, batches
+
+FORMAT = 1
+_OUTPUT = re.compile(r"(\d+)/([^/]+)/([^/]+)")
+
+
+def device_artifacts(entry: VersionEntry) -> list[Artifact]:
+    """The artifacts of a version that devices run.
+
+    Raises:
+        ArgumentError: where there is none.
+    """
+    found = [each for each in entry.artifacts if each.kind == "tflite"]
+    if not found:
+        raise ArgumentError(f"version {entry.version} has no .tflite for a device; attnexport tflite makes one")
+    return found
+
+
+def device_batches(original: Original, data: Data, artifacts: Sequence[Artifact]) -> Iterator[Batch]:
+    """What validation compares on, of the signatures that any of the artifacts has."""
+    names = {signature.name for artifact in artifacts for signature in artifact.signatures}
+    return batches(original, data, sorted(names & original.signatures.keys()))
+
+
+def write_cases(path: Path, artifacts: Sequence[Artifact], cases: Iterable[Batch]) -> int:
+    """Write the inputs that any of the artifacts takes as one .npz; gives their number.
+
+    Args:
+        path: Where to write.
+        artifacts: What a device runs.
+        cases: What `device_batches` gives; it is gone through once.
+
+    Raises:
+        ArgumentError: where the path is no .npz.
+        SamplesError: where no artifact takes any of them.
+        StorageError: where it cannot be written.
+    """
+    if path.suffix != ".npz":
+        raise ArgumentError(f"{path} is no .npz, which cases are written as")
+    names = []
+    digest = hashlib.sha256()
+    with writing(path), replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for number, batch in _numbered(artifacts, cases):
+            names.append(batch.case)
+            _count(digest, number, batch)
+            for name, array in batch.inputs.items():
+                _write(archive, f"{number:04}/{batch.signature}/{name}", array)
+        if not names:
+            raise SamplesError(
+                f"none of the samples has a shape that {one_of([each.path for each in artifacts])} takes"
+            )
+        _write(archive, "format", np.array(FORMAT))
+        _write(archive, "cases", np.bytes_(f"sha256:{digest.hexdigest()}"))
+        _write(archive, "names", np.array(names, "S"))
+        _write(archive, "artifacts", np.array([each.path for each in artifacts], "S"))
+    return len(names)
+
+
+def read_recording(path: Path, artifacts: Sequence[Artifact], cases: Iterable[Batch]) -> Subject:
+    """What a device answered, to be judged as any artifact in a runtime.
+
+    Args:
+        path: An .npz that answers what `write_cases` wrote of the same artifacts and cases.
+        artifacts: What a device runs.
+        cases: What `device_batches` gives; it is gone through once.
+
+    Raises:
+        ArgumentError: where it does not exist.
+        SamplesError: where it is damaged, is no recording, or answers other cases.
+    """
+    if not path.exists():
+        raise ArgumentError(f"recording {path} does not exist")
+    arrays = read_arrays(path)
+    told = {name: _text(path, name, arrays.pop(name, None)) for name in ("cases", "artifact")}
+    artifact = next((each for each in artifacts if each.path == told["artifact"]), None)
+    if artifact is None:
+        raise SamplesError(
+            f"{path} was recorded of {told['artifact']!r}; there is {one_of([each.path for each in artifacts])}"
+        )
+    answers = _answers(path, arrays)
+    runner = RecordedRunner({each.name: each.with_free_batch() for each in artifact.signatures})
+    digest = hashlib.sha256()
+    for number, batch in _numbered(artifacts, cases):
+        _count(digest, number, batch)
+        outputs = answers.pop((number, batch.signature), None)
+        if outputs is not None:
+            runner.record(batch.inputs, batch.signature, outputs)
+    if told["cases"] != f"sha256:{digest.hexdigest()}":
+        raise SamplesError(
+            f"{path} answers other cases than these; write them again by --write-cases, from the same version and "
+            "the same --evaluation"
+        )
+    if answers:
+        number, signature = next(iter(answers))
+        raise SamplesError(f"{path} answers case {number:04}/{signature}, which there is not")
+    return Subject(artifact.path, path.name, artifact.precision, runner)
+
+
+def _numbered(artifacts: Sequence[Artifact], cases: Iterable[Batch]) -> Iterator[tuple[int, Batch]]:
+    """The cases that any artifact takes, from 0."""
+    taken = (
+        batch
+        for batch in cases
+        if any(
+            signature.name == batch.signature and takes(signature, batch.inputs)
+            for artifact in artifacts
+            for signature in artifact.signatures
+        )
+    )
+    return enumerate(taken)
+
+
+def _count(digest: Any, number: int, batch: Batch) -> None:
+    digest.update(f"{number}\0{batch.signature}\0{content_hash(batch.inputs)}\0".encode())
+
+
+def _write(archive: zipfile.ZipFile, name: str, array: Any) -> None:
+    # A ZipInfo of its own has no time in it: the same cases are the same bytes.
+    with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+        np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+
+
+def _text(path: Path, name: str, array: Any) -> str:
+    if array is None or array.shape != () or array.dtype.kind not in "SU":
+        raise SamplesError(f"{path} is no recording: it has no text {name!r} (docs/devices.md has the format)")
+    value = array.item()
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _answers(path: Path, arrays: Arrays) -> dict[tuple[int, str], Arrays]:
+    """Outputs by the number and signature of their case."""
+    answers: dict[tuple[int, str], Arrays] = defaultdict(dict)
+    for key, array in arrays.items():
+        parts = _OUTPUT.fullmatch(key)
+        if parts is None:
+            raise SamplesError(f"{path} holds {key!r}; an answer is called NUMBER/SIGNATURE/OUTPUT")
+        answers[int(parts[1]), parts[2]][parts[3]] = array
+    return answers

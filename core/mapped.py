@@ -1,0 +1,107 @@
+"""Arrays that are too large for memory: mapped from where they are on disk, or from a temporary file."""
+
+from __future__ import annotations
+
+import struct
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from .files import writing
+
+Array = np.ndarray[Any, Any]
+
+LARGE = 1 << 25  # bytes; what is smaller is read
+_PIECE = 1 << 22  # bytes in memory at a time
+_LOCAL_HEADER = struct.Struct("<26xHH")  # of a zip's member: the lengths of its name and of its extra field
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+def read_npz(path: Path) -> dict[str, Array]:
+    """The arrays of an .npz by name, large ones mapped.
+
+    Raises:
+        StorageError: where there is no room for what has to be unpacked.
+        Exception: of many kinds from numpy and zipfile, where the file is damaged or holds Python objects.
+    """
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        members = {info.filename: info for info in archive.zip.infolist()}
+        arrays = {}
+        for name in archive.files:
+            info = members.get(f"{name}.npy")
+            is_large = info is not None and info.file_size >= LARGE
+            arrays[name] = _map_member(path, archive.zip, info) if info and is_large else archive[name]
+        return arrays
+
+
+def row_pieces(array: Array) -> Iterator[Array]:
+    """The array `[n, ...]` in pieces of its rows that are small in memory; a scalar as one row."""
+    array = np.atleast_1d(array)
+    step = max(1, _PIECE * len(array) // max(array.nbytes, 1))
+    for start in range(0, len(array), step):
+        yield array[start : start + step]
+
+
+def cast(array: Array, dtype: Any) -> Array:
+    """The array in another dtype, on disk where it is large."""
+    if array.nbytes < LARGE:
+        return array.astype(dtype)
+    with _temporary_file() as file:
+        for piece in row_pieces(array):
+            with writing(Path(tempfile.gettempdir())):
+                file.write(piece.astype(dtype).tobytes())
+        return _map(file, np.dtype(dtype), array.shape)
+
+
+def _map_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
+    """A member of an .npz: in its place where it is stored as it is, else unpacked into a temporary file.
+
+    It is read once to its end in both cases, which is when zipfile finds damage.
+    """
+    with archive.open(info) as member, _temporary_file() as unpacked:
+        version = np.lib.format.read_magic(member)
+        if version not in _HEADERS:
+            raise ValueError(f".npy version {version} is not read")
+        shape, in_fortran_order, dtype = _HEADERS[version](member)
+        if dtype.hasobject:
+            raise ValueError("Python objects would need pickle")
+        start = member.tell()
+        if info.file_size - start != dtype.itemsize * int(np.prod(shape, dtype=object)):
+            raise ValueError(f"{info.filename} does not hold as many values as it says")
+        is_stored = info.compress_type == zipfile.ZIP_STORED
+        while piece := member.read(_PIECE):
+            if not is_stored:
+                with writing(Path(tempfile.gettempdir())):
+                    unpacked.write(piece)
+        if is_stored:
+            return _map(path, dtype, shape, _data_offset(path, info) + start, in_fortran_order)
+        return _map(unpacked, dtype, shape, 0, in_fortran_order)
+
+
+def _map(
+    file: Path | IO[bytes],
+    dtype: np.dtype[Any],
+    shape: tuple[int, ...],
+    offset: int = 0,
+    in_fortran_order: bool = False,
+) -> Array:
+    """What is in a file; a temporary one lives as long as the array."""
+    if not isinstance(file, Path):
+        with writing(Path(tempfile.gettempdir())):
+            file.flush()
+    return np.memmap(file, dtype, "r", offset, shape, "F" if in_fortran_order else "C")
+
+
+def _data_offset(path: Path, info: zipfile.ZipInfo) -> int:
+    with path.open("rb") as file:
+        file.seek(info.header_offset)
+        name, extra = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
+    return info.header_offset + _LOCAL_HEADER.size + int(name) + int(extra)
+
+
+def _temporary_file() -> IO[bytes]:
+    return tempfile.TemporaryFile(prefix="attnexport-")

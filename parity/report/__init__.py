@@ -1,0 +1,15 @@
+"""The report: one HTML file that opens offline and shows what a validation found. Draws with matplotlib and jinja2."""
+
+from typing import TYPE_CHECKING
+
+from attnexport.core.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .contents import ComparedData, Report, WorstSample
+    from .page import render
+
+_HOMES = {"ComparedData": "contents", "Report": "contents", "WorstSample": "contents", "render": "page"}
+
+__all__ = ["ComparedData", "Report", "WorstSample", "render"]
+
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -1,0 +1,77 @@
+"""How every picture of a report is drawn: as an SVG of its own that is legible on light and on dark paper."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Matplotlib wants a colour of its own; the browser replaces it by the ink of its colour scheme.
+_INK = "#010203"
+_DARK = "@media screen and (prefers-color-scheme:dark){svg{color:#d5dae0}}"
+_STYLE = f"<style>svg{{color:#24292f}}{_DARK}</style>"
+# On white and on black alike.
+BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#3d7fd9", "#d97b29", "#2e9d67", "#d64550", "#8d6fd1", "#8a9099"
+SERIES = (BLUE, ORANGE, GREEN, PURPLE, RED, GREY)
+
+_SETTINGS: dict[Any, Any] = {
+    "font.size": 9.0,
+    "font.family": "sans-serif",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.linewidth": 0.6,
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "attnexport",
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK),
+    **dict.fromkeys(("figure.facecolor", "axes.facecolor"), "none"),
+    "image.cmap": "viridis",
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture with the words that stand for it where it cannot be seen, and those below it."""
+
+    source: str
+    alt: str
+    caption: str
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Matplotlib's settings for a report, nobody else's touched."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(_SETTINGS):
+        yield
+
+
+def picture(draw: Callable[[Figure], None], size: tuple[float, float], alt: str, caption: str) -> Picture:
+    """Draw a picture.
+
+    Args:
+        draw: Fills a figure.
+        size: Its width and height in inches.
+        alt: What it shows, in words.
+        caption: What stands below it.
+    """
+    from matplotlib.figure import Figure
+
+    with style():
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure)
+        file = io.StringIO()
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    svg = file.getvalue()
+    svg = svg[svg.index("<svg") :].replace(_INK, "currentColor").replace("'DejaVu Sans'", "system-ui")
+    head = svg.index(">") + 1
+    content = base64.b64encode((svg[:head] + _STYLE + svg[head:]).encode()).decode()
+    return Picture(f"data:image/svg+xml;base64,{content}", alt, caption)

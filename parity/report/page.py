@@ -1,0 +1,147 @@
+"""The page itself: a Report in, one HTML file out that fetches nothing."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from attnexport.core.manifest import Artifact
+from attnexport.parity.layers import AttentionMap, LayerCheck
+from attnexport.parity.pareto import non_dominated
+from attnexport.parity.summary import TITLES, Summary, decibels, summarize
+from attnexport.parity.validation import Check
+
+from . import pictures
+from .contents import Report
+from .drawing import Picture
+from .trade_off import trade_offs
+
+_ORIGINAL = "Keras"  # what AttentionMap calls the source of the original's
+_MOST_FAILURES = 50
+_OPEN = 8  # sections of artifacts that are not folded
+
+
+@dataclass(frozen=True)
+class _Section:
+    """What is shown of one artifact."""
+
+    title: str
+    artifact: Artifact
+    rows: tuple[Summary, ...]
+    drawn: tuple[Picture, ...]
+    layers: tuple[LayerCheck, ...]
+
+    @property
+    def passed(self) -> bool:
+        return all(row.passed for row in self.rows)
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether nothing differs from the original, so that there is nothing to draw."""
+        return self.passed and all(row.sqnr_db == math.inf for row in self.rows if row.on_data)
+
+
+def render(report: Report) -> str:
+    """The report as the text of an HTML file, with all pictures in it."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(
+        decibels=decibels, kilobytes=_kilobytes, short_hash=_short_hash, told=_told, moment=_moment
+    )
+    template = Path(__file__).with_name("report.html").read_text(encoding="utf-8")
+    front = non_dominated(report.candidates)
+    failures = report.validation.failures
+    return environment.from_string(template).render(
+        report=report,
+        validation=report.validation,
+        failures=failures[:_MOST_FAILURES],
+        more_failures=max(len(failures) - _MOST_FAILURES, 0),
+        titles=TITLES,
+        rows=summarize(report.validation),
+        front=front,
+        trade_offs=trade_offs(report.candidates),
+        sections=list(_sections(report)),
+        most_open=_OPEN,
+        attention=list(_attention(report)),
+    )
+
+
+def _sections(report: Report) -> Iterator[_Section]:
+    """An artifact each, those that failed first."""
+    rows: dict[str, list[Summary]] = defaultdict(list)
+    for row in summarize(report.validation):
+        rows[row.artifact].append(row)
+    found = [each for each in report.entry.artifacts if each.path in rows]
+    for artifact in sorted(found, key=lambda each: all(row.passed for row in rows[each.path])):
+        inside = tuple(sorted(_of(artifact, report.layers), key=lambda check: check.sqnr_db))
+        yield _Section(
+            artifact.title, artifact, tuple(rows[artifact.path]), tuple(_drawn(report, artifact, inside)), inside
+        )
+
+
+def _drawn(report: Report, artifact: Artifact, inside: Sequence[LayerCheck]) -> Iterator[Picture]:
+    measured = _farthest(_of(artifact, report.validation.checks))
+    differing = [check for check in measured if check.measured and check.measured.max_error > 0]
+    if differing:
+        yield pictures.histogram(differing)
+    for worst in _of(artifact, report.worst) if differing else ():
+        yield pictures.worst_sample(worst)
+    if inside:
+        yield pictures.layers(inside)
+
+
+def _farthest(checks: Sequence[Check]) -> list[Check]:
+    """Of each signature's outputs, the runtime that is farthest from the original on the data."""
+    found: dict[tuple[str, str], Check] = {}
+    for check in checks:
+        key = check.signature, check.output
+        if check.measured is None or check.is_edge or not check.measured.samples:
+            continue
+        best = found.get(key)
+        if best is None or best.measured is None or check.measured.sqnr_db < best.measured.sqnr_db:
+            found[key] = check
+    return list(found.values())
+
+
+def _attention(report: Report) -> Iterator[tuple[str, float, list[Picture]]]:
+    """By layer its greatest weight, which all are scaled to, and its maps, the original's first."""
+    by_layer: dict[str, list[AttentionMap]] = defaultdict(list)
+    for each in report.maps:
+        by_layer[each.layer].append(each)
+    for layer, found in by_layer.items():
+        ordered = sorted(found, key=lambda each: each.source != _ORIGINAL)
+        original = ordered[0] if ordered[0].source == _ORIGINAL else None
+        greatest = max(float(each.weights.max(initial=0.0)) for each in ordered)
+        artifacts = {each.source: report.entry.artifact_at(each.source) for each in ordered}
+        titles = {source: artifact.title if artifact else source for source, artifact in artifacts.items()}
+        yield layer, greatest, [pictures.attention(each, titles[each.source], original, greatest) for each in ordered]
+
+
+def _of(artifact: Artifact, found: Sequence[Any]) -> list[Any]:
+    """Those of one artifact: checks, worst samples or tensors."""
+    return [each for each in found if each.artifact == artifact.path]
+
+
+def _kilobytes(size: int) -> str:
+    return f"{size / 1000:,.0f} kB" if size >= 10_000 else f"{size / 1000:,.1f} kB"
+
+
+def _short_hash(text: str | None) -> str:
+    return "" if text is None else text[: len("sha256:") + 12]
+
+
+def _moment(text: str) -> str:
+    """`2026-11-24 09:30 UTC` of ISO 8601 in UTC."""
+    return f"{text[:16].replace('T', ' ')} UTC"
+
+
+def _told(value: Any) -> str:
+    """A value of a manifest as people read it."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return "yes" if value is True else "no" if value is False else str(value)

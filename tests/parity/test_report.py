@@ -1,0 +1,154 @@
+"""The report: one file that needs nothing else, shows what failed first, and is legible on a phone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from attnexport.parity import Validation
+from attnexport.parity.report import Report, WorstSample, render
+from tests.browser import Browser
+
+KINDS = ("passed", "failed", "bare")
+VOID = {"meta", "link", "img", "br", "hr", "input"}
+
+
+@pytest.fixture(scope="module")
+def pages(reports: dict[str, Report]) -> dict[str, str]:
+    return {kind: render(report) for kind, report in reports.items()}
+
+
+class Outline(HTMLParser):
+    """Headings, pictures and tables of a page, which must be well nested; ids must be unique."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.headings: list[int] = []
+        self.pictures: list[dict[str, str | None]] = []
+        self.links: list[str] = []
+        self.ids: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+        if tag == "img":
+            self.pictures.append(found)
+        self.links += [found[name] or "" for name in ("href", "src", "action") if name in found]
+        self.ids += [found["id"] or ""] if "id" in found else []
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_page_is_whole_and_fetches_nothing(pages: dict[str, str], kind: str) -> None:
+    outline = Outline(pages[kind])
+    assert outline.open == []
+    assert len(set(outline.ids)) == len(outline.ids)
+    for link in outline.links:
+        assert link.startswith("data:") or link.removeprefix("#") in outline.ids, link
+    assert "<script" not in pages[kind]
+    assert "url(" not in pages[kind]
+    assert outline.headings[0] == 1
+    assert outline.headings.count(1) == 1
+    assert all(after - before <= 1 for before, after in zip(outline.headings, outline.headings[1:], strict=False))
+    assert all(len(picture["alt"] or "") > 20 for picture in outline.pictures), "each has words that stand for it"
+
+
+def test_the_verdict_comes_first_and_failures_before_all_that_passed(pages: dict[str, str]) -> None:
+    text = pages["failed"]
+    words = ("✗ Failed", "6 of 12 checks failed", 'id="failures"', "SQNR 11.2 dB (25 dB wanted)", 'id="verdicts"')
+    places = [text.index(each) for each in words]
+    assert places == sorted(places)
+    rows = re.findall(r'<td><span class="verdict (\w+)">', text)
+    assert rows == ["failed"] * 4 + ["passed"] * 2
+    sections = re.findall(r"<h3>(.*?)</h3> <span class=\"verdict (\w+)\">", text)
+    assert sections == [("int8", "failed"), ("int16x8", "failed"), ("float32", "passed")]
+    assert "✓ Passed" in pages["passed"]
+    assert 'id="failures"' not in pages["passed"]
+
+
+def test_what_others_wrote_is_no_markup(pages: dict[str, str]) -> None:
+    assert "&lt;b&gt;read&lt;/b&gt; me" in pages["failed"]
+
+
+def test_it_is_the_same_each_time(reports: dict[str, Report], pages: dict[str, str]) -> None:
+    assert render(reports["bare"]) == pages["bare"]
+
+
+def test_what_there_is_nothing_of_is_left_out(reports: dict[str, Report], pages: dict[str, str]) -> None:
+    for heading in ("trade-off", "attention"):
+        assert f'id="{heading}"' in pages["passed"]
+        assert f'id="{heading}"' not in pages["bare"]
+    empty = replace(reports["bare"], validation=Validation("Keras", ()))
+    assert "All 0 checks passed" in render(empty)
+
+
+def test_hundreds_of_failures_are_counted(reports: dict[str, Report]) -> None:
+    failed = reports["failed"]
+    many = replace(
+        failed, candidates=(), worst=(), maps=(), validation=Validation("Keras", failed.validation.checks * 20)
+    )
+    text = render(many)
+    assert "120 of 240 checks failed" in text
+    assert "and 70 more, which <code>--json</code> lists" in text
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output"),
+    [
+        ({"tokens": np.arange(20)}, np.linspace(0, 1, 3)),
+        ({"words": np.array([b"a", b"b"])}, np.zeros((4, 9, 9))),
+        ({"x": np.float32(3)}, np.array(1.5)),
+        ({"image": np.zeros((5, 4, 3))}, np.array([np.nan, np.inf, 1.0])),
+        ({"long": np.zeros((200, 2))}, np.zeros((0, 3))),
+    ],
+    ids=["tokens", "strings", "scalars", "not finite", "empty"],
+)
+def test_any_worst_sample_can_be_drawn(reports: dict[str, Report], inputs: Any, output: Any) -> None:
+    report = reports["passed"]
+    path = report.entry.artifacts[-1].path
+    off = np.asarray(output) + 0.5
+    worst = WorstSample(path, "interpreter", "serving_default", "y", 1, inputs, np.asarray(output), off, 0.5, ())
+    text = render(replace(report, worst=(worst,), candidates=(), maps=(), layers=()))
+    assert text.count("<figcaption>The worst sample, number 1 (") == 1
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with Browser(tmp_path_factory.mktemp("chromium") / "profile") as running:
+        yield running
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_it_fits_a_phone_and_a_desk(browser: Browser, pages: dict[str, str], tmp_path: Path, width: int) -> None:
+    from matplotlib.image import imread
+
+    for kind, text in pages.items():
+        (tmp_path / "report.html").write_text(text)
+        page = browser.open(tmp_path / "report.html", width)
+        assert page.errors == []
+        assert page.overflowing == []
+        assert page.scroll_width == width
+        assert len(page.images) == text.count("<img ")
+        assert all(min(size) > 50 for size in page.images), kind
+        page.screenshot(tmp_path / "report.png")
+        shown = imread(tmp_path / "report.png")
+        boxes = page.evaluate(
+            "[...document.images].map((each) => each.getBoundingClientRect()).map((b) => [b.x, b.y, b.width, b.height])"
+        )
+        for x, y, wide, high in boxes:
+            inside = shown[int(y) : int(y + high), int(x) : int(x + wide)].reshape(-1, shown.shape[-1])
+            assert inside.std(axis=0).max() > 0.02, f"a picture of {kind} is blank"

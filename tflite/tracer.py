@@ -1,0 +1,91 @@
+"""A Tracer over a .tflite: the interpreter, told to keep what its operators compute."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attnexport.core.runner import find_signature
+from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays
+from attnexport.core.tracer import trace_batched
+
+from .graph import Graph, read_graph
+from .runner import TFLiteRunner, read_file
+
+
+class TFLiteTracer(TFLiteRunner):
+    """Runs the signatures of a .tflite, and shows every tensor that an operator computes.
+
+    XNNPACK takes what it takes otherwise: this is what the file computes on this CPU.
+
+    Args:
+        source: The file, or its content.
+
+    Raises:
+        ArgumentError: where the file does not exist.
+        ModelError: where it is no .tflite, or a damaged one, or a call fails.
+    """
+
+    def __init__(self, source: Path | bytes) -> None:
+        self._content = source if isinstance(source, bytes) else read_file(source)
+        super().__init__(self._content)
+        self._computed: dict[str, list[tuple[int, str, Any]]] = {}
+
+    @cached_property
+    def graph(self) -> Graph:
+        """What is in the file."""
+        return read_graph(self._content)
+
+    def trace(self, inputs: Arrays, signature: str = DEFAULT_SIGNATURE) -> Arrays:
+        """Every tensor `[n, ...]` of floats by name, in the order of computation; integers as the floats they mean."""
+
+        def once(chunk: Arrays) -> Arrays:
+            self.run(chunk, signature)
+            return dict(self.computed(signature))
+
+        return trace_batched(once, inputs, find_signature(self.signatures, signature).fixed_batch)
+
+    def computed(self, signature: str) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
+        """Name and value of what the last call was given and has computed."""
+        number = self.graph.signatures[signature]
+        if signature not in self._computed:
+            self._computed[signature] = self._find_computed(number)
+        for index, name, detail in self._computed[signature]:
+            try:
+                value = self._interpreter.get_tensor(index, number)
+            except ValueError:  # an output that nothing reads has no data
+                continue
+            yield name, self._dequantized(value, detail)
+
+    def sources(self, signature: str = DEFAULT_SIGNATURE) -> dict[str, tuple[str, ...]]:
+        """By tensor, the tensors that its operator takes."""
+        subgraph = self.graph.subgraphs[self.graph.signatures[signature]]
+        return {
+            subgraph.tensors[output].name: tuple(subgraph.tensors[index].name for index in operator.inputs)
+            for operator in subgraph.operators
+            for output in operator.outputs
+        }
+
+    def _find_computed(self, number: int) -> list[tuple[int, str, Any]]:
+        """Index, name and details of a subgraph's inputs, and of what its operators compute, in order."""
+        subgraph = self.graph.subgraphs[number]
+        details = {detail["index"]: detail for detail in self._interpreter.get_tensor_details(number)}
+        indices = [*subgraph.inputs, *(index for each in subgraph.operators for index in each.outputs)]
+        tensors = [(index, subgraph.tensors[index]) for index in indices]
+        return [
+            (index, tensor.name, details[index])
+            for index, tensor in tensors
+            if tensor.dtype == "float32" or tensor.quantized
+        ]
+
+    def _open(self, content: bytes, threads: int) -> Any:
+        from ai_edge_litert.interpreter import Interpreter
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it advises against what is wanted here
+            return Interpreter(model_content=content, num_threads=threads, experimental_preserve_all_tensors=True)
