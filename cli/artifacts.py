@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from attnexport.core import ArgumentError, ExportDirectory, ManifestError, ModelError, Runner, VersionEntry
+from attnexport.core import ArgumentError, ExportDirectory, ModelError, Runner
 from attnexport.core.manifest import FILE_NAME, read_manifest
 
 Kind = Literal["export", "keras", "saved_model", "tflite"]
@@ -70,9 +70,10 @@ def artifacts_of(export: Path) -> list[FoundArtifact]:
     """
     entry = ExportDirectory(export).newest()
     kinds: dict[str, Kind] = {"keras": "keras", "saved_model": "saved_model", "tflite": "tflite"}
-    imports = _recorded_imports(export, entry)
     found = [
-        FoundArtifact(kinds[each.kind], export / each.path, imports) for each in entry.artifacts if each.kind in kinds
+        FoundArtifact(kinds[each.kind], export / each.path, entry.imports)
+        for each in entry.artifacts
+        if each.kind in kinds
     ]
     for each in found:
         if not each.path.exists():
@@ -100,13 +101,9 @@ def open_runner(artifact: FoundArtifact, *, threads: int = 1, imports: tuple[str
 
         return SavedModelRunner(artifact.path)
     from attnexport.exporter import open_source
-    from attnexport.exporter.endpoints import model_endpoints
-    from attnexport.exporter.model_inputs import model_inputs
-    from attnexport.exporter.runners import KerasRunner
+    from attnexport.exporter.originals import keras_runner
 
-    # Not `open_original`, which builds a model that computes in 16 bits again in float32.
-    loaded = open_source(artifact.path, (*artifact.imports, *imports))
-    return KerasRunner(model_endpoints(model_inputs(loaded.model, loaded.input_names), loaded.output_names))
+    return keras_runner(open_source(artifact.path, (*artifact.imports, *imports)))
 
 
 def bind_threads(threads: int) -> bool:
@@ -128,11 +125,4 @@ def _imports_for(path: Path) -> tuple[str, ...]:
     manifest = read_manifest(root)
     name = path.relative_to(root).as_posix()
     entries = [each for each in manifest.versions if each.artifact_at(name)] if manifest else []
-    return _recorded_imports(root, entries[0]) if entries else ()
-
-
-def _recorded_imports(root: Path, entry: VersionEntry) -> tuple[str, ...]:
-    imports = entry.source.get("imports", [])
-    if not isinstance(imports, list) or not all(isinstance(each, str) for each in imports):
-        raise ManifestError(f"{root / FILE_NAME}: imports of version {entry.version} are no list of modules")
-    return tuple(imports)
+    return entries[0].imports if entries else ()

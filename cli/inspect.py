@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from attnexport.core.errors import ContentError
+
 from .command import command
 from .sizes import kilobytes
 from .terminal import Terminal
@@ -48,7 +50,10 @@ def _tflite(path: Path, imports: tuple[str, ...]) -> tuple[dict[str, Any], Rows]
     from attnexport.tflite import inspect_tflite
     from attnexport.tflite.runner import read_file
 
-    found = inspect_tflite(read_file(path))
+    try:
+        found = inspect_tflite(read_file(path))
+    except ContentError as error:  # which speaks of content, not of where it came from
+        raise type(error)(str(error) if str(path) in str(error) else f"{path}: {error}") from error
     return asdict(found), _tflite_rows(found)
 
 
@@ -116,8 +121,9 @@ def _export(path: Path, imports: tuple[str, ...]) -> tuple[dict[str, Any], Rows]
         source = ", ".join(f"{key} {value}" for key, value in entry.source.items() if value not in (None, [], ""))
         rows += [(f"version {entry.version}", f"{entry.created}, from {source}")]
         for each in entry.artifacts:
-            gone = "" if (path / each.path).exists() else ", GONE"
-            rows.append((each.kind, f"{each.path} ({kilobytes(each.size_bytes)}){gone}"))
+            change = each.change(path)
+            told = f", {change.upper()}" if change else ""
+            rows.append((each.kind, f"{each.path} ({kilobytes(each.size_bytes)}){told}"))
         # As they were exported: a .tflite has its batch fixed.
         signatures = {each.name: each for artifact in reversed(entry.artifacts) for each in artifact.signatures}
         rows += [("signature", str(signature)) for signature in signatures.values()]

@@ -93,15 +93,14 @@ def tflite(terminal: Terminal, **options: Any) -> None:
     with terminal.steps() as on_step:
         on_step("loading TensorFlow")
         from .tflite_versions import check_samples, convert_version
-        from .versions import export_first, find, import_recorded
+        from .versions import export_first, find
 
         found = find(source, options, on_step)
         check_samples(recipes, found.kind, options)
         entry = found.entry
         notes: tuple[str, ...] = ()
         if entry is None:
-            entry, notes = export_first(source, options, on_step)
-        import_recorded(entry)
+            entry, notes = export_first(found, options, on_step)
         result = convert_version(
             found.directory,
             entry,

@@ -17,7 +17,6 @@ from attnexport.core import (
     VersionEntry,
     synthetic_samples,
 )
-from attnexport.core.files import hash_of
 from attnexport.exporter import EagerSavedModelRunner, Original, SavedModelRunner
 from attnexport.parity.edge_cases import edge_cases
 from attnexport.parity.validation import Batch, Subject
@@ -42,13 +41,8 @@ def check_unchanged(directory: ExportDirectory, entry: VersionEntry) -> None:
     Raises:
         GateError: naming those that are gone or were changed.
     """
-    wrong = []
-    for artifact in entry.artifacts:
-        path = directory.root / artifact.path
-        if not path.exists():
-            wrong.append(f"{artifact.path} is gone")
-        elif artifact.file_hash is not None and hash_of(path) != artifact.file_hash:
-            wrong.append(f"{artifact.path} was changed")
+    changes = [(artifact.path, artifact.change(directory.root)) for artifact in entry.artifacts]
+    wrong = [f"{path} {change}" for path, change in changes if change]
     if wrong:
         raise GateError(
             f"version {entry.version} of {directory.root} is not what was exported: {', '.join(wrong)} since; export "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from attnexport.core import ArgumentError, ExportDirectory, VersionEntry
 from attnexport.core.manifest import FILE_NAME
 from attnexport.exporter import PresetConfig, export_saved_model, find_version, is_of, open_source
-from attnexport.exporter.models import import_modules
+from attnexport.exporter.models import LoadedModel, import_modules
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,13 @@ class FoundVersion:
         directory: The export.
         entry: The version; None where the model has to be exported first.
         kind: Where the model comes from: "preset", "keras", "saved_model", "factory", "object" or "export".
+        loaded: The model; None where MODEL names an export.
     """
 
     directory: ExportDirectory
     entry: VersionEntry | None
     kind: str
+    loaded: LoadedModel | None = None
 
 
 def find(source: str | PresetConfig, options: dict[str, Any], on_step: Callable[[str], None]) -> FoundVersion:
@@ -43,38 +45,30 @@ def find(source: str | PresetConfig, options: dict[str, Any], on_step: Callable[
         ArgumentError: where the version does not exist, or is of another model.
         ModelError: where the model cannot be loaded.
     """
-    version, imports = options["version"], options["imports"]
-    import_modules(imports)
+    version = options["version"]
     if isinstance(source, str) and (Path(source) / FILE_NAME).exists():
+        import_modules(options["imports"])
         directory = ExportDirectory(Path(source))
         entry = directory.newest() if version is None else directory.manifest().entry(version)
         return FoundVersion(directory, entry, str(entry.source.get("kind", "export")))
     on_step("loading the model")
-    loaded = open_source(source)
+    loaded = open_source(source, options["imports"])
     directory = ExportDirectory(Path(options["output"]) / (options["name"] or loaded.name))
     kind = str(loaded.source["kind"])
     if version is None:
-        return FoundVersion(directory, find_version(directory, loaded, imports), kind)
+        return FoundVersion(directory, find_version(directory, loaded), kind, loaded)
     entry = directory.manifest().entry(version)
-    if not is_of(directory, entry, loaded, imports):
+    if not is_of(directory, entry, loaded):
         raise ArgumentError(
             f"version {version} of {directory.root} is not known to be of this model; name the export itself, "
             f"{directory.root}, to work on that version, or leave --version out"
         )
-    return FoundVersion(directory, entry, kind)
+    return FoundVersion(directory, entry, kind, loaded)
 
 
 def export_first(
-    source: str | PresetConfig, options: dict[str, Any], on_step: Callable[[str], None]
+    found: FoundVersion, options: dict[str, Any], on_step: Callable[[str], None]
 ) -> tuple[VersionEntry, tuple[str, ...]]:
     """Export a model that has no version yet; gives the entry, and notes."""
-    exported = export_saved_model(
-        source, options["output"], name=options["name"], imports=options["imports"], on_step=on_step
-    )
+    exported = export_saved_model(found.loaded, options["output"], name=options["name"], on_step=on_step)
     return exported.entry, (*exported.notes, f"exported first as {exported.path}, for the .tflite to stand beside")
-
-
-def import_recorded(entry: VersionEntry) -> None:
-    """Import the modules that a version's layers came from, as its manifest says."""
-    recorded = entry.source.get("imports", [])
-    import_modules(recorded if isinstance(recorded, Sequence) and not isinstance(recorded, str) else [])

@@ -10,7 +10,7 @@ from typing import Any
 
 from .documents import build
 from .errors import ArgumentError, ManifestError, StorageError, check_size, first_line
-from .files import write_atomically
+from .files import hash_of, write_atomically
 from .signature import Signature
 
 FILE_NAME = "attnexport.json"
@@ -24,9 +24,8 @@ class Artifact:
 
     `path` is relative to the export directory; `content_hash` is of variables and signatures, or of bytes for a
     .tflite; `precision` is a row of parity's table of budgets; `parity` is the verdict that let it in; `file_hash` is
-    of its bytes as they were written, so that a later change shows. A .tflite also
-    has the `recipe` that it was made by, and where that needed samples, `calibration`: their hash and number, and how
-    ranges were found.
+    of its bytes as they were written, so that a later change shows. A .tflite also has the `recipe` that it was made
+    by, and where that needed samples, `calibration`: their hash and number, and how ranges were found.
     """
 
     kind: str
@@ -39,6 +38,13 @@ class Artifact:
     file_hash: str | None = None
     recipe: Mapping[str, Any] | None = None
     calibration: Mapping[str, Any] | None = None
+
+    def change(self, export: Path) -> str | None:
+        """What happened to the file since: "gone", "changed", or None."""
+        path = export / self.path
+        if not path.exists():
+            return "gone"
+        return "changed" if self.file_hash is not None and hash_of(path) != self.file_hash else None
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,14 @@ class VersionEntry:
 
     def __post_init__(self) -> None:
         check_size("version", self.version, most=MAX_VERSION)
+        modules = self.source.get("imports", ())
+        if not isinstance(modules, list | tuple) or not all(isinstance(each, str) for each in modules):
+            raise ArgumentError(f"imports of version {self.version} are no list of modules")
+
+    @property
+    def imports(self) -> tuple[str, ...]:
+        """The modules that register the layers of its original."""
+        return tuple(self.source.get("imports", ()))
 
     def artifact(self, kind: str) -> Artifact | None:
         """The version's artifact of a kind, None where it has none."""

@@ -193,9 +193,16 @@ class Journal:
 
     def _read(self) -> dict[str, Any] | None:
         try:
-            document: dict[str, Any] = json.loads(self._path.read_text(encoding="utf-8"))
+            document = json.loads(self._path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
+        except ValueError:
+            document = None
+        if not isinstance(document, dict) or document.keys() != {"version", "names", "artifacts"}:
+            raise StorageError(
+                f"{self._path} is no journal that this attnexport reads, so what a killed export left cannot be taken "
+                f"back: let the attnexport that wrote it export once more, or move {self._temporary} away"
+            )
         return document
 
     def _remove_empty(self, directory: Path) -> None:

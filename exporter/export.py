@@ -108,9 +108,9 @@ def export_saved_model(
     """
     if version is not None:
         check_size("version", version, most=MAX_VERSION)
-    imports = _check_texts("imports", imports)
+    checked = _check_texts("imports", imports)
     on_step("loading the model")
-    loaded = open_source(model, imports)
+    loaded = open_source(model, checked)
     directory = ExportDirectory(Path(output) / _check_name(loaded.name if name is None else name))
     if version is not None:
         directory.check_free(version)
@@ -154,7 +154,7 @@ def export_saved_model(
             records = count_warmup(saved_model)
             written = {"saved_model": saved_model, **({"keras": original} if original else {})}
             files = {kind: (size_of(path), hash_of(path)) for kind, path in written.items()}
-            source = {**loaded.source, "imports": imports, **({"labels": list(labels)} if labels else {})}
+            source = {**loaded.source, "imports": list(loaded.imports), **({"labels": list(labels)} if labels else {})}
             entry = stage.commit(lambda number: _entry(number, source, plan, verdict, files), version=version)
     artifact = next(each for each in entry.artifacts if each.kind == "saved_model")
     return ExportResult(directory.root, entry, artifact, verdict, records, (*loaded.notes, *notes))

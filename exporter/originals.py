@@ -68,10 +68,10 @@ class Original:
             self.narrow.close()
 
 
-def find_version(directory: ExportDirectory, loaded: LoadedModel, imports: Sequence[str] = ()) -> VersionEntry | None:
+def find_version(directory: ExportDirectory, loaded: LoadedModel) -> VersionEntry | None:
     """The newest version of an export that is of this very model, None where there is none."""
     versions = directory.manifest().versions
-    return next((each for each in reversed(versions) if is_of(directory, each, loaded, imports)), None)
+    return next((each for each in reversed(versions) if is_of(directory, each, loaded)), None)
 
 
 def open_original(
@@ -93,7 +93,7 @@ def open_original(
         return _open_saved_model(loaded.saved_model)
     model, narrow = loaded.model, None
     if computes_in(model) & OTHER_FLOATS:
-        narrow = _narrow(loaded, steps)
+        narrow = keras_runner(loaded, steps=steps)
         model = in_float32(model)
     inputs = model_inputs(model, loaded.input_names, steps=steps)
     samples = None
@@ -119,7 +119,13 @@ def open_original(
     )
 
 
-def is_of(directory: ExportDirectory, entry: VersionEntry, loaded: LoadedModel, imports: Sequence[str] = ()) -> bool:
+def keras_runner(loaded: LoadedModel, *, steps: int | None = None) -> KerasRunner:
+    """Runs a Keras model as it is, in the precision that it computes in."""
+    inputs = model_inputs(loaded.model, loaded.input_names, steps=steps)
+    return KerasRunner(model_endpoints(inputs, loaded.output_names))
+
+
+def is_of(directory: ExportDirectory, entry: VersionEntry, loaded: LoadedModel) -> bool:
     """Whether a version is of this very model, as far as that can be told: a factory's models all differ."""
     root = directory.root
     keras, saved_model = entry.artifact("keras"), entry.artifact("saved_model")
@@ -129,7 +135,7 @@ def is_of(directory: ExportDirectory, entry: VersionEntry, loaded: LoadedModel, 
         return keras is None and saved_model is not None and _same(loaded.saved_model, root / saved_model.path)
     # A preset is seeded; what a factory or the caller made may differ each time.
     told = {key: value for key, value in entry.source.items() if key != "labels"}
-    return loaded.source["kind"] == "preset" and told == {**loaded.source, "imports": list(imports)}
+    return loaded.source["kind"] == "preset" and told == {**loaded.source, "imports": list(loaded.imports)}
 
 
 def _same(source: Path, kept: Path) -> bool:
@@ -148,12 +154,6 @@ def _open_saved_model(path: Path) -> Original:
     inputs = set(runner.signatures[DEFAULT_SIGNATURE].inputs)
     feeds: dict[str, Feed] = {name: dict for name, each in runner.signatures.items() if set(each.inputs) == inputs}
     return Original(runner, "the SavedModel in a session", runner.signatures, feeds, {}, saved_model=path)
-
-
-def _narrow(loaded: LoadedModel, steps: int | None) -> KerasRunner:
-    """The model as it is, where it computes in other floats."""
-    inputs = model_inputs(loaded.model, loaded.input_names, steps=steps)
-    return KerasRunner(model_endpoints(inputs, loaded.output_names))
 
 
 def _fixed(traced: TracedEndpoint, batch: int | None) -> TracedEndpoint:

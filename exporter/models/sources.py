@@ -34,6 +34,7 @@ class LoadedModel:
         input_names: What its inputs are called when exported, where Keras's names will not do.
         output_names: What its outputs are called when exported.
         notes: What its owner should know, a sentence each.
+        imports: The modules that register its layers, imported by now.
     """
 
     name: str
@@ -44,6 +45,7 @@ class LoadedModel:
     input_names: tuple[str, ...] = ()
     output_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
 
 
 def load_model(source: str | os.PathLike[str], imports: Iterable[str] = ()) -> Any:
@@ -67,8 +69,17 @@ def load_model(source: str | os.PathLike[str], imports: Iterable[str] = ()) -> A
 
 
 def open_source(source: Any, imports: Iterable[str] = ()) -> LoadedModel:
-    """What to export, from a `keras.Model`, a PresetConfig, or what `load_model` and a SavedModel's path name."""
+    """What to export, from a `keras.Model`, a PresetConfig, or what `load_model` and a SavedModel's path name.
+
+    What was opened before is given back as it is.
+    """
+    imports = tuple(imports)
     import_modules(imports)
+    loaded = source if isinstance(source, LoadedModel) else _open(source)
+    return replace(loaded, imports=tuple(dict.fromkeys((*imports, *loaded.imports))))
+
+
+def _open(source: Any) -> LoadedModel:
     if isinstance(source, PresetConfig):
         sizes = {key: value for key, value in vars(source).items() if key != "preset"}
         origin = {"kind": "preset", "preset": source.preset, **sizes}
@@ -182,13 +193,15 @@ def _from_export(path: Path) -> LoadedModel:
 
 
 def open_version(directory: ExportDirectory, entry: VersionEntry) -> LoadedModel:
-    """The original of a version of an export.
+    """The original of a version of an export; imports the modules that its layers came from.
 
     Raises:
+        ArgumentError: where one of the modules is not here.
         ManifestError: where the version has none.
         ModelError: where it is gone or cannot be loaded.
     """
     path = directory.root
+    import_modules(entry.imports)
     origin = {"kind": "export", "export": directory.name, "version": entry.version}
     keras, saved_model = entry.artifact("keras"), entry.artifact("saved_model")
     origin_of = keras or saved_model
@@ -201,13 +214,16 @@ def open_version(directory: ExportDirectory, entry: VersionEntry) -> LoadedModel
     if not original.exists():
         raise ModelError(f"{original}, the original of version {entry.version}, is gone")
     if keras is None:
-        return replace(_from_saved_model(original, directory.name), name=directory.name, source=origin)
+        return replace(
+            _from_saved_model(original, directory.name), name=directory.name, source=origin, imports=entry.imports
+        )
     return replace(
         _from_file(original),
         name=directory.name,
         source=origin,
         input_names=tuple(spec.name for spec in default.inputs),
         output_names=tuple(spec.name for spec in default.outputs),
+        imports=entry.imports,
     )
 
 

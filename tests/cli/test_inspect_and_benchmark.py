@@ -56,6 +56,12 @@ def test_inspect_says_what_is_gone(attnexport: Run, export: Path) -> None:
     assert "classifier.int8.tflite (22 kB), GONE" in attnexport("inspect", export)[1]
 
 
+def test_inspect_says_what_was_changed(attnexport: Run, export: Path) -> None:
+    with (export / "tflite/1/classifier.int8.tflite").open("ab") as file:
+        file.write(b"more")
+    assert "classifier.int8.tflite (22 kB), CHANGED" in attnexport("inspect", export)[1]
+
+
 @pytest.mark.parametrize("command", ["inspect", "benchmark"])
 def test_what_is_no_artifact(command: str, attnexport: Run, tmp_path: Path, exported_classifier: Any) -> None:
     (tmp_path / "text.txt").write_text("words")
@@ -121,6 +127,7 @@ def test_damage_is_content_for_both_commands(attnexport: Run, tflite: Path) -> N
             code, out, err = attnexport(command, changed(tflite, change))
             assert (code, out, len(err.splitlines())) == (3, "", 1)
             assert told in err
+            assert tflite.name in err
 
 
 def test_a_file_that_no_process_here_runs(attnexport: Run, tflite: Path, monkeypatch: pytest.MonkeyPatch) -> None:

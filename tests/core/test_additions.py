@@ -64,21 +64,24 @@ def test_a_version_that_does_not_exist(tmp_path: Path) -> None:
     assert held(tmp_path) == {}
 
 
-def test_an_addition_that_fails_halfway_puts_the_old_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_addition_that_fails_halfway_puts_the_old_back(tmp_path: Path, fill_disk: Callable[[], None]) -> None:
     begin(tmp_path)
     add(tmp_path, a="one", b="two")
-    real, calls = os.rename, []
-
-    def fail_second(source: Path, target: Path) -> None:
-        calls.append(target)
-        if len(calls) == 2:
-            raise OSError(28, "No space left on device")
-        real(source, target)
-
-    monkeypatch.setattr(os, "rename", fail_second)
+    fill_disk()
     with pytest.raises(StorageError, match="no space left"):
         add(tmp_path, replace=True, a="other", b="another", c="new")
     assert held(tmp_path) == {"a": "one", "b": "two"}
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"version": 1, "renamed": []}'])
+def test_a_journal_of_another_attnexport_is_left_as_it_is(tmp_path: Path, content: str) -> None:
+    begin(tmp_path)
+    journal = tmp_path / ".tmp-dead/commit.json"
+    journal.parent.mkdir()
+    journal.write_text(content)
+    with pytest.raises(StorageError, match=r"commit\.json is no journal that this attnexport reads.*move .*tmp-dead"):
+        add(tmp_path, a="one")
+    assert journal.read_text() == content
 
 
 def test_a_file_system_without_hard_links_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,19 +91,11 @@ def test_a_failed_export_leaves_nothing_not_even_directories(tmp_path: Path) -> 
     assert tree(root) == before
 
 
-def test_a_commit_that_fails_halfway_is_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_commit_that_fails_halfway_is_undone(tmp_path: Path, fill_disk: Callable[[], None]) -> None:
     root = tmp_path / "m"
     export(root)
     before = tree(root)
-    real, calls = os.rename, []
-
-    def fail_second(source: Path, target: Path) -> None:
-        calls.append(target)
-        if len(calls) == 2:
-            raise OSError(28, "No space left on device")
-        real(source, target)
-
-    monkeypatch.setattr(os, "rename", fail_second)
+    fill_disk()
     with pytest.raises(StorageError, match="no space left"):
         export(root)
     assert tree(root) == before

@@ -47,6 +47,7 @@ def _without(key: str) -> Callable[[Any], None]:
         (lambda document: document["versions"][0].update(version="1"), "version must be a whole number"),
         (lambda document: document["versions"][0].update(version=2**63), "version must be at most"),
         (lambda document: document["versions"][0].pop("source"), "VersionEntry lacks source"),
+        (lambda document: document["versions"][0]["source"].update(imports=[3]), "imports of version 1 are no list of"),
         (lambda document: document["versions"][0].update(colour="red"), "holds colour"),
         (lambda document: document["versions"][0]["artifacts"].append(3), "damaged"),
         (lambda document: document["versions"][0]["artifacts"][0]["signatures"][0].update(inputs=[]), "has no input"),
