@@ -12,13 +12,14 @@ if TYPE_CHECKING:
     from .gate import gate_tflite
     from .inspection import TFLiteInspection, delegation, inspect_tflite
     from .probe import Probe
-    from .recipes import RECIPES, Recipe, load_recipe
+    from .recipes import RECIPES, LayerRule, Recipe, load_recipe, recipe_text
     from .runner import TFLiteRunner
 
 _HOMES = {
     "Calibration": "calibration",
     "CompiledModelRunner": "compiled_model",
     "Conversion": "conversion",
+    "LayerRule": "recipes",
     "Probe": "probe",
     "RECIPES": "recipes",
     "Recipe": "recipes",
@@ -33,6 +34,7 @@ _HOMES = {
     "load_recipe": "recipes",
     "prepare_calibration": "calibration",
     "read_calibration": "calibration",
+    "recipe_text": "recipes",
 }
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "Calibration",
     "CompiledModelRunner",
     "Conversion",
+    "LayerRule",
     "Probe",
     "Recipe",
     "Rejected",
@@ -53,6 +56,7 @@ __all__ = [
     "load_recipe",
     "prepare_calibration",
     "read_calibration",
+    "recipe_text",
 ]
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

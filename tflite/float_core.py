@@ -11,10 +11,30 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from .graph import Graph, Operator, Subgraph
+from .recipes import LayerRule, Recipe
 
 _OPERATOR = re.compile(r"[A-Z][A-Z0-9_]*")
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where in a model a recipe says other things than everywhere.
+
+    Attributes:
+        kept_float: First outputs, by tensor name, of the operators that stay float.
+        layers: The recipe's rules that have operators, each with the first outputs of those.
+    """
+
+    kept_float: tuple[str, ...] = ()
+    layers: tuple[tuple[LayerRule, tuple[str, ...]], ...] = ()
+
+    @property
+    def outputs(self) -> frozenset[str]:
+        """All of them."""
+        return frozenset(self.kept_float).union(*(names for _, names in self.layers))
 
 
 def float_outputs(graph: Graph, keep_float: Sequence[str]) -> list[str]:
@@ -34,6 +54,20 @@ def float_outputs(graph: Graph, keep_float: Sequence[str]) -> list[str]:
             kept = _spread(subgraph, [each for each in kept if _is_seed(subgraph, each, keep_float)])
         found += [subgraph.tensors[operator.outputs[0]].name for operator in kept if operator.outputs]
     return found
+
+
+def place(graph: Graph, recipe: Recipe) -> Places:
+    """Find what a recipe says of some operators in a model."""
+    layers = []
+    for rule in recipe.layers:
+        names = [
+            subgraph.tensors[operator.outputs[0]].name
+            for subgraph, operator in graph.operators
+            if operator.outputs and _is_seed(subgraph, operator, [rule.tensors])
+        ]
+        if names:
+            layers.append((rule, tuple(dict.fromkeys(names))))
+    return Places(tuple(float_outputs(graph, recipe.keep_float)), tuple(layers))
 
 
 def unmatched(graph: Graph, keep_float: Sequence[str]) -> list[str]:

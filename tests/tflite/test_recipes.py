@@ -63,7 +63,10 @@ def test_what_is_asked_for_on_top_shows_in_the_name() -> None:
         ({"weight_algorithms": ()}, "weight_algorithms is empty"),
         ({"weight_algorithms": ("gptq",)}, "no weight algorithm 'gptq'"),
         ({"integer_only": True, "keep_float": ("SOFTMAX",)}, "integer_only is for int8 and int16"),
-        ({"activations": "dynamic", "keep_float": ("SOFTMAX",)}, "keep_float is for int8 and int16 activations"),
+        (
+            {"weights": "float32", "activations": "float32", "keep_float": ("SOFTMAX",)},
+            "keep_float is for what is quantized",
+        ),
         ({"keep_float": ("(",)}, "keep_float '(' is no regular expression"),
         ({"min_sqnr_db": float("nan")}, "min_sqnr_db must be a number of dB"),
         ({"min_sqnr_db": True}, "min_sqnr_db must be a number of dB"),
