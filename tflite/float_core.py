@@ -51,7 +51,7 @@ def float_outputs(graph: Graph, keep_float: Sequence[str]) -> list[str]:
     for number, subgraph in enumerate(graph.subgraphs):
         kept = list(subgraph.operators)
         if number in called:
-            kept = _spread(subgraph, [each for each in kept if _is_seed(subgraph, each, keep_float)])
+            kept = joined(subgraph, [each for each in kept if _is_seed(subgraph, each, keep_float)])
         found += [subgraph.tensors[operator.outputs[0]].name for operator in kept if operator.outputs]
     return found
 
@@ -91,7 +91,7 @@ def _is_seed(subgraph: Subgraph, operator: Operator, patterns: Sequence[str]) ->
     return False
 
 
-def _spread(subgraph: Subgraph, seeds: Sequence[Operator]) -> list[Operator]:
+def joined(subgraph: Subgraph, seeds: Sequence[Operator]) -> list[Operator]:
     """The seeds, and all operators without weights that are joined to them through such operators only."""
     consumers: dict[int, list[Operator]] = defaultdict(list)
     for operator in subgraph.operators:

@@ -26,10 +26,25 @@ def load_recipe(path: Path) -> Recipe:
         raise ArgumentError(f"{where} does not exist") from error
     except (OSError, ValueError, RecursionError) as error:
         raise ContentError(f"{where} is not readable JSON: {first_line(error)}") from error
+    return recipe_from(where, document, name=path.stem)
+
+
+def recipe_from(where: str, document: Any, name: str = "recipe") -> Recipe:
+    """A recipe from the values of its JSON.
+
+    Args:
+        where: What to call it in messages.
+        document: An object with the attributes of Recipe.
+        name: Its name where it has none.
+
+    Raises:
+        ArgumentError: where a value is not one that there is.
+        ContentError: where it is something else.
+    """
     if not isinstance(document, dict) or "weights" not in document:
         raise ContentError(f'{where} must be an object such as {{"weights": "int8", "activations": "int8"}}')
     _check_keys(where, document, Recipe)
-    given: dict[str, Any] = {"name": path.stem, **document}
+    given: dict[str, Any] = {"name": name, **document}
     for key in ("keep_float", "weight_algorithms"):
         if key in document:
             if not isinstance(document[key], list) or not all(isinstance(each, str) for each in document[key]):
