@@ -84,9 +84,7 @@ OTHERS: dict[str, Callable[[], Trained]] = {
 }
 
 
-def _classifier(
-    shape: tuple[int, int], *, blocks: int, classes: int, normalized: bool, width: int = 48
-) -> keras.Model:
+def _classifier(shape: tuple[int, int], *, blocks: int, classes: int, normalized: bool, width: int = 48) -> keras.Model:
     """Blocks of attention-concat and two dense layers with residual sums, then a mean and the scores."""
     rows = keras.Input(shape, name=INPUT)
     x = keras.layers.Dense(width, name="in")(rows)

@@ -174,6 +174,26 @@ def convert_prepared(
     return found
 
 
+def keep(content: bytes, recipe: Recipe, directory: Path) -> Path:
+    """Keep a file that is not what was asked for, to be looked at; gives its path.
+
+    Raises:
+        StorageError: where the file system refuses.
+    """
+    path = directory / f"{recipe.name}.failed.tflite"
+    with writing(path):
+        directory.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+    return path
+
+
+def quantized(prepared: Prepared, recipe: Recipe) -> bytes:
+    """The file that a recipe gives, or the first one where it allows several, without any check."""
+    statistics = prepared.statistics if recipe.needs_calibration else None
+    return candidates(prepared.model, recipe, statistics, place(prepared.graph, recipe))[0].content
+
+
 @contextmanager
 def _kept(content: bytes, recipe: Recipe, keep_failed: Path | None) -> Iterator[Path]:
     """The content as a file for the gate, which stays under another name where it fails and that is wanted."""
@@ -185,11 +205,7 @@ def _kept(content: bytes, recipe: Recipe, keep_failed: Path | None) -> Iterator[
         except AttnexportError as error:
             if keep_failed is None:
                 raise
-            kept = keep_failed / f"{recipe.name}.failed.tflite"
-            with writing(kept):
-                keep_failed.mkdir(parents=True, exist_ok=True)
-                with replacing(kept) as temporary:
-                    temporary.write_bytes(content)
+            kept = keep(content, recipe, keep_failed)
             raise type(error)(f"{error} (kept for inspection as {kept})") from error
 
 

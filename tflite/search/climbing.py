@@ -49,7 +49,7 @@ def climb(family: Family, trials: Trials) -> Trial:
     """
     state = dict(family.first)
     climb = _Climb(family, trials, state, measured(family, trials, state))
-    if trials.goal.loses_too_much(climb.now.figures) and _is_beaten(climb):
+    if _is_hopeless(climb):
         return climb.now
     trials.learn_noise(
         [(unit, level) for unit, ladder in family.ladders.items() for level in ladder[:-1]], family.calibrator
@@ -100,6 +100,19 @@ def _is_beaten(climb: _Climb) -> bool:
     if goal.max_size is not None and size > goal.max_size:
         return True
     return goal.objective == "size" and best is not None and size >= best.figures.size_bytes
+
+
+def _is_hopeless(climb: _Climb) -> bool:
+    """Whether neither way can lead to the choice, with every unit as small as it can be."""
+    figures, best = climb.now.figures, climb.trials.best
+    if climb.trials.goal.loses_too_much(figures):
+        return _is_beaten(climb)
+    saved = sum(
+        max(unit.bytes_at(ladder[climb.state[unit]]) - min(map(unit.bytes_at, ladder)), 0)
+        for unit, ladder in climb.family.ladders.items()
+    )
+    goal = climb.trials.goal
+    return goal.objective == "size" and best is not None and figures.size_bytes - saved > best.figures.size_bytes
 
 
 def _descend(climb: _Climb) -> None:
