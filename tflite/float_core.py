@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from .graph import Graph, Operator, Subgraph
 from .recipes import LayerRule, Recipe
@@ -26,10 +26,12 @@ class Places:
     Attributes:
         kept_float: First outputs, by tensor name, of the operators that stay float.
         layers: The recipe's rules that have operators, each with the first outputs of those.
+        scopes: By first output, what litert-quantizer calls its operator: all its outputs, a semicolon behind each.
     """
 
     kept_float: tuple[str, ...] = ()
     layers: tuple[tuple[LayerRule, tuple[str, ...]], ...] = ()
+    scopes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def outputs(self) -> frozenset[str]:
@@ -67,7 +69,12 @@ def place(graph: Graph, recipe: Recipe) -> Places:
         ]
         if names:
             layers.append((rule, tuple(dict.fromkeys(names))))
-    return Places(tuple(float_outputs(graph, recipe.keep_float)), tuple(layers))
+    scopes = {
+        subgraph.tensors[operator.outputs[0]].name: "".join(f"{subgraph.tensors[at].name};" for at in operator.outputs)
+        for subgraph, operator in graph.operators
+        if operator.outputs
+    }
+    return Places(tuple(float_outputs(graph, recipe.keep_float)), tuple(layers), scopes)
 
 
 def unmatched(graph: Graph, keep_float: Sequence[str]) -> list[str]:

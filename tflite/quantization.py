@@ -63,19 +63,19 @@ def quantize(
 
 def _rules(recipe: Recipe, weight_algorithm: str, places: Places) -> Any:
     """The recipe as litert-quantizer's list of rules, of which later ones win."""
-    from litert_quantizer.qtyping import TFLOperationName as Name
     from litert_quantizer.recipe_manager import RecipeManager
 
     rules = RecipeManager()
     _add(rules, ".*", recipe.weights, recipe.activations, weight_algorithm)
-    # An operator's scope is its outputs' names, each with a semicolon behind it.
+    # As a whole: one operator's scope may be the beginning of another's, since names of tensors hold semicolons, too.
     for name in places.kept_float:
-        rules.add_quantization_config(f"^{re.escape(name)};", Name.ALL_SUPPORTED, algorithm_key="no_quantize")
+        _add(rules, f"^{re.escape(places.scopes[name])}$", "float32", "float32", "minmax")
     for number, (rule, names) in enumerate(places.layers):
-        scope = "|".join(map(re.escape, names))
-        # A scope has one rule, so the empty group makes another of it: where the rule has no kernel, float stays.
-        for each, weights in ((f"^(?:{scope});", "float32"), (f"^(?:{scope});(?:){{{number}}}", rule.weights)):
-            _add(rules, each, weights, rule.activations, rule.weight_algorithm)
+        scopes = "|".join(re.escape(places.scopes[name]) for name in names)
+        # A pattern has one rule, and empty groups make others of it: float stays where the rule has no kernel.
+        _add(rules, f"^(?:{scopes}){'(?:)' * (2 * number + 1)}$", "float32", "float32", "minmax")
+        level = rule.weights, rule.activations, rule.weight_algorithm
+        _add(rules, f"^(?:{scopes}){'(?:)' * (2 * number + 2)}$", *level)
     _set_io(rules, recipe)
     return rules.get_quantization_recipe()
 

@@ -11,6 +11,7 @@ from .units import Unit
 
 _PAYS = 0.05  # dB that a step must gain
 _HOPE = 2.0  # times the noise that the goal allows: what is predicted to be above is not tried
+_MOST = 0.5  # of the noise that could go
 _CONVERSIONS = 64  # bytes that a change costs at least, for the operators around it
 
 
@@ -71,13 +72,7 @@ def _ascend(climb: _Climb) -> bool:
     while goal.loses_too_much(climb.now.figures):
         if _is_beaten(climb):
             return False
-        steps = [
-            ((climb.noise(unit, at) - climb.noise(unit, higher)) / climb.bytes_between(unit, at, higher), unit, higher)
-            for unit, at in climb.state.items()
-            for higher in range(at + 1, len(climb.family.ladders[unit]))
-            if (unit, higher) not in climb.refused
-        ]
-        steps = [step for step in steps if step[0] > 0]
+        steps = [step for unit in climb.state if (step := _step_up(climb, unit)) is not None]
         if not steps:
             return False
         _, unit, higher = max(steps, key=lambda step: step[0])
@@ -87,6 +82,21 @@ def _ascend(climb: _Climb) -> bool:
         else:
             climb.refused.add((unit, higher))
     return True
+
+
+def _step_up(climb: _Climb, unit: Unit) -> tuple[float, Unit, int] | None:
+    """What noise a byte takes away, and the place on the ladder: the lowest that takes most of what can be taken."""
+    at = climb.state[unit]
+    gains = {
+        higher: climb.noise(unit, at) - climb.noise(unit, higher)
+        for higher in range(at + 1, len(climb.family.ladders[unit]))
+        if (unit, higher) not in climb.refused
+    }
+    most = max(gains.values(), default=0.0)
+    if most <= 0:
+        return None
+    higher = min(place for place, gain in gains.items() if gain >= _MOST * most)
+    return gains[higher] / climb.bytes_between(unit, at, higher), unit, higher
 
 
 def _pays(climb: _Climb, figures: Figures) -> bool:

@@ -134,7 +134,7 @@ def families(graph: Graph, trials: Sequence[Trial], calibrator: str | None) -> l
             own[unit] = level if unit.can_be(level) else FLOAT32
         if ladders:
             found.append(
-                Family(start, recipe.calibrator if recipe.needs_calibration else str(calibrator), ladders, own)
+                Family(start, recipe.calibrator if recipe.needs_calibration else calibrator or "auto", ladders, own)
             )
     return found
 

@@ -47,8 +47,9 @@ class Figures:
         told = [f"{self.size_bytes:,} bytes", "equal" if self.sqnr_db == inf else f"SQNR {self.sqnr_db:.1f} dB"]
         if self.agreement is not None:
             told.append(f"agreement {self.agreement:.4f}")
-        if self.accuracy_drop is not None:
-            told.append(f"accuracy {self.accuracy_drop:+.2f} points below the original's")
+        if self.accuracy is not None and self.accuracy_drop is not None:
+            lost = f", {self.accuracy_drop:.2f} points lost" if self.accuracy_drop > 0 else ""
+            told.append(f"accuracy {self.accuracy:.1%}{lost}")
         return ", ".join(told)
 
 
@@ -112,11 +113,11 @@ class Goal:
     def __str__(self) -> str:
         told = []
         if self.min_sqnr_db is not None:
-            told.append(f"SQNR of {self.min_sqnr_db:g} dB")
+            told.append(f"SQNR {self.min_sqnr_db:g} dB")
         if self.min_agreement is not None:
-            told.append(f"agreement of {self.min_agreement:g}")
+            told.append(f"agreement {self.min_agreement:g}")
         if self.max_accuracy_drop is not None:
-            told.append(f"accuracy at most {self.max_accuracy_drop:g} points below the original's")
+            told.append(f"at most {self.max_accuracy_drop:g} points of accuracy lost")
         if self.max_size is not None:
             told.append(f"at most {self.max_size:,} bytes")
-        return ", ".join(told)
+        return " and ".join(told)

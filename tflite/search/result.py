@@ -93,9 +93,9 @@ class SearchResult:
         """A plain sentence or two: what was chosen, what is more precise than the rest and what that costs."""
         trial, figures = self.nearest, self.nearest.figures
         if self.chosen is None:
-            return f"none of {len(self.trials)} candidates has {self.goal}; the nearest is {trial.name}: {figures}"
+            return f"none of {len(self.trials)} candidates has {self.goal}; nearest is {trial.name}: {figures}"
         kind = "smallest" if self.goal.objective == "size" else "fastest"
-        told = [f"The {kind} of {len(self.trials)} candidates with {self.goal} is {trial.name}: {figures}."]
+        told = [f"Of {len(self.trials)} candidates, the {kind} with {self.goal} is {trial.name}: {figures}."]
         start = next(each for each in self.trials if each.name == trial.start)
         if trial.changes:
             changed = "; ".join(f"{_listed(names)} in {level}" for level, names in trial.changes.items())

@@ -18,6 +18,7 @@ _STATIC = (_DYNAMIC | {"GATHER"}) - {"EMBEDDING_LOOKUP"}
 _FLOAT16 = (_INT4 | _DYNAMIC) - {"BATCH_MATMUL"}
 _BITS = {"float32": 32, "float16": 16, "int8": 8, "int4": 4}
 _SCOPE = re.compile(r"_\d+$")
+_PRODUCTS = ("MatMul", "Tensordot", "Conv2D", "einsum/Einsum")
 
 
 @dataclass(frozen=True)
@@ -130,9 +131,11 @@ def _name(graph: Graph, subgraph: Subgraph, operator: Operator) -> str:
             for name, index in graph.tensors[signature][1].items():
                 if index in operator.outputs:
                     return name
-    parts = subgraph.tensors[operator.outputs[0]].name.split(";")[0].split("/")
-    parts = [_SCOPE.sub("", part) for part in (parts[1:-1] if operator.name != "CONCATENATION" else parts[1:]) or parts]
-    return "/".join(parts)
+    # Fused operators have the names of all: the product's tells the layer, not those of what it is fused with.
+    paths = subgraph.tensors[operator.outputs[0]].name.split(";")
+    path = next((each for each in paths if each.endswith(_PRODUCTS)), paths[0])
+    parts = [_SCOPE.sub("", part) for part in path.split("/")]
+    return "/".join(parts[1:-1] or parts)
 
 
 def _distinct(units: Sequence[Unit]) -> list[Unit]:
