@@ -9,7 +9,7 @@ from .goal import Figures
 from .trials import Trial, Trials
 from .units import Unit
 
-_PAYS = 0.05  # dB that a step must gain
+_PAYS = 0.05  # dB or percent points that a step must gain
 _HOPE = 2.0  # times the noise that the goal allows: what is predicted to be above is not tried
 _MOST = 0.5  # of the noise that could go
 _CONVERSIONS = 64  # bytes that a change costs at least, for the operators around it
@@ -101,7 +101,9 @@ def _step_up(climb: _Climb, unit: Unit) -> tuple[float, Unit, int] | None:
 
 def _pays(climb: _Climb, figures: Figures) -> bool:
     before, after = (climb.trials.goal.loses_too_much(each) for each in (climb.now.figures, figures))
-    return after < before or (after == before and figures.sqnr_db >= climb.now.figures.sqnr_db + _PAYS)
+    if after == before:
+        return figures.sqnr_db >= climb.now.figures.sqnr_db + _PAYS
+    return after == 0 or after <= before - _PAYS
 
 
 def _is_beaten(climb: _Climb) -> bool:

@@ -128,7 +128,7 @@ def _name(graph: Graph, subgraph: Subgraph, operator: Operator) -> str:
     """The layer's path without the model's name and what the converter put behind it; an output's own name."""
     for signature, number in graph.signatures.items():
         if graph.subgraphs[number] is subgraph:
-            for name, index in graph.tensors[signature][1].items():
+            for name, index in graph.tensors.get(signature, ({}, {}))[1].items():
                 if index in operator.outputs:
                     return name
     # Fused operators have the names of all: the product's tells the layer, not those of what it is fused with.
