@@ -113,6 +113,8 @@ def tflite(terminal: Terminal, **options: Any) -> None:
     interrupted = result.search is not None and result.search.interrupted
     if interrupted and not result.files:
         raise KeyboardInterrupt
+    if result.search is not None and interrupted:
+        terminal.note(f"interrupted after {len(result.search.trials)} candidates: the best so far was taken")
     if not result.files:
         raise _joined(result.rejected)
     terminal.result(result_document(result, told), lambda console: show_result(console, result))

@@ -56,8 +56,13 @@ class SearchResult:
 
     @property
     def best_named(self) -> Trial | None:
-        """The best of the named recipes that meet the goal; None where none does."""
-        ways = (best_named(self.trials, name) for name in RECIPES)
+        """The best of the named recipes that meet the goal, as `--quantize NAME` makes them; None where none does."""
+        ways = (
+            best_named(
+                [each for each in self.trials if each.recipe.weight_algorithms[0] in known.weight_algorithms], name
+            )
+            for name, known in RECIPES.items()
+        )
         met = [each for each in ways if each is not None and self.goal.met_by(each.figures)]
         return min(met, key=self._cost, default=None)
 
@@ -83,9 +88,11 @@ class SearchResult:
 
     @property
     def front(self) -> list[Trial]:
-        """The candidates that no other one beats in size, latency and SQNR at once, the smallest first."""
+        """The candidates that no other one beats in size, latency and SQNR at once, and the chosen one, by size."""
         points = [replace(each, passed=True) for each in self.candidates]
         numbers = {int(each.name.split(" ")[0][1:]) for each in non_dominated(points)}
+        if self.chosen is not None:  # it may have a twin that was a little faster in its turn
+            numbers.add(self.chosen.number)
         return sorted((each for each in self.trials if each.number in numbers), key=self._cost)
 
     @property
