@@ -16,6 +16,7 @@ from .families import best_named
 from .goal import Goal
 from .trials import Trial
 
+_NOISE = 0.1  # of a latency ratio from a few calls
 _LISTED = 4  # names of layers in a sentence
 
 
@@ -88,10 +89,20 @@ class SearchResult:
 
     @property
     def front(self) -> list[Trial]:
-        """The candidates that no other one beats in size, latency and SQNR at once, and the chosen one, by size."""
-        points = [replace(each, passed=True) for each in self.candidates]
-        numbers = {int(each.name.split(" ")[0][1:]) for each in non_dominated(points)}
-        if self.chosen is not None:  # it may have a twin that was a little faster in its turn
+        """The candidates that no other one beats in size, latency and SQNR at once, the best for the objective first.
+
+        Latencies that differ by less than noise does are one, and of equal candidates the first one stays.
+        """
+        points = {}
+        for trial, each in zip(
+            (each for each in self.trials if not each.figures.problem), self.candidates, strict=True
+        ):
+            steps = round((trial.figures.latency_ratio or 0.0) / _NOISE)
+            point = replace(each, name="", latency_ms=float(steps), passed=True, chosen=False)
+            if trial is self.chosen or point not in points:
+                points[point] = trial.number
+        numbers = {points[each] for each in non_dominated(list(points))}
+        if self.chosen is not None:
             numbers.add(self.chosen.number)
         return sorted((each for each in self.trials if each.number in numbers), key=self._cost)
 
