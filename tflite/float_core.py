@@ -60,21 +60,16 @@ def float_outputs(graph: Graph, keep_float: Sequence[str]) -> list[str]:
 
 def place(graph: Graph, recipe: Recipe) -> Places:
     """Find what a recipe says of some operators in a model."""
-    layers = []
-    for rule in recipe.layers:
-        names = [
-            subgraph.tensors[operator.outputs[0]].name
-            for subgraph, operator in graph.operators
-            if operator.outputs and _is_seed(subgraph, operator, [rule.tensors])
-        ]
-        if names:
-            layers.append((rule, tuple(dict.fromkeys(names))))
+    rules = ((rule, tuple(_matching(graph, [rule.tensors]))) for rule in recipe.layers)
+    # Where activations are not quantized, neighbours and loops need not be kept for those that are.
+    find = float_outputs if recipe.activations in ("int8", "int16") else _matching
     scopes = {
         subgraph.tensors[operator.outputs[0]].name: "".join(f"{subgraph.tensors[at].name};" for at in operator.outputs)
         for subgraph, operator in graph.operators
         if operator.outputs
     }
-    return Places(tuple(float_outputs(graph, recipe.keep_float)), tuple(layers), scopes)
+    layers = tuple((rule, names) for rule, names in rules if names)
+    return Places(tuple(find(graph, recipe.keep_float)), layers, scopes)
 
 
 def unmatched(graph: Graph, keep_float: Sequence[str]) -> list[str]:
@@ -84,6 +79,16 @@ def unmatched(graph: Graph, keep_float: Sequence[str]) -> list[str]:
         for pattern in keep_float
         if not any(_is_seed(subgraph, operator, [pattern]) for subgraph, operator in graph.operators)
     ]
+
+
+def _matching(graph: Graph, patterns: Sequence[str]) -> list[str]:
+    """The first output tensors of the operators that are meant themselves."""
+    found = (
+        subgraph.tensors[operator.outputs[0]].name
+        for subgraph, operator in graph.operators
+        if operator.outputs and _is_seed(subgraph, operator, patterns)
+    )
+    return list(dict.fromkeys(found))
 
 
 def _is_seed(subgraph: Subgraph, operator: Operator, patterns: Sequence[str]) -> bool:

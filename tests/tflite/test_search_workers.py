@@ -76,11 +76,13 @@ def test_a_child_that_dies_or_hangs_is_an_answer_and_another_one_goes_on(
 
 
 def test_what_the_quantizer_or_the_gate_refuses_is_no_candidate(prepared: Prepared) -> None:
-    with Workers(prepared, None, []) as workers:
-        [found] = workers.measure([Recipe("auto", "float32", layers=(LayerRule("logits", "int8", "dynamic"),))])
-        [wrong] = workers.measure([Recipe("auto", "int8", "dynamic", layers=(LayerRule("SOFTMAX", "int8", "int8"),))])
-    assert found.problem is None
-    assert wrong.problem is not None
+    with Workers(prepared, None, ["minmax"]) as workers:
+        nothing = Recipe("auto", "int8", "int8", keep_float=(".",), calibrator="minmax")
+        [refused] = workers.measure([nothing])
+        [after] = workers.measure([INT4])
+        assert len(workers._children) == 1
+    assert (refused.problem or "").startswith("nothing in it is computed in int8")
+    assert after.problem is None
 
 
 def test_the_search_gives_the_file_that_its_recipe_gives(prepared: Prepared) -> None:

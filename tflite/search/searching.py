@@ -60,9 +60,9 @@ def search(
         trials = Trials(workers, goal, limit, lambda trial: on_trial(trial, trials.best))
         try:
             explore(trials, prepared.graph, calibrators, keep_float)
+            chosen = choose(trials, confirm=confirm)
         except KeyboardInterrupt:
-            interrupted = True
-        chosen = trials.best if interrupted else choose(trials, confirm=confirm)
+            interrupted, chosen = True, trials.best
     return SearchResult(goal, tuple(trials.all), chosen, prepared.calibration.content_hash, interrupted)
 
 
