@@ -23,6 +23,7 @@ lint: .venv/installed  ## Check format, style, types and the direction of import
 bench: .venv/installed  ## Measure speed, as ratios of two sides in one run.
 	$(BIN)/python benchmarks/command_line.py
 	$(BIN)/python benchmarks/tflite.py
+	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/validate.py
 	$(BIN)/python benchmarks/client.py
 	$(BIN)/python benchmarks/server.py

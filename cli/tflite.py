@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,22 +13,18 @@ from attnexport.core.errors import ArgumentError, AttnexportError, ParityError, 
 from attnexport.tflite.recipes import RECIPES, Recipe, load_recipe
 from attnexport.tflite.recipes.recipe import CALIBRATORS, IO_TYPES
 
-from .boundary import GATE, NUMBERS
+from .boundary import GATE, INTERRUPTED, NUMBERS
 from .command import Choice, command
 from .model_options import model_options, model_source
-from .sizes import kilobytes
 from .terminal import Terminal
+from .tflite_auto import AUTO, auto_options, auto_request
+from .tflite_result import result_document, show_result
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from attnexport.tflite import Rejected
-
-    from .tflite_versions import TFLiteFile, TFLiteResult
 
 _WAY_OUT = "More or better --calibration samples, another recipe, --keep-float or a lower --min-sqnr may help"
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKmM]?)[bB]?")
-_EVALUATION = ("SQNR", "agreement", "accuracy")
 _UNITS = {"": 1, "k": 1000, "m": 1000**2}
 
 
@@ -53,7 +48,7 @@ class Size(click.ParamType[int]):
     "quantize",
     multiple=True,
     metavar="RECIPE",
-    help=f"{', '.join(RECIPES)}, or a recipe's JSON file; repeatable. [float32]",
+    help=f"{', '.join(RECIPES)}, {AUTO} (see --min-agreement), or a recipe's JSON file; repeatable. [float32]",
 )
 @click.option("--version", type=int, help="The version to add to. [the newest]")
 @click.option(
@@ -73,6 +68,7 @@ class Size(click.ParamType[int]):
 @click.option(
     "--calibrator", type=Choice("calibrator", ("auto", *CALIBRATORS)), help="How ranges are found. [auto: the best one]"
 )
+@auto_options
 @click.option("--min-sqnr", type=float, metavar="DB", help="The least SQNR against the original. [the recipe's budget]")
 @click.option("--max-size", type=Size(), help="Fail where a file is larger: 500000, 500k, 1.5M.")
 @click.option("--allow-flex", is_flag=True, help="Let TensorFlow's operators in, which LiteRT alone cannot run.")
@@ -85,18 +81,19 @@ def tflite(terminal: Terminal, **options: Any) -> None:
     is built. The files are added to the newest version of its export, which is made first where there is none. Each is
     run in a process of its own and compared with the original before it takes its name.
     """
-    recipes = _recipes(options)
+    recipes, auto = _recipes(options), auto_request(options)
     source, steps = model_source(options)
     passed_on = (
         "signatures", "batch", "calibration", "evaluation", "allow_flex", "max_size", "keep_failed", "force",
     )  # fmt: skip
     with terminal.steps() as on_step:
         on_step("loading TensorFlow")
-        from .tflite_versions import check_samples, convert_version
+        from .tflite_samples import check_samples
+        from .tflite_versions import convert_version
         from .versions import export_first, find
 
         found = find(source, options, on_step)
-        check_samples(recipes, found.kind, options)
+        check_samples(recipes, auto, found.kind, options)
         entry = found.entry
         notes: tuple[str, ...] = ()
         if entry is None:
@@ -105,6 +102,7 @@ def tflite(terminal: Terminal, **options: Any) -> None:
             found.directory,
             entry,
             recipes,
+            auto=auto,
             steps=steps,
             on_step=on_step,
             **{key: options[key] for key in passed_on},
@@ -112,11 +110,18 @@ def tflite(terminal: Terminal, **options: Any) -> None:
     told = [*notes, *result.notes, *_advice(recipes)]
     for note in told:
         terminal.note(note)
+    interrupted = result.search is not None and result.search.interrupted
+    if interrupted and not result.files:
+        raise KeyboardInterrupt
+    if result.search is not None and interrupted:
+        terminal.note(f"interrupted after {len(result.search.trials)} candidates: the best so far was taken")
     if not result.files:
         raise _joined(result.rejected)
-    terminal.result(_document(result, told), lambda console: _show(console, result))
+    terminal.result(result_document(result, told), lambda console: show_result(console, result))
     for each in result.rejected:
         terminal.problem(str(each.error))
+    if interrupted:
+        raise click.exceptions.Exit(INTERRUPTED)
     if result.rejected:
         only_numbers = all(isinstance(each.error, ParityError) for each in result.rejected)
         raise click.exceptions.Exit(NUMBERS if only_numbers else GATE)
@@ -132,14 +137,17 @@ def _joined(rejected: Sequence[Rejected]) -> AttnexportError:
 
 
 def _recipes(options: dict[str, Any]) -> list[Recipe]:
+    """The recipes that are named, without the one that is to be searched for."""
     found = []
     for each in options["quantize"] or ("float32",):
+        if each == AUTO:
+            continue
         if each in RECIPES:
             recipe = RECIPES[each]
         elif each.endswith(".json") or Path(each).exists():
             recipe = load_recipe(Path(each))
         else:
-            raise ArgumentError(f"{no_such('recipe', each, RECIPES)}, or a recipe's JSON file")
+            raise ArgumentError(f"{no_such('recipe', each, (*RECIPES, AUTO))}, or a recipe's JSON file")
         found.append(
             recipe.altered(
                 integer_only=options["integer_only"],
@@ -149,7 +157,7 @@ def _recipes(options: dict[str, Any]) -> list[Recipe]:
                 min_sqnr_db=options["min_sqnr"],
             )
         )
-    names = [recipe.name for recipe in found]
+    names = [*(recipe.name for recipe in found), *(AUTO for each in options["quantize"] if each == AUTO)]
     if len(set(names)) < len(names):
         raise ArgumentError(f"two recipes are called {next(each for each in names if names.count(each) > 1)!r}")
     return found
@@ -159,75 +167,3 @@ def _advice(recipes: list[Recipe]) -> list[str]:
     if any(recipe.activations == "int16" for recipe in recipes):
         return ["int16 activations have no fast kernels on this CPU: expect several times float32's latency"]
     return []
-
-
-def _document(result: TFLiteResult, notes: list[str]) -> dict[str, Any]:
-    return {
-        "name": result.directory.name,
-        "version": result.version,
-        "directory": str(result.directory.root),
-        "files": [_file_document(each) for each in result.files],
-        "rejected": [{"recipe": each.recipe.name, "message": str(each.error)} for each in result.rejected],
-        "notes": notes,
-    }
-
-
-def _file_document(file: TFLiteFile) -> dict[str, Any]:
-    conversion = file.conversion
-    return {
-        "recipe": conversion.recipe.name,
-        "path": str(file.path),
-        "state": file.state,
-        "size_bytes": len(conversion.content),
-        "float_size_bytes": conversion.float_size_bytes,
-        "calibrator": conversion.calibrator,
-        "weight_algorithm": conversion.weight_algorithm,
-        "peak_memory_bytes": conversion.peak_memory_bytes,
-        "partitions": file.partitions,
-        "signatures": [asdict(signature) for signature in conversion.signatures.values()],
-        "parity": conversion.verdict.to_json(),
-        "evaluation": None if file.evaluation is None else asdict(file.evaluation),
-    }
-
-
-def _show(console: Console, result: TFLiteResult) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    console.print(Text(f"{result.files[0].path.parent}: {result.directory.name} version {result.version}\n"))
-    judged = any(each.evaluation for each in result.files)
-    table = Table(box=None, pad_edge=False)
-    for title in ("recipe", "size", "of float32", "parity", "partitions", *_EVALUATION * judged, "file"):
-        table.add_column(title, overflow="fold")
-    for file in result.files:
-        conversion, worst = file.conversion, file.conversion.verdict.worst
-        size = len(conversion.content)
-        cells = (
-            conversion.recipe.name,
-            kilobytes(size),
-            f"{size / conversion.float_size_bytes:.2f}",
-            worst.figures if worst else "no cases",
-            "?" if file.partitions is None else str(file.partitions),
-            *_figures(file) * judged,
-            file.path.name + ("" if file.state == "new" else f" ({file.state})"),
-        )
-        table.add_row(*map(Text, cells))
-    console.print(table)
-    verdict = result.files[0].conversion.verdict
-    case = verdict.findings[0].case if verdict.findings else "no samples"
-    console.print(Text(f"\nParity is against {verdict.reference}, on {case}."))
-    console.print(Text("\nNext:"))
-    console.print(Text(f"  attnexport inspect {result.files[-1].path}"), soft_wrap=True)
-    console.print(Text(f"  attnexport benchmark {result.directory.root}"), soft_wrap=True)
-
-
-def _figures(file: TFLiteFile) -> tuple[str, ...]:
-    found = file.evaluation
-    if found is None:
-        return ("",) * len(_EVALUATION)
-    agreement, accuracy = found.agreement, found.accuracy
-    return (
-        "equal" if found.sqnr_db is None else f"{found.sqnr_db:.1f} dB",
-        "no classes" if agreement is None else f"{agreement:.3f}",
-        "no labels" if accuracy is None else f"{accuracy:.1%}",
-    )

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from attnexport.core import Artifact, ExportDirectory, VersionEntry
-from attnexport.core.files import hash_of, writing
-from attnexport.tflite import Calibration, Conversion
+from attnexport.core.files import hash_of, make_directories, write_atomically, writing
+from attnexport.tflite import Calibration, Conversion, recipe_text
+from attnexport.tflite.search import SearchResult
+
+from .tflite_auto import search_document
 
 KIND = "tflite"
+RECIPES = "recipes"
 
 
 def path_of(directory: ExportDirectory, entry: VersionEntry, conversion: Conversion) -> Path:
@@ -49,6 +54,20 @@ def store(
         if artifacts:
             stage.commit_to(entry.version, artifacts, replace=force)
     return states
+
+
+def store_search(directory: ExportDirectory, entry: VersionEntry, found: SearchResult) -> Path:
+    """Write the recipe that a search found, and all of its candidates beside it; gives the recipe's path.
+
+    Raises:
+        StorageError: where the file system refuses.
+    """
+    path = directory.root / RECIPES / str(entry.version) / f"{found.recipe.name}.json"
+    with writing(path):
+        make_directories(path.parent)
+        write_atomically(path.with_suffix(".search.json"), json.dumps(search_document(found, path), indent=2) + "\n")
+        write_atomically(path, recipe_text(found.recipe))
+    return path
 
 
 def _state(path: Path, old: Artifact | None, new: Artifact) -> str:

@@ -7,9 +7,6 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from attnexport.core import (
     DEFAULT_SIGNATURE,
@@ -17,31 +14,31 @@ from attnexport.core import (
     Arrays,
     ExportDirectory,
     Samples,
-    SamplesError,
     Signature,
     VersionEntry,
     batched,
-    synthetic_samples,
 )
 from attnexport.exporter import Original, open_original, open_version
-from attnexport.parity import distance
+from attnexport.parity.metrics import scores_name
 from attnexport.tflite import (
-    Calibration,
     Conversion,
     Recipe,
     Rejected,
     TFLiteRunner,
-    convert,
+    convert_prepared,
     delegation,
     fix_shapes,
     prepare_calibration,
+    prepare_conversion,
     read_calibration,
+    without_shared,
 )
+from attnexport.tflite.search import SearchResult
 
 from .evaluation import Evaluation, evaluate
-from .tflite_files import path_of, store
-
-_SYNTHETIC = 160  # samples where nobody gave any
+from .tflite_auto import AUTO, AutoRequest, run_search
+from .tflite_files import path_of, store, store_search
+from .tflite_samples import calibration_samples, difference_from_narrow
 
 
 @dataclass(frozen=True)
@@ -57,13 +54,18 @@ class TFLiteFile:
 
 @dataclass(frozen=True)
 class TFLiteResult:
-    """The .tflite files that passed, the recipes that failed, and notes, a sentence each."""
+    """The .tflite files that passed, the recipes that failed, and notes, a sentence each.
+
+    `search` is what `--quantize auto` found, `recipe_path` where its recipe is.
+    """
 
     directory: ExportDirectory
     version: int
     files: tuple[TFLiteFile, ...]
     rejected: tuple[Rejected, ...]
     notes: tuple[str, ...]
+    search: SearchResult | None = None
+    recipe_path: Path | None = None
 
 
 def convert_version(
@@ -71,6 +73,7 @@ def convert_version(
     entry: VersionEntry,
     recipes: Sequence[Recipe],
     *,
+    auto: AutoRequest | None = None,
     signatures: Sequence[str] = (),
     batch: int | None = None,
     steps: int | None = None,
@@ -88,6 +91,7 @@ def convert_version(
         directory: The export.
         entry: The version.
         recipes: How to quantize.
+        auto: What recipe to search for besides.
         signatures: Signatures beside `serving_default`.
         batch: The batch to fix; 1 where None, or what the model has fixed.
         steps: Fix free steps to this.
@@ -112,22 +116,27 @@ def convert_version(
         specs = fixed[DEFAULT_SIGNATURE].inputs
         aliases = {old: new for new, old in entry.names.items()}
         judged = None if evaluation is None else read_calibration(evaluation, specs, aliases)
-        samples, notes = _samples(original, recipes, fixed[DEFAULT_SIGNATURE], calibration, aliases)
+        calibrated = [recipe.name for recipe in recipes if recipe.needs_calibration] + [AUTO] * (auto is not None)
+        samples, notes = calibration_samples(original, calibrated, fixed[DEFAULT_SIGNATURE], calibration, aliases)
+        if auto is not None and judged is not None:
+            judged = without_shared(judged, samples)
         prepared = prepare_calibration(samples, specs, judged, made_up=calibration is None)
-        notes += [*prepared.notes, *_difference(original, prepared)]
-        rejected: list[Rejected] = []
-        conversions = convert(
+        notes += [*(judged.notes if judged else ()), *prepared.notes, *difference_from_narrow(original, prepared)]
+        ready = prepare_conversion(
             saved_model,
-            recipes,
             prepared,
             reference=original.reference,
             signatures=fixed,
             reference_name=original.reference_name,
             allow_flex=allow_flex,
-            max_size=max_size,
-            keep_failed=directory.root / "failed" if keep_failed else None,
-            rejected=rejected,
             on_step=on_step,
+        )
+        failed = directory.root / "failed" if keep_failed else None
+        rejected: list[Rejected] = []
+        found = None if auto is None else run_search(ready, auto, judged, rejected, failed, on_step)
+        recipes = [*recipes, *([found.recipe] if found is not None and found.chosen is not None else [])]
+        conversions = convert_prepared(
+            ready, recipes, allow_flex=allow_flex, max_size=max_size, keep_failed=failed, rejected=rejected
         )
         notes += [note for each in conversions for note in each.notes]
         if judged:
@@ -139,7 +148,9 @@ def convert_version(
         TFLiteFile(path_of(directory, entry, conversion), conversion, state, _partitions(conversion), figures)
         for conversion, state, figures in zip(conversions, states, evaluations, strict=True)
     )
-    return TFLiteResult(directory, entry.version, files, tuple(rejected), tuple(notes))
+    kept = any(each.recipe.name == AUTO for each in conversions)
+    path = store_search(directory, entry, found) if found is not None and kept else None
+    return TFLiteResult(directory, entry.version, files, tuple(rejected), tuple(notes), found, path)
 
 
 def _write_fixed(
@@ -169,65 +180,6 @@ def _refuse_strings(entry: VersionEntry, names: Sequence[str]) -> None:
                 )
 
 
-def check_samples(recipes: Sequence[Recipe], kind: str, options: dict[str, Any]) -> None:
-    """Refuse what the arguments alone show, before anything is made.
-
-    Args:
-        recipes: What is asked for.
-        kind: Where the model comes from.
-        options: Of the command line.
-
-    Raises:
-        ArgumentError: where samples do not exist, or a recipe needs some and there are none.
-    """
-    for name in ("calibration", "evaluation"):
-        path = options[name]
-        if path is not None and not Path(path).exists():
-            raise ArgumentError(f"samples {path} do not exist")
-    needing = [recipe.name for recipe in recipes if recipe.needs_calibration]
-    if needing and kind != "preset" and options["calibration"] is None:
-        raise ArgumentError(
-            f"{needing[0]} needs samples to calibrate with: --calibration FILE, an .npz with one array per "
-            "input name, or an .npy for a single input"
-        )
-
-
-def _samples(
-    original: Original,
-    recipes: Sequence[Recipe],
-    signature: Signature,
-    calibration: str | None,
-    aliases: dict[str, str],
-) -> tuple[Samples, list[str]]:
-    """Samples for calibration and comparison, and notes on them."""
-    if calibration is not None:
-        return read_calibration(calibration, signature.inputs, aliases), []
-    samples = synthetic_samples(signature.inputs, _SYNTHETIC, integers_below=original.integers_below)
-    for name, output in batched(original.reference, samples.inputs).items():
-        if output.dtype.kind == "f" and not np.isfinite(output).all():
-            told = "; ".join(map(str, original.inputs))
-            raise SamplesError(
-                f"the original answers made-up samples with NaN or infinity in {name!r}; give samples that it is made "
-                f"for, --calibration FILE ({told})"
-            )
-    calibrated = [recipe.name for recipe in recipes if recipe.needs_calibration]
-    use = f"{', '.join(calibrated)} is calibrated, and parity measured," if calibrated else "parity is measured"
-    return samples, [f"without --calibration, {use} on {_SYNTHETIC} seeded synthetic samples"]
-
-
-def _difference(original: Original, calibration: Calibration) -> list[str]:
-    """What building a 16-bit model again in float32 changed."""
-    if original.narrow is None:
-        return []
-    before = batched(original.narrow, calibration.held_out)
-    after = batched(original.reference, calibration.held_out)
-    worst = min(distance(before[name], after[name]).sqnr_db for name in before)
-    return [
-        f"the model computes in other floats than float32, which TFLite's converter does not take: it was built again "
-        f"in float32, whose answers are at SQNR {worst:.1f} dB from its own; parity is measured against that"
-    ]
-
-
 def _evaluate(conversion: Conversion, samples: Samples, expected: Arrays) -> Evaluation | None:
     """Of the output that holds scores, of the first one where none does; None where nothing here can run it."""
     if conversion.graph.flex_operators:
@@ -235,7 +187,7 @@ def _evaluate(conversion: Conversion, samples: Samples, expected: Arrays) -> Eva
     with closing(TFLiteRunner(conversion.content)) as runner:
         outputs = batched(runner, samples.inputs)
     floats = [name for name in sorted(expected) if expected[name].dtype.kind == "f"]
-    scores = next((name for name in floats if expected[name].ndim == 2), next(iter(floats), None))
+    scores = scores_name(expected) or next(iter(floats), None)
     return None if scores is None else evaluate(expected[scores], outputs[scores], samples.labels)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +66,15 @@ def sqnr_db(signal: float, noise: float) -> float:
 def agreement(labels: Array, scores: Array) -> float:
     """Share of rows whose largest score `[n, classes]` is at the label `[n]`: accuracy, or top-1 agreement."""
     return float((scores.argmax(axis=-1) == labels).mean())
+
+
+def scores_name(outputs: Mapping[str, Array]) -> str | None:
+    """Which output holds scores `[n, classes]`: the first one by name, None where none does."""
+    return next((name for name in sorted(outputs) if _is_scores(outputs[name])), None)
+
+
+def _is_scores(output: Array) -> bool:
+    return output.dtype.kind == "f" and output.ndim == 2 and output.shape[1] > 1
 
 
 def relative_errors(reference: Array, candidate: Array) -> Array:

@@ -5,20 +5,23 @@ from typing import TYPE_CHECKING
 from attnexport.core.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from .calibration import Calibration, prepare_calibration, read_calibration
+    from .calibration import Calibration, prepare_calibration, read_calibration, without_shared
     from .compiled_model import CompiledModelRunner
-    from .conversion import Conversion, Rejected, convert
+    from .conversion import Conversion, Rejected, convert, convert_prepared
     from .fixed_shapes import fix_shapes
     from .gate import gate_tflite
     from .inspection import TFLiteInspection, delegation, inspect_tflite
+    from .preparation import Prepared, prepare_conversion
     from .probe import Probe
-    from .recipes import RECIPES, Recipe, load_recipe
+    from .recipes import RECIPES, LayerRule, Recipe, load_recipe, recipe_text
     from .runner import TFLiteRunner
 
 _HOMES = {
     "Calibration": "calibration",
     "CompiledModelRunner": "compiled_model",
     "Conversion": "conversion",
+    "LayerRule": "recipes",
+    "Prepared": "preparation",
     "Probe": "probe",
     "RECIPES": "recipes",
     "Recipe": "recipes",
@@ -26,13 +29,17 @@ _HOMES = {
     "TFLiteInspection": "inspection",
     "TFLiteRunner": "runner",
     "convert": "conversion",
+    "convert_prepared": "conversion",
     "delegation": "inspection",
     "fix_shapes": "fixed_shapes",
     "gate_tflite": "gate",
     "inspect_tflite": "inspection",
     "load_recipe": "recipes",
     "prepare_calibration": "calibration",
+    "prepare_conversion": "preparation",
     "read_calibration": "calibration",
+    "recipe_text": "recipes",
+    "without_shared": "calibration",
 }
 
 __all__ = [
@@ -40,19 +47,25 @@ __all__ = [
     "Calibration",
     "CompiledModelRunner",
     "Conversion",
+    "LayerRule",
+    "Prepared",
     "Probe",
     "Recipe",
     "Rejected",
     "TFLiteInspection",
     "TFLiteRunner",
     "convert",
+    "convert_prepared",
     "delegation",
     "fix_shapes",
     "gate_tflite",
     "inspect_tflite",
     "load_recipe",
     "prepare_calibration",
+    "prepare_conversion",
     "read_calibration",
+    "recipe_text",
+    "without_shared",
 ]
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

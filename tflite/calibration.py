@@ -125,6 +125,27 @@ def prepare_calibration(
     return Calibration(used, apart, content_hash(arrays), f"held-out {told}", tuple(notes))
 
 
+def without_shared(evaluation: Samples, calibration: Samples) -> Samples:
+    """The evaluation samples that are not among the calibration samples, with a note on those that were.
+
+    Raises:
+        SamplesError: where there are none.
+    """
+    known = set(_hashes(calibration.inputs))
+    apart = np.array([each not in known for each in _hashes(evaluation.inputs)])
+    if apart.all():
+        return evaluation
+    if not apart.any():
+        raise SamplesError(
+            "all evaluation samples are among the calibration samples, and what is chosen by them would be worth "
+            "little; give samples that the model was not calibrated with"
+        )
+    labels = None if evaluation.labels is None else evaluation.labels[apart]
+    told = f"{(~apart).sum()} of {len(apart)} evaluation samples are among the calibration samples, and were left out"
+    inputs = {name: array[apart] for name, array in evaluation.inputs.items()}
+    return Samples(inputs, labels, (*evaluation.notes, told))
+
+
 def whole_batches(inputs: Arrays, batch: int) -> Arrays:
     """The samples, the last one repeated until they fill whole batches."""
     missing = -len(next(iter(inputs.values()))) % batch

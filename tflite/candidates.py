@@ -12,6 +12,7 @@ from attnexport.core.errors import GateError
 from attnexport.core.signature import Arrays
 from attnexport.parity import distance
 
+from .float_core import Places
 from .probe import probe
 from .quantization import quantize
 from .recipes import Recipe
@@ -30,16 +31,14 @@ class Candidate:
     weight_algorithm: str | None
 
 
-def candidates(
-    model: bytes, recipe: Recipe, statistics: Statistics | None, kept_float: Sequence[str]
-) -> list[Candidate]:
+def candidates(model: bytes, recipe: Recipe, statistics: Statistics | None, places: Places) -> list[Candidate]:
     """Every way that a recipe allows, each file once.
 
     Args:
         model: A float32 .tflite.
         recipe: What to do.
         statistics: Of its activations, where the recipe needs calibration.
-        kept_float: Outputs of the operators that stay float.
+        places: Where its exceptions are.
 
     Raises:
         ModelError: where the quantizer fails.
@@ -52,7 +51,7 @@ def candidates(
     for calibrator in calibrators:
         bounds = ranges(statistics, calibrator) if statistics is not None and calibrator else None
         for algorithm in algorithms:
-            content = quantize(model, recipe, bounds, algorithm, kept_float)
+            content = quantize(model, recipe, bounds, algorithm, places)
             told = algorithm if recipe.weights.startswith("int") else None
             found.setdefault(content, Candidate(content, calibrator, told))
     return list(found.values())

@@ -8,23 +8,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from attnexport.core.errors import ArgumentError, AttnexportError, ModelError
+from attnexport.core.errors import AttnexportError, ModelError
 from attnexport.core.files import replacing, writing
-from attnexport.core.runner import Runner, batched
-from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature
-from attnexport.parity import Case, Verdict
+from attnexport.core.runner import Runner
+from attnexport.core.signature import Signature
+from attnexport.parity import Verdict
 
-from .calibration import Calibration, whole_batches
+from .calibration import Calibration
 from .candidates import best, candidates
-from .float_core import float_outputs, unmatched
-from .float_model import check_convertible, convert_float
+from .float_core import place, unmatched
 from .gate import gate_tflite, told_shares, weight_shares
-from .graph import Graph, read_graph
+from .graph import Graph
+from .preparation import Prepared, prepare_conversion, take
 from .recipes import RECIPES, Recipe
-from .statistics import collect_statistics
 
 _MEASURED = 64  # held-out samples on which ways to quantize are measured
-_COMPARED = 256  # held-out samples that the gate compares
 
 
 @dataclass(frozen=True)
@@ -103,43 +101,54 @@ def convert(
         GateError: where a file is not what was asked for.
         ParityError: where its numbers differ more than its recipe may.
     """
+    prepared = prepare_conversion(
+        saved_model,
+        calibration,
+        reference=reference,
+        signatures=signatures,
+        reference_name=reference_name,
+        allow_flex=allow_flex,
+        on_step=on_step,
+    )
+    return convert_prepared(
+        prepared, recipes, allow_flex=allow_flex, max_size=max_size, keep_failed=keep_failed, rejected=rejected
+    )
+
+
+def convert_prepared(
+    prepared: Prepared,
+    recipes: Recipe | Sequence[Recipe],
+    *,
+    allow_flex: bool = False,
+    max_size: int | None = None,
+    keep_failed: Path | None = None,
+    rejected: list[Rejected] | None = None,
+) -> list[Conversion]:
+    """Quantize by each recipe what `prepare_conversion` gave; arguments, result and errors are those of `convert`."""
     recipes = [recipes] if isinstance(recipes, Recipe) else list(recipes)
-    check_convertible(signatures, list(signatures))
-    _check_inputs(signatures, calibration)
-    on_step("converting to float32")
-    model = convert_float(saved_model, list(signatures), allow_flex=allow_flex)
-    graph = read_graph(model)
+    graph = prepared.graph
     _check_patterns(graph, recipes)
     _check_flex(graph, recipes)
-    statistics = None
-    if any(recipe.needs_calibration for recipe in recipes):
-        on_step(f"calibrating on {len(calibration)} samples")
-        batch = next(iter(signatures.values())).fixed_batch or 1
-        samples = whole_batches(calibration.used, batch)
-        statistics = collect_statistics(model, dict.fromkeys(signatures, samples), len(calibration))
-    compared = _take(calibration.held_out, _COMPARED)
-    expected = {name: batched(reference, compared, signature=name) for name in signatures}
-    count = len(next(iter(compared.values())))
-    cases = [Case(f"{count} {calibration.told}", compared, name, expected[name]) for name in signatures]
-    few = {name: _take(compared, _MEASURED) for name in signatures}
-    answers = {name: _take(outputs, _MEASURED) for name, outputs in expected.items()}
+    statistics = prepared.statistics if any(recipe.needs_calibration for recipe in recipes) else None
+    few = {case.signature: take(case.inputs, _MEASURED) for case in prepared.cases}
+    answers = {case.signature: take(case.expected or {}, _MEASURED) for case in prepared.cases}
     found = []
     for recipe in recipes:
         try:
-            on_step(f"quantizing by {recipe.name}")
-            kept_float = float_outputs(graph, recipe.keep_float)
-            ways = candidates(model, recipe, statistics, kept_float)
+            prepared.on_step(f"quantizing by {recipe.name}")
+            places = place(graph, recipe)
+            ways = candidates(prepared.model, recipe, statistics, places)
             chosen = ways[0] if graph.flex_operators else best(ways, few, answers)
-            on_step(f"checking {recipe.name}")
+            prepared.on_step(f"checking {recipe.name}")
             with _kept(chosen.content, recipe, keep_failed) as file:
                 passed = gate_tflite(
                     file,
                     recipe,
-                    reference,
-                    cases,
-                    signatures=signatures,
-                    kept_float=frozenset(kept_float),
-                    reference_name=reference_name,
+                    prepared.reference,
+                    prepared.cases,
+                    signatures=prepared.signatures,
+                    places=places,
+                    reference_name=prepared.reference_name,
                     allow_flex=allow_flex,
                     max_size=max_size,
                 )
@@ -152,17 +161,37 @@ def convert(
             Conversion(
                 recipe,
                 chosen.content,
-                passed.probe.signatures if passed.probe else signatures,
+                passed.probe.signatures if passed.probe else prepared.signatures,
                 passed.verdict,
                 passed.graph,
                 chosen.calibrator,
                 chosen.weight_algorithm,
                 passed.probe.peak_memory_bytes if passed.probe else None,
-                len(model),
-                tuple(_notes(recipe, passed.graph)),
+                len(prepared.model),
+                tuple(_notes(recipe, passed.graph, prepared.calibration)),
             )
         )
     return found
+
+
+def keep(content: bytes, recipe: Recipe, directory: Path) -> Path:
+    """Keep a file that is not what was asked for, to be looked at; gives its path.
+
+    Raises:
+        StorageError: where the file system refuses.
+    """
+    path = directory / f"{recipe.name}.failed.tflite"
+    with writing(path):
+        directory.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+    return path
+
+
+def quantized(prepared: Prepared, recipe: Recipe) -> bytes:
+    """The file that a recipe gives, or the first one where it allows several, without any check."""
+    statistics = prepared.statistics if recipe.needs_calibration else None
+    return candidates(prepared.model, recipe, statistics, place(prepared.graph, recipe))[0].content
 
 
 @contextmanager
@@ -176,34 +205,24 @@ def _kept(content: bytes, recipe: Recipe, keep_failed: Path | None) -> Iterator[
         except AttnexportError as error:
             if keep_failed is None:
                 raise
-            kept = keep_failed / f"{recipe.name}.failed.tflite"
-            with writing(kept):
-                keep_failed.mkdir(parents=True, exist_ok=True)
-                with replacing(kept) as temporary:
-                    temporary.write_bytes(content)
+            kept = keep(content, recipe, keep_failed)
             raise type(error)(f"{error} (kept for inspection as {kept})") from error
 
 
-def _check_inputs(signatures: Mapping[str, Signature], calibration: Calibration) -> None:
-    for name, signature in signatures.items():
-        names = {spec.name for spec in signature.inputs}
-        if names != calibration.used.keys():
-            raise ArgumentError(
-                f"signature {name!r} takes {', '.join(sorted(names))}, and the calibration samples are of "
-                f"{', '.join(sorted(calibration.used))}; convert signatures of other inputs than "
-                f"{DEFAULT_SIGNATURE}'s by themselves"
-            )
-
-
-def _notes(recipe: Recipe, graph: Graph) -> list[str]:
+def _notes(recipe: Recipe, graph: Graph, calibration: Calibration) -> list[str]:
     notes = []
+    if recipe.needs_calibration and recipe.calibrated_on not in (None, calibration.content_hash):
+        notes.append(
+            f"{recipe.name}: the recipe was found with other calibration samples; these give other ranges, and a file "
+            "with other figures than were promised"
+        )
     if graph.flex_operators:
         notes.append(
             f"{recipe.name}: no interpreter here can run {', '.join(graph.flex_operators)}, so its numbers were not "
             "compared; an app must link the Flex delegate, and should be tested on its device"
         )
     shares = weight_shares(graph)
-    if recipe.weights != "float32" and shares and shares.get(recipe.weights, 0.0) < 1:
+    if not recipe.layers and recipe.weights != "float32" and shares and shares.get(recipe.weights, 0.0) < 1:
         left = sorted(
             {
                 operator.name
@@ -231,13 +250,9 @@ def _check_patterns(graph: Graph, recipes: Sequence[Recipe]) -> None:
     """Refuse what the user wants to keep float and is not there; a recipe's own list is for all models."""
     for recipe in recipes:
         own = [each for each in recipe.keep_float if not any(each in known.keep_float for known in RECIPES.values())]
-        if missing := unmatched(graph, own):
-            operators = sorted({operator.name for _, operator in graph.operators})
-            raise ModelError(
-                f"recipe {recipe.name!r}: keep_float {missing[0]!r} matches no operator; "
-                f"there is {', '.join(operators)}"
-            )
-
-
-def _take(inputs: Arrays, count: int) -> Arrays:
-    return {name: array[:count] for name, array in inputs.items()}
+        for key, patterns in (("keep_float", own), ("layers", [rule.tensors for rule in recipe.layers])):
+            if missing := unmatched(graph, patterns):
+                operators = sorted({operator.name for _, operator in graph.operators})
+                raise ModelError(
+                    f"recipe {recipe.name!r}: {key} {missing[0]!r} matches no operator; there is {', '.join(operators)}"
+                )

@@ -10,11 +10,33 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from .graph import Graph, Operator, Subgraph
+from .recipes import LayerRule, Recipe
 
 _OPERATOR = re.compile(r"[A-Z][A-Z0-9_]*")
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where in a model a recipe says other things than everywhere.
+
+    Attributes:
+        kept_float: First outputs, by tensor name, of the operators that stay float.
+        layers: The recipe's rules that have operators, each with the first outputs of those.
+        scopes: By first output, what litert-quantizer calls its operator: all its outputs, a semicolon behind each.
+    """
+
+    kept_float: tuple[str, ...] = ()
+    layers: tuple[tuple[LayerRule, tuple[str, ...]], ...] = ()
+    scopes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def outputs(self) -> frozenset[str]:
+        """All of them."""
+        return frozenset(self.kept_float).union(*(names for _, names in self.layers))
 
 
 def float_outputs(graph: Graph, keep_float: Sequence[str]) -> list[str]:
@@ -31,9 +53,23 @@ def float_outputs(graph: Graph, keep_float: Sequence[str]) -> list[str]:
     for number, subgraph in enumerate(graph.subgraphs):
         kept = list(subgraph.operators)
         if number in called:
-            kept = _spread(subgraph, [each for each in kept if _is_seed(subgraph, each, keep_float)])
+            kept = joined(subgraph, [each for each in kept if _is_seed(subgraph, each, keep_float)])
         found += [subgraph.tensors[operator.outputs[0]].name for operator in kept if operator.outputs]
     return found
+
+
+def place(graph: Graph, recipe: Recipe) -> Places:
+    """Find what a recipe says of some operators in a model."""
+    rules = ((rule, tuple(_matching(graph, [rule.tensors]))) for rule in recipe.layers)
+    # Where activations are not quantized, neighbours and loops need not be kept for those that are.
+    find = float_outputs if recipe.activations in ("int8", "int16") else _matching
+    scopes = {
+        subgraph.tensors[operator.outputs[0]].name: "".join(f"{subgraph.tensors[at].name};" for at in operator.outputs)
+        for subgraph, operator in graph.operators
+        if operator.outputs
+    }
+    layers = tuple((rule, names) for rule, names in rules if names)
+    return Places(tuple(find(graph, recipe.keep_float)), layers, scopes)
 
 
 def unmatched(graph: Graph, keep_float: Sequence[str]) -> list[str]:
@@ -43,6 +79,16 @@ def unmatched(graph: Graph, keep_float: Sequence[str]) -> list[str]:
         for pattern in keep_float
         if not any(_is_seed(subgraph, operator, [pattern]) for subgraph, operator in graph.operators)
     ]
+
+
+def _matching(graph: Graph, patterns: Sequence[str]) -> list[str]:
+    """The first output tensors of the operators that are meant themselves."""
+    found = (
+        subgraph.tensors[operator.outputs[0]].name
+        for subgraph, operator in graph.operators
+        if operator.outputs and _is_seed(subgraph, operator, patterns)
+    )
+    return list(dict.fromkeys(found))
 
 
 def _is_seed(subgraph: Subgraph, operator: Operator, patterns: Sequence[str]) -> bool:
@@ -57,7 +103,7 @@ def _is_seed(subgraph: Subgraph, operator: Operator, patterns: Sequence[str]) ->
     return False
 
 
-def _spread(subgraph: Subgraph, seeds: Sequence[Operator]) -> list[Operator]:
+def joined(subgraph: Subgraph, seeds: Sequence[Operator]) -> list[Operator]:
     """The seeds, and all operators without weights that are joined to them through such operators only."""
     consumers: dict[int, list[Operator]] = defaultdict(list)
     for operator in subgraph.operators:

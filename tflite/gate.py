@@ -13,9 +13,10 @@ from attnexport.core.runner import Runner
 from attnexport.core.signature import Signature
 from attnexport.parity import BUDGETS, Budget, Case, Verdict, compare
 
+from .float_core import Places
 from .graph import CONVERSIONS, WEIGHTED, Graph, Tensor, read_graph
 from .probe import Probe, probe
-from .recipes import Recipe
+from .recipes import LayerRule, Recipe
 
 _VARIABLES = {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"}
 _LEAST_SHARE = 0.9  # of the weights that have the type which the recipe claims, where nothing of theirs is kept float
@@ -40,7 +41,7 @@ def gate_tflite(
     cases: Sequence[Case],
     *,
     signatures: Mapping[str, Signature],
-    kept_float: frozenset[str] = frozenset(),
+    places: Places | None = None,
     reference_name: str = "Keras",
     allow_flex: bool = False,
     max_size: int | None = None,
@@ -53,7 +54,7 @@ def gate_tflite(
         reference: The original.
         cases: What is compared, on samples that it was not calibrated with.
         signatures: What must be there, with its types before quantization.
-        kept_float: Outputs, by tensor name, of the operators that were kept float.
+        places: Where the recipe's exceptions are.
         reference_name: What the original is called.
         allow_flex: Whether it may hold Flex operators; one that does cannot be run here, and is not compared.
         max_size: The most bytes that it may have.
@@ -67,7 +68,7 @@ def gate_tflite(
         graph = read_graph(content)
         _check_operators(graph, allow_flex)
         _check_names(graph, signatures)
-        check_recipe(graph, recipe, kept_float)
+        check_recipe(graph, recipe, places)
         if max_size is not None and len(content) > max_size:
             raise GateError(f"it has {len(content):,} bytes, and at most {max_size:,} were asked for (--max-size)")
         if graph.flex_operators:
@@ -100,22 +101,25 @@ def budget(recipe: Recipe) -> Budget:
     return Budget(recipe.precision, min_sqnr_db=recipe.min_sqnr_db)
 
 
-def check_recipe(graph: Graph, recipe: Recipe, kept_float: frozenset[str] = frozenset()) -> None:
+def check_recipe(graph: Graph, recipe: Recipe, places: Places | None = None) -> None:
     """Whether the types that a recipe claims are there.
 
     Raises:
         GateError: saying which are there instead.
     """
-    shares = weight_shares(graph, claimed_operators(recipe), kept_float)
-    share = shares.get(recipe.weights, 0.0)
-    if shares and share < _LEAST_SHARE:
-        raise GateError(f"{share:.0%} of its weights are {recipe.weights}; there is {told_shares(shares)}")
-    if recipe.needs_calibration:
+    places = places or Places()
+    _check_weights("its", recipe, weight_shares(graph, claimed_operators(recipe), without=places.outputs))
+    for rule, names in places.layers:
+        # Of several rules for one operator the last one wins.
+        later = places.layers[places.layers.index((rule, names)) + 1 :]
+        own = frozenset(names).difference(*(others for _, others in later))
+        _check_weights(f"{rule.tensors!r}'s", rule, weight_shares(graph, claimed_operators(rule), within=own))
+    if types := recipe.integer_activations:
         tensors = [tensor for subgraph in graph.subgraphs for tensor in subgraph.tensors]
-        if not any(each.quantized and not each.constant_bytes and each.dtype == recipe.activations for each in tensors):
+        if not any(each.quantized and not each.constant_bytes and each.dtype in types for each in tensors):
             raise GateError(
-                f"nothing in it is computed in {recipe.activations}: every operator belongs to the attention core, to "
-                "what is kept float, or is one that the quantizer does not know"
+                f"nothing in it is computed in {' or '.join(sorted(types))}: every operator belongs to the attention "
+                "core, to what is kept float, or is one that the quantizer does not know"
             )
     if recipe.integer_only and (left := float_operators(graph)):
         advice = "write them with operations that have integer kernels"
@@ -124,7 +128,13 @@ def check_recipe(graph: Graph, recipe: Recipe, kept_float: frozenset[str] = froz
         raise GateError(f"not every operator is integer; in float compute {_told_operators(left)}: {advice}")
 
 
-def claimed_operators(recipe: Recipe) -> frozenset[str]:
+def _check_weights(whose: str, claimed: Recipe | LayerRule, shares: Mapping[str, float]) -> None:
+    share = shares.get(claimed.weights, 0.0)
+    if shares and share < _LEAST_SHARE:
+        raise GateError(f"{share:.0%} of {whose} weights are {claimed.weights}; there is {told_shares(shares)}")
+
+
+def claimed_operators(recipe: Recipe | LayerRule) -> frozenset[str]:
     """The operators whose weights a recipe can quantize; others have no kernels for it."""
     if recipe.activations == "int8" or recipe.weights == "float32":
         return WEIGHTED
@@ -132,7 +142,11 @@ def claimed_operators(recipe: Recipe) -> frozenset[str]:
 
 
 def weight_shares(
-    graph: Graph, operators: frozenset[str] = WEIGHTED, without: frozenset[str] = frozenset()
+    graph: Graph,
+    operators: frozenset[str] = WEIGHTED,
+    *,
+    without: frozenset[str] = frozenset(),
+    within: frozenset[str] | None = None,
 ) -> dict[str, float]:
     """The share of the elements of all weight matrices by type, 0 to 1; nothing where there are no weights.
 
@@ -140,10 +154,14 @@ def weight_shares(
         graph: The model.
         operators: Whose weights count.
         without: Outputs, by tensor name, of operators that do not count.
+        within: Of those alone that count; all where None.
     """
     found: dict[int, Tensor] = {}
     for subgraph, operator in graph.operators:
-        if operator.name in operators and subgraph.tensors[operator.outputs[0]].name not in without:
+        if operator.name not in operators or not operator.outputs:
+            continue
+        name = subgraph.tensors[operator.outputs[0]].name
+        if name not in without and (within is None or name in within):
             found |= {tensor.buffer: tensor for tensor in subgraph.weights(operator)}
     elements: Counter[str] = Counter()
     for tensor in found.values():

@@ -77,14 +77,19 @@ def run_child(
         done = subprocess.run(words, input=given, capture_output=True, check=False, timeout=timeout)  # noqa: S603
     except subprocess.TimeoutExpired:
         return Ended("", f"it hangs {running}: nothing came of it in {timeout:g} s", crashed=True)
-    if done.returncode == -signal.SIGKILL:
-        return Ended("", "it was killed (signal 9), which the system does where memory runs out", crashed=True)
-    if done.returncode < 0:
-        return Ended("", f"it crashes {running} (signal {-done.returncode})", crashed=True)
+    if (problem := describe_end(done.returncode, running)) is not None:
+        return Ended("", problem, crashed=True)
     said, complaint = (each.decode(errors="replace").strip() for each in (done.stdout, done.stderr))
     if done.returncode:
         return Ended(said, complaint.splitlines()[-1] if complaint else f"exit code {done.returncode}")
     return Ended(said)
+
+
+def describe_end(code: int, running: str) -> str | None:
+    """What an exit code says of a process that did not end by itself, None where it did."""
+    if code == -signal.SIGKILL:
+        return "it was killed (signal 9), which the system does where memory runs out"
+    return f"it crashes {running} (signal {-code})" if code < 0 else None
 
 
 def probe(file: Path, cases: Sequence[tuple[str, Arrays]]) -> Probe:

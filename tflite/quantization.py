@@ -6,13 +6,14 @@ import contextlib
 import io
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from attnexport.core.errors import ModelError, first_line
 
+from .float_core import Places
 from .recipes import Recipe
 
 # By tensor name, the least and greatest value that it is to hold.
@@ -27,7 +28,7 @@ def quantize(
     recipe: Recipe,
     ranges: Ranges | None = None,
     weight_algorithm: str = "minmax",
-    kept_float: Sequence[str] = (),
+    places: Places | None = None,
 ) -> bytes:
     """Quantize a float32 model.
 
@@ -36,7 +37,7 @@ def quantize(
         recipe: What to do.
         ranges: Of every activation, where the recipe needs calibration. Constants must not be among them.
         weight_algorithm: One of the recipe's.
-        kept_float: Outputs of the operators that stay float, as `float_outputs` finds them.
+        places: Where its exceptions are, as `place` finds them.
 
     Returns:
         A .tflite: the same bytes for the same arguments.
@@ -44,7 +45,7 @@ def quantize(
     Raises:
         ModelError: where ranges are not finite, or the quantizer fails.
     """
-    if recipe.weights == "float32":
+    if recipe.weights == "float32" and not recipe.layers:
         return model
     from litert_quantizer.quantizer import Quantizer
 
@@ -52,7 +53,7 @@ def quantize(
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of its own use of the interpreter
-            result = Quantizer(model, _rules(recipe, weight_algorithm, kept_float)).quantize(statistics)
+            result = Quantizer(model, _rules(recipe, weight_algorithm, places or Places())).quantize(statistics)
     except Exception as error:  # it raises whatever its parts raise
         raise ModelError(f"recipe {recipe.name!r} cannot quantize this model: {first_line(error)}") from error
     if not result.quantized_model:
@@ -60,26 +61,40 @@ def quantize(
     return bytes(result.quantized_model)
 
 
-def _rules(recipe: Recipe, weight_algorithm: str, kept_float: Sequence[str]) -> Any:
+def _rules(recipe: Recipe, weight_algorithm: str, places: Places) -> Any:
     """The recipe as litert-quantizer's list of rules, of which later ones win."""
-    from litert_quantizer.qtyping import TFLOperationName as Name
     from litert_quantizer.recipe_manager import RecipeManager
 
     rules = RecipeManager()
-    algorithm, bits, everything = _ALGORITHMS[weight_algorithm], _BITS[recipe.weights], Name.ALL_SUPPORTED
-    if recipe.weights == "float16":
-        rules.add_weight_only_config(".*", everything, bits, algorithm_key="float_casting")
-    elif recipe.activations == "float32":
-        rules.add_weight_only_config(".*", everything, bits, algorithm_key=algorithm)
-    elif recipe.activations == "dynamic":
-        rules.add_dynamic_config(".*", everything, bits, algorithm_key=algorithm)
-    else:
-        rules.add_static_config(".*", everything, _BITS[recipe.activations], bits, algorithm_key=algorithm)
-        for name in kept_float:
-            # An operator's scope is its outputs' names, each with a semicolon behind it.
-            rules.add_quantization_config(f"^{re.escape(name)};", everything, algorithm_key="no_quantize")
-        _set_io(rules, recipe)
+    _add(rules, ".*", recipe.weights, recipe.activations, weight_algorithm)
+    # As a whole: one operator's scope may be the beginning of another's, since names of tensors hold semicolons, too.
+    for name in places.kept_float:
+        _add(rules, f"^{re.escape(places.scopes[name])}$", "float32", "float32", "minmax")
+    for number, (rule, names) in enumerate(places.layers):
+        scopes = "|".join(re.escape(places.scopes[name]) for name in names)
+        # A pattern has one rule, and empty groups make others of it: float stays where the rule has no kernel.
+        _add(rules, f"^(?:{scopes}){'(?:)' * (2 * number + 1)}$", "float32", "float32", "minmax")
+        level = rule.weights, rule.activations, rule.weight_algorithm
+        _add(rules, f"^(?:{scopes}){'(?:)' * (2 * number + 2)}$", *level)
+    _set_io(rules, recipe)
     return rules.get_quantization_recipe()
+
+
+def _add(rules: Any, scope: str, weights: str, activations: str, algorithm: str) -> None:
+    """One precision for a scope."""
+    from litert_quantizer.qtyping import TFLOperationName as Name
+
+    everything, key = Name.ALL_SUPPORTED, _ALGORITHMS[algorithm]
+    if weights == "float32":
+        rules.add_quantization_config(scope, everything, algorithm_key="no_quantize")
+    elif weights == "float16":
+        rules.add_weight_only_config(scope, everything, _BITS[weights], algorithm_key="float_casting")
+    elif activations == "float32":
+        rules.add_weight_only_config(scope, everything, _BITS[weights], algorithm_key=key)
+    elif activations == "dynamic":
+        rules.add_dynamic_config(scope, everything, _BITS[weights], algorithm_key=key)
+    else:
+        rules.add_static_config(scope, everything, _BITS[activations], _BITS[weights], algorithm_key=key)
 
 
 def _set_io(rules: Any, recipe: Recipe) -> None:

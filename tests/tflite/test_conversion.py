@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from attnexport.exporter import MultiHeadAttentionConcat
 from attnexport.parity import BUDGETS, distance
 from attnexport.tflite import RECIPES, TFLiteRunner, convert, fix_shapes, prepare_calibration, read_calibration
 from attnexport.tflite.gate import float_operators, weight_shares
-from attnexport.tflite.recipes.recipe import Recipe
+from attnexport.tflite.recipes import LayerRule, Recipe
 
 Convert = Callable[..., dict[str, Any]]
 INTEGER = RECIPES["int8"].altered(integer_only=True)
@@ -194,6 +195,22 @@ def test_what_is_kept_float_stays_float(to_tflite: Convert, multi_head: Any, sam
     assert shares["float32"] == pytest.approx(32 * 32 / (4 * 16 * 16 + 32 * 32 + 32 * 10))
     with pytest.raises(ModelError, match="keep_float 'nowhere' matches no operator; there is BATCH_MATMUL"):
         to_tflite(multi_head, RECIPES["int8"].altered(keep_float=["nowhere"]), samples)
+
+
+def test_layers_have_a_precision_of_their_own(to_tflite: Convert, multi_head: Any, samples: Any) -> None:
+    rules = (LayerRule("hidden", "float16"), LayerRule("^StatefulPartitionedCall", "int8", "dynamic"))
+    mixed = Recipe("mixed", "int4", "dynamic", ("w_o",), layers=rules, min_sqnr_db=5)
+    shares = weight_shares(to_tflite(multi_head, mixed, samples)["mixed"].graph)
+    whole = 4 * 16 * 16 + 32 * 32 + 32 * 10
+    wanted = {"int4": 3 * 16 * 16, "float32": 16 * 16, "float16": 32 * 32, "int8": 32 * 10}
+    assert shares == pytest.approx({name: elements / whole for name, elements in wanted.items()})
+    with pytest.raises(ModelError, match="layers 'nowhere' matches no operator"):
+        to_tflite(multi_head, replace(mixed, layers=(LayerRule("nowhere", "int8"),)), samples)
+
+
+def test_other_samples_than_a_recipe_was_found_with_are_told(to_tflite: Convert, multi_head: Any, samples: Any) -> None:
+    found = to_tflite(multi_head, replace(RECIPES["int8"], calibrated_on="sha256:other"), samples)["int8"]
+    assert "the recipe was found with other calibration samples" in " ".join(found.notes)
 
 
 def test_nothing_to_quantize_is_said(to_tflite: Convert, samples: Any) -> None:

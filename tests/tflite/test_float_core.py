@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from attnexport.tflite import RECIPES
-from attnexport.tflite.float_core import float_outputs, unmatched
+from attnexport.tflite.float_core import float_outputs, place, unmatched
 from attnexport.tflite.graph import Graph, Operator, Subgraph, Tensor, read_graph
 
 KEEP = RECIPES["int8"].keep_float
@@ -60,3 +60,13 @@ def test_of_multi_head_attention_projections_alone_are_int8(conversions: dict[st
             assert types == {"int8"}
         elif operator.name in ("BATCH_MATMUL", "SOFTMAX", "TRANSPOSE"):
             assert types == {"float32"}
+
+
+def test_loops_are_kept_for_integer_activations_alone() -> None:
+    """No calibration sees what goes on inside; kernels that quantize on the fly need none."""
+    one = chain("FULLY_CONNECTED", "TANH")
+    body = Subgraph(one.subgraphs[0].tensors, one.subgraphs[0].operators, (0,), (3,))
+    graph = Graph((one.subgraphs[0], body), {"serving_default": 0}, None)
+    assert place(graph, RECIPES["int8"]).kept_float == ("0:FULLY_CONNECTED", "1:TANH")
+    assert place(graph, RECIPES["dynamic"]).kept_float == ()
+    assert place(graph, RECIPES["dynamic"].altered(keep_float=["0:"])).kept_float == ("0:FULLY_CONNECTED",)

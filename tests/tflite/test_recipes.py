@@ -11,7 +11,7 @@ import pytest
 
 from attnexport.core import ArgumentError, ContentError
 from attnexport.parity import BUDGETS
-from attnexport.tflite import RECIPES, Recipe, load_recipe
+from attnexport.tflite import RECIPES, LayerRule, Recipe, load_recipe, recipe_text
 
 
 def test_the_table_is_what_the_documentation_says() -> None:
@@ -33,6 +33,22 @@ def test_a_recipe_survives_json(name: str, tmp_path: Path) -> None:
     path = tmp_path / "recipe.json"
     path.write_text(json.dumps(asdict(RECIPES[name])))
     assert load_recipe(path) == RECIPES[name]
+
+
+def test_layers_survive_json_and_lower_the_budget(tmp_path: Path) -> None:
+    mixed = Recipe(
+        "mine",
+        "int8",
+        "dynamic",
+        layers=(LayerRule("^table$", "int8", "int8"), LayerRule("head", "int4", "dynamic", "octav")),
+        min_sqnr_db=12.0,
+        calibrated_on="sha256:0",
+    )
+    assert (mixed.precision, mixed.needs_calibration, mixed.integer_activations) == ("int4", True, {"int8"})
+    path = tmp_path / "recipe.json"
+    path.write_text(recipe_text(mixed))
+    assert load_recipe(path) == mixed
+    assert json.loads(recipe_text(RECIPES["float16"])) == {"name": "float16", "weights": "float16"}
 
 
 def test_a_recipe_without_a_name_is_called_after_its_file(tmp_path: Path) -> None:
@@ -63,7 +79,11 @@ def test_what_is_asked_for_on_top_shows_in_the_name() -> None:
         ({"weight_algorithms": ()}, "weight_algorithms is empty"),
         ({"weight_algorithms": ("gptq",)}, "no weight algorithm 'gptq'"),
         ({"integer_only": True, "keep_float": ("SOFTMAX",)}, "integer_only is for int8 and int16"),
-        ({"activations": "dynamic", "keep_float": ("SOFTMAX",)}, "keep_float is for int8 and int16 activations"),
+        (
+            {"weights": "float32", "activations": "float32", "keep_float": ("SOFTMAX",)},
+            "keep_float is for what is quantized",
+        ),
+        ({"integer_only": True, "layers": (LayerRule("x", "int4"),)}, "integer_only is for int8 and int16"),
         ({"keep_float": ("(",)}, "keep_float '(' is no regular expression"),
         ({"min_sqnr_db": float("nan")}, "min_sqnr_db must be a number of dB"),
         ({"min_sqnr_db": True}, "min_sqnr_db must be a number of dB"),
@@ -84,6 +104,9 @@ def test_contradictions_are_refused(changes: dict[str, Any], told: str) -> None:
         ("{}", "must be an object"),
         ('{"weights": "int8", "activation": "int8"}', "no key 'activation'; did you mean 'activations'"),
         ('{"weights": "int8", "keep_float": "SOFTMAX"}', "keep_float must be a list of texts"),
+        ('{"weights": "int8", "layers": {"tensors": "x"}}', "layers must be a list of objects"),
+        ('{"weights": "int8", "layers": [{"tensors": "x"}]}', "layers need texts for tensors and weights"),
+        ('{"weights": "int8", "layers": [{"tensor": "x"}]}', "no key 'tensor'; did you mean 'tensors'"),
         ('{"weights": "int8", "integer_only": "yes"}', "integer_only must be true or false"),
     ],
 )
@@ -95,3 +118,18 @@ def test_json_that_is_no_recipe_is_refused(text: str, told: str, tmp_path: Path)
     assert told in str(caught.value)
     with pytest.raises(ArgumentError, match="does not exist"):
         load_recipe(tmp_path / "nowhere.json")
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (("(", "int8"), "tensors '(' is no regular expression"),
+        (("x", "int5"), "no weights 'int5'"),
+        (("x", "int4", "int8"), "no activations for int4 weights 'int8'"),
+        (("x", "int8", "dynamic", "gptq"), "no weight algorithm 'gptq'"),
+    ],
+)
+def test_layers_that_cannot_be_are_refused(values: tuple[str, ...], told: str) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        LayerRule(*values)
+    assert told in str(caught.value)

@@ -1,6 +1,7 @@
 """Quantization schemes as data."""
 
-from .recipe import Recipe, load_recipe
+from .files import load_recipe, recipe_text
+from .recipe import LayerRule, Recipe
 from .table import RECIPES
 
-__all__ = ["RECIPES", "Recipe", "load_recipe"]
+__all__ = ["RECIPES", "LayerRule", "Recipe", "load_recipe", "recipe_text"]

@@ -8,15 +8,13 @@ its historical name: int8 weights, and activations quantized on the fly. A suffi
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from math import isfinite
-from pathlib import Path
 from typing import Any
 
-from attnexport.core.errors import ArgumentError, ContentError, first_line, no_such, one_of
+from attnexport.core.errors import ArgumentError, no_such, one_of
 
 WEIGHTS = ("float32", "float16", "int8", "int4")
 ACTIVATIONS = ("float32", "dynamic", "int8", "int16")
@@ -25,6 +23,7 @@ WEIGHT_ALGORITHMS = ("minmax", "octav", "mse")
 CALIBRATORS = ("minmax", "minmax-wide", "minmax-double", "percentile-99.99", "percentile-99.9", "moving-average")
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_\-]*")
+_INTEGERS = ("int8", "int16")
 _PAIRS = {
     "float32": ("float32",),
     "float16": ("float32",),
@@ -37,6 +36,39 @@ _IO = {
     "int8": ("float32", "int8", "uint8"),
     "int16": ("float32", "int16"),
 }
+# The rows of parity's table of budgets, those that may lose most first.
+_PRECISIONS = ("int4", "dynamic", "int8", "int16x8", "float16", "float32")
+
+
+@dataclass(frozen=True)
+class LayerRule:
+    """Another precision for some operators than the recipe's.
+
+    Attributes:
+        tensors: Operators, by name in capitals or by a regular expression, as in `Recipe.keep_float`.
+        weights: Type of their weights. What there is no kernel for stays float32.
+        activations: As in Recipe.
+        weight_algorithm: How their weights are rounded.
+
+    Raises:
+        ArgumentError: for a combination that there is not.
+    """
+
+    tensors: str
+    weights: str
+    activations: str = "float32"
+    weight_algorithm: str = "minmax"
+
+    def __post_init__(self) -> None:
+        name = f"layers {self.tensors!r}"
+        check_pattern(name, "tensors", self.tensors)
+        _check_types(name, self.weights, self.activations)
+        check_one(name, "weight algorithm", self.weight_algorithm, WEIGHT_ALGORITHMS)
+
+    @property
+    def precision(self) -> str:
+        """The row of parity's table of budgets."""
+        return _precision(self.weights, self.activations)
 
 
 @dataclass(frozen=True)
@@ -48,12 +80,15 @@ class Recipe:
         weights: Type of the weights: float32, float16, int8 or int4; integers have a scale per channel.
         activations: float32; `dynamic`, float32 that kernels quantize on the fly; or int8 and int16 by calibration.
         keep_float: Operators, by name in capitals (`SOFTMAX`) or by a regular expression that is searched for in their
-            outputs' tensor names, that stay float32 where activations are quantized.
+            outputs' tensor names, that stay float32.
+        layers: Another precision for some operators; later ones win, and over `keep_float`, too.
         integer_only: No operator stays float, or the conversion fails.
         io: Type of the inputs and outputs; None is float32, and that of the activations where `integer_only`.
         calibrator: How ranges are found; `auto` measures all on held-out samples.
         weight_algorithms: How weights are rounded; several are measured on held-out samples.
         min_sqnr_db: The least SQNR in dB against the original; parity's budget of the precision where None.
+        calibrated_on: Hash of the samples that its figures come from, where it was found by a search: others give other
+            ranges, and another file.
 
     Raises:
         ArgumentError: for a combination that there is not.
@@ -68,32 +103,30 @@ class Recipe:
     calibrator: str = "auto"
     weight_algorithms: tuple[str, ...] = ("minmax",)
     min_sqnr_db: float | None = None
+    layers: tuple[LayerRule, ...] = ()
+    calibrated_on: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
             raise ArgumentError(f"recipe name {self.name!r} is not usable: letters, digits, '_' and '-' make a name")
-        _check(self.name, "weights", self.weights, WEIGHTS)
-        _check(self.name, "activations", self.activations, ACTIVATIONS)
-        _check(self.name, f"activations for {self.weights} weights", self.activations, _PAIRS[self.weights])
+        where = f"recipe {self.name!r}"
+        _check_types(where, self.weights, self.activations)
         if self.io is not None:
-            _check(self.name, f"io for {self.activations} activations", self.io, _IO[self.activations])
-        _check(self.name, "calibrator", self.calibrator, ("auto", *CALIBRATORS))
+            check_one(where, f"io for {self.activations} activations", self.io, _IO[self.activations])
+        check_one(where, "calibrator", self.calibrator, ("auto", *CALIBRATORS))
         if not self.weight_algorithms:
             raise ArgumentError(f"recipe {self.name!r}: weight_algorithms is empty; {one_of(WEIGHT_ALGORITHMS)} is one")
         for each in self.weight_algorithms:
-            _check(self.name, "weight algorithm", each, WEIGHT_ALGORITHMS)
-        if self.integer_only and (self.keep_float or not self.needs_calibration):
+            check_one(where, "weight algorithm", each, WEIGHT_ALGORITHMS)
+        if self.integer_only and (self.keep_float or self.layers or self.activations not in _INTEGERS):
             raise ArgumentError(
                 f"recipe {self.name!r}: integer_only is for int8 and int16 activations with nothing kept float; "
                 f"activations are {self.activations}, and {one_of(self.keep_float)} kept"
             )
-        if self.keep_float and not self.needs_calibration:
-            raise ArgumentError(
-                f"recipe {self.name!r}: keep_float is for int8 and int16 activations; "
-                f"with {self.activations} activations every operator computes in float32 already"
-            )
+        if self.keep_float and self.weights == "float32":
+            raise ArgumentError(f"recipe {self.name!r}: keep_float is for what is quantized, and nothing is")
         for each in self.keep_float:
-            _check_pattern(self.name, each)
+            check_pattern(where, "keep_float", each)
         least = self.min_sqnr_db
         if least is not None and (isinstance(least, bool) or not isinstance(least, int | float) or not isfinite(least)):
             raise ArgumentError(f"recipe {self.name!r}: min_sqnr_db must be a number of dB; received {least!r}")
@@ -101,14 +134,18 @@ class Recipe:
     @property
     def needs_calibration(self) -> bool:
         """Whether ranges of activations must be known."""
-        return self.activations in ("int8", "int16")
+        return bool(self.integer_activations)
+
+    @property
+    def integer_activations(self) -> frozenset[str]:
+        """The integer types of activations that there will be."""
+        return frozenset((self.activations, *(each.activations for each in self.layers))).intersection(_INTEGERS)
 
     @property
     def precision(self) -> str:
-        """The row of parity's table of budgets that it is held to."""
-        if self.needs_calibration:
-            return "int8" if self.activations == "int8" else "int16x8"
-        return "dynamic" if self.weights == "int8" else self.weights
+        """The row of parity's table of budgets that it is held to: that of the least of its precisions."""
+        found = {_precision(self.weights, self.activations), *(each.precision for each in self.layers)}
+        return next(each for each in _PRECISIONS if each in found)
 
     @property
     def io_type(self) -> str:
@@ -137,43 +174,27 @@ class Recipe:
         )
 
 
-def load_recipe(path: Path) -> Recipe:
-    """Read a recipe from JSON: an object with the attributes of Recipe.
-
-    Raises:
-        ArgumentError: where the file does not exist, or a value is not one that there is.
-        ContentError: where it is no such JSON.
-    """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ArgumentError(f"recipe {path} does not exist") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise ContentError(f"recipe {path} is not readable JSON: {first_line(error)}") from error
-    known = [each.name for each in fields(Recipe)]
-    if not isinstance(document, dict) or not {"weights"} <= document.keys():
-        raise ContentError(f'recipe {path} must be an object such as {{"weights": "int8", "activations": "int8"}}')
-    for key in document:
-        if key not in known:
-            raise ContentError(f"recipe {path}: {no_such('key', str(key), known)}")
-    texts: dict[str, Any] = {}
-    for key in ("keep_float", "weight_algorithms"):
-        if key in document:
-            if not isinstance(document[key], list) or not all(isinstance(each, str) for each in document[key]):
-                raise ContentError(f"recipe {path}: {key} must be a list of texts; received {document[key]!r}")
-            texts[key] = tuple(document[key])
-    if not isinstance(document.get("integer_only", False), bool):
-        raise ContentError(f"recipe {path}: integer_only must be true or false")
-    return Recipe(**{"name": path.stem, **document, **texts})
-
-
-def _check(name: str, what: str, value: Any, choices: Sequence[str]) -> None:
+def check_one(where: str, what: str, value: Any, choices: Sequence[str]) -> None:
+    """Refuse a value that is not among the choices."""
     if value not in choices:
-        raise ArgumentError(f"recipe {name!r}: {no_such(what, str(value), choices)}")
+        raise ArgumentError(f"{where}: {no_such(what, str(value), choices)}")
 
 
-def _check_pattern(name: str, pattern: str) -> None:
+def check_pattern(where: str, what: str, pattern: str) -> None:
+    """Refuse what is no regular expression."""
     try:
         re.compile(pattern)
     except re.error as error:
-        raise ArgumentError(f"recipe {name!r}: keep_float {pattern!r} is no regular expression: {error}") from error
+        raise ArgumentError(f"{where}: {what} {pattern!r} is no regular expression: {error}") from error
+
+
+def _check_types(where: str, weights: str, activations: str) -> None:
+    check_one(where, "weights", weights, WEIGHTS)
+    check_one(where, "activations", activations, ACTIVATIONS)
+    check_one(where, f"activations for {weights} weights", activations, _PAIRS[weights])
+
+
+def _precision(weights: str, activations: str) -> str:
+    if activations in _INTEGERS:
+        return "int8" if activations == "int8" else "int16x8"
+    return "dynamic" if weights == "int8" else weights

@@ -1,0 +1,33 @@
+"""The precision search: the smallest or fastest recipe that loses no more than it may."""
+
+from typing import TYPE_CHECKING
+
+from attnexport.core.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .goal import OBJECTIVES, Figures, Goal
+    from .result import SearchResult
+    from .searching import DEFAULT_TRIALS, search
+    from .trials import Trial
+
+_HOMES = {
+    "DEFAULT_TRIALS": "searching",
+    "Figures": "goal",
+    "Goal": "goal",
+    "OBJECTIVES": "goal",
+    "SearchResult": "result",
+    "Trial": "trials",
+    "search": "searching",
+}
+
+__all__ = [
+    "DEFAULT_TRIALS",
+    "OBJECTIVES",
+    "Figures",
+    "Goal",
+    "SearchResult",
+    "Trial",
+    "search",
+]
+
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -1,0 +1,44 @@
+"""Which of the candidates that meet the goal is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from .trials import Trial, Trials
+
+_FINALISTS = 8
+_LEAST_NOISE = 0.02  # of a latency ratio, whatever float32 beside itself says
+
+
+def choose(trials: Trials, *, confirm: bool, rounds: int = 300, seconds: float = 20.0) -> Trial | None:
+    """The smallest file, or the fastest one by a race of the finalists, of which those within noise go by size.
+
+    Args:
+        trials: All candidates.
+        confirm: Whether there are more evaluation samples than a candidate was measured on.
+        rounds: The most rounds of the race.
+        seconds: The most time of it.
+    """
+    while met := sorted((each for each in trials.all if trials.goal.met_by(each.figures)), key=trials.rank):
+        chosen = met[0] if trials.goal.objective == "size" else _fastest(trials, met, rounds, seconds)
+        if not confirm:
+            return chosen
+        confirmed = trials.confirm(chosen)
+        if trials.goal.met_by(confirmed.figures):
+            return confirmed
+    return None
+
+
+def _fastest(trials: Trials, met: Sequence[Trial], rounds: int, seconds: float) -> Trial:
+    smallest = min(met, key=lambda each: each.figures.size_bytes)
+    finalists = list(dict.fromkeys([each.number for each in (*met[:_FINALISTS], smallest)]))
+    racing = [trials.all[number - 1] for number in finalists]
+    float32, again, *medians = trials.race(racing, rounds=rounds, seconds=seconds)
+    ratios = [each / float32 for each in medians]
+    noise = max(_LEAST_NOISE, abs(again / float32 - 1))
+    for each, ratio in zip(racing, ratios, strict=True):
+        trials.all[each.number - 1] = replace(each, figures=replace(each.figures, latency_ratio=ratio))
+    tied = [each for each, ratio in zip(racing, ratios, strict=True) if ratio <= min(ratios) + noise]
+    winner = min(tied, key=lambda each: (each.figures.size_bytes, -each.figures.sqnr_db, each.number))
+    return trials.all[winner.number - 1]

@@ -1,0 +1,161 @@
+"""The greedy search from a uniform candidate: up until the goal is met, then down again where it costs nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .families import Family, State
+from .goal import Figures
+from .trials import Trial, Trials
+from .units import Unit
+
+_PAYS = 0.05  # dB or percent points that a step must gain
+_HOPE = 2.0  # times the noise that the goal allows: what is predicted to be above is not tried
+_MOST = 0.5  # of the noise that could go
+_CONVERSIONS = 64  # bytes that a change costs at least, for the operators around it
+
+
+@dataclass
+class _Climb:
+    family: Family
+    trials: Trials
+    state: dict[Unit, int]
+    now: Trial
+    refused: set[tuple[Unit, int]] = field(default_factory=set)
+
+    def noise(self, unit: Unit, at: int) -> float:
+        return self.trials.noise(unit, self.family.ladders[unit][at], self.family.calibrator)
+
+    def bytes_between(self, unit: Unit, low: int, high: int) -> int:
+        ladder = self.family.ladders[unit]
+        return max(unit.bytes_at(ladder[high]) - unit.bytes_at(ladder[low]), _CONVERSIONS)
+
+    def attempt(self, unit: Unit, at: int) -> Trial:
+        """The trial with one unit changed."""
+        return measured(self.family, self.trials, {**self.state, unit: at})
+
+    def accept(self, unit: Unit, at: int, trial: Trial) -> None:
+        self.state[unit], self.now = at, trial
+
+
+def climb(family: Family, trials: Trials) -> Trial:
+    """Search among the changes of a uniform candidate.
+
+    The unit whose noise falls most for a byte is made more precise, one after another, until the losses are within the
+    goal. A step that does not pay is undone. Then units are made less precise again, those first that save most bytes
+    for their noise, as long as the goal holds.
+
+    Raises:
+        ExhaustedError: where there are no more trials; what was found is among them.
+    """
+    state = dict(family.first)
+    climb = _Climb(family, trials, state, measured(family, trials, state))
+    if _is_hopeless(climb):
+        return climb.now
+    trials.learn_noise(
+        [(unit, level) for unit, ladder in family.ladders.items() for level in ladder[:-1]], family.calibrator
+    )
+    if _ascend(climb):
+        _descend(climb)
+    return climb.now
+
+
+def measured(family: Family, trials: Trials, state: State) -> Trial:
+    """The trial of a state."""
+    changes = {level.name: tuple(unit.name for unit in units) for level, units in family.changes(state).items()}
+    return trials.try_changed(family.start, family.recipe(state), changes)
+
+
+def _ascend(climb: _Climb) -> bool:
+    """Whether the losses came within the goal."""
+    goal = climb.trials.goal
+    while goal.loses_too_much(climb.now.figures):
+        if _is_beaten(climb):
+            return False
+        steps = [step for unit in climb.state if (step := _step_up(climb, unit)) is not None]
+        if not steps:
+            return False
+        _, unit, higher = max(steps, key=lambda step: step[0])
+        trial = climb.attempt(unit, higher)
+        if _pays(climb, trial.figures):
+            climb.accept(unit, higher, trial)
+        else:
+            climb.refused.add((unit, higher))
+    return True
+
+
+def _step_up(climb: _Climb, unit: Unit) -> tuple[float, Unit, int] | None:
+    """What noise a byte takes away, and the place on the ladder: the lowest that takes most of what can be taken."""
+    at = climb.state[unit]
+    gains = {
+        higher: climb.noise(unit, at) - climb.noise(unit, higher)
+        for higher in range(at + 1, len(climb.family.ladders[unit]))
+        if (unit, higher) not in climb.refused
+    }
+    most = max(gains.values(), default=0.0)
+    if most <= 0:
+        return None
+    higher = min(place for place, gain in gains.items() if gain >= _MOST * most)
+    return gains[higher] / climb.bytes_between(unit, at, higher), unit, higher
+
+
+def _pays(climb: _Climb, figures: Figures) -> bool:
+    before, after = (climb.trials.goal.loses_too_much(each) for each in (climb.now.figures, figures))
+    if after == before:
+        return figures.sqnr_db >= climb.now.figures.sqnr_db + _PAYS
+    return after == 0 or after <= before - _PAYS
+
+
+def _is_beaten(climb: _Climb) -> bool:
+    """Whether going on cannot lead to the choice: every step up makes the file larger."""
+    goal, size, best = climb.trials.goal, climb.now.figures.size_bytes, climb.trials.best
+    if goal.max_size is not None and size > goal.max_size:
+        return True
+    return goal.objective == "size" and best is not None and size >= best.figures.size_bytes
+
+
+def _is_hopeless(climb: _Climb) -> bool:
+    """Whether neither way can lead to the choice, with every unit as small as it can be."""
+    figures, best = climb.now.figures, climb.trials.best
+    if climb.trials.goal.loses_too_much(figures):
+        return _is_beaten(climb)
+    saved = sum(
+        max(unit.bytes_at(ladder[climb.state[unit]]) - min(map(unit.bytes_at, ladder)), 0)
+        for unit, ladder in climb.family.ladders.items()
+    )
+    goal = climb.trials.goal
+    return goal.objective == "size" and best is not None and figures.size_bytes - saved > best.figures.size_bytes
+
+
+def _descend(climb: _Climb) -> None:
+    goal = climb.trials.goal
+    refused: set[tuple[Unit, int]] = set()
+    while True:
+        steps = [
+            (
+                (climb.noise(unit, lower) - climb.noise(unit, at)) / climb.bytes_between(unit, lower, at),
+                unit,
+                lower,
+            )
+            for unit, at in climb.state.items()
+            for lower in range(at)
+            if (unit, lower) not in refused and _is_hopeful(climb, unit, lower)
+        ]
+        if not steps:
+            return
+        _, unit, lower = min(steps, key=lambda step: step[0])
+        trial = climb.attempt(unit, lower)
+        if not goal.loses_too_much(trial.figures) and trial.figures.size_bytes < climb.now.figures.size_bytes:
+            climb.accept(unit, lower, trial)
+        else:
+            refused.add((unit, lower))
+
+
+def _is_hopeful(climb: _Climb, unit: Unit, lower: int) -> bool:
+    """Whether what is known of the unit's noise leaves hope that the goal holds without its precision."""
+    least = climb.trials.goal.min_sqnr_db
+    if least is None:
+        return True
+    now = 10 ** (-climb.now.figures.sqnr_db / 10)
+    predicted = now + climb.noise(unit, lower) - climb.noise(unit, climb.state[unit])
+    return predicted <= _HOPE * float(10 ** (-least / 10))

@@ -1,0 +1,153 @@
+"""Uniform candidates, and what can be changed in each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from attnexport.tflite.float_core import place
+from attnexport.tflite.graph import Graph
+from attnexport.tflite.recipes import RECIPES, Recipe
+from attnexport.tflite.recipes.recipe import WEIGHT_ALGORITHMS
+
+from .trials import SEARCHED, Trial
+from .units import FLOAT32, Level, Unit, joined_units, pattern_of, rule_for, weighted_units
+
+Named = list[tuple[str, Recipe]]
+# By unit the place of its precision on its ladder.
+State = Mapping[Unit, int]
+
+_WEIGHTS_ONLY = "int8 weights"
+_INTEGER_CORE = "int8 throughout"
+
+
+@dataclass(frozen=True)
+class Family:
+    """A uniform candidate with the precisions that its units can have instead.
+
+    Attributes:
+        start: The uniform candidate.
+        ladders: By unit, precisions from the least on.
+        own: By unit, the one that it has in the uniform candidate.
+        calibrator: How ranges are found where some are needed.
+    """
+
+    start: Trial
+    calibrator: str
+    ladders: Mapping[Unit, tuple[Level, ...]]
+    own: Mapping[Unit, Level]
+
+    @property
+    def first(self) -> State:
+        """The state that a search sets out from: tables that the uniform candidate leaves float have the least."""
+        return {
+            unit: 0 if self.own[unit] == FLOAT32 else ladder.index(self.own[unit])
+            for unit, ladder in self.ladders.items()
+        }
+
+    def changes(self, state: State) -> dict[Level, list[Unit]]:
+        """By precision, the units that have another one than in the uniform candidate."""
+        found: dict[Level, list[Unit]] = {}
+        for unit, at in state.items():
+            if self.ladders[unit][at] != self.own[unit]:
+                found.setdefault(self.ladders[unit][at], []).append(unit)
+        return found
+
+    def recipe(self, state: State) -> Recipe:
+        """The uniform candidate's with what is changed."""
+        recipe = self.start.recipe
+        for level, units in self.changes(state).items():
+            weighted = [unit for unit in units if unit.elements]
+            if weighted:
+                recipe = replace(recipe, layers=(*recipe.layers, rule_for(weighted, level)))
+            if without := [unit for unit in units if not unit.elements]:
+                recipe = replace(recipe, keep_float=(*recipe.keep_float, pattern_of(without)))
+        return replace(recipe, calibrator=self.calibrator) if recipe.needs_calibration else recipe
+
+
+def cheap_candidates(keep_float: Sequence[str] = ()) -> Named:
+    """What needs no calibration: the named recipes by every way to round, and int8 weights under float activations."""
+    found = []
+    for name, recipe in _plain(keep_float).items():
+        if recipe.needs_calibration:
+            continue
+        ways = WEIGHT_ALGORITHMS if recipe.weights.startswith("int") else ("minmax",)
+        found += [(_named(name, each, ways), replace(recipe, weight_algorithms=(each,))) for each in ways]
+    return [*found, (_WEIGHTS_ONLY, Recipe(SEARCHED, "int8", keep_float=tuple(keep_float)))]
+
+
+def calibrated_candidates(calibrators: Sequence[str], keep_float: Sequence[str] = ()) -> Named:
+    """The named recipes of integer activations by every way to find ranges."""
+    return [
+        (f"{name} {each}", replace(recipe, calibrator=each))
+        for name, recipe in _plain(keep_float).items()
+        if recipe.needs_calibration
+        for each in calibrators
+    ]
+
+
+def integer_core(calibrator: str, keep_float: Sequence[str] = ()) -> Named:
+    """int8 with the attention core in int8 as well."""
+    recipe = Recipe(SEARCHED, "int8", "int8", keep_float=tuple(keep_float), calibrator=calibrator)
+    return [(_INTEGER_CORE, recipe)]
+
+
+def best_named(trials: Sequence[Trial], name: str) -> Trial | None:
+    """Of the ways to carry out a named recipe, the one nearest to the original."""
+    ways = [
+        each for each in trials if not each.changes and each.name.split(" ")[0] == name and not each.figures.problem
+    ]
+    ways = [each for each in ways if each.name not in (_WEIGHTS_ONLY, _INTEGER_CORE)]
+    return max(ways, key=lambda each: (each.figures.sqnr_db, -each.number), default=None)
+
+
+def families(graph: Graph, trials: Sequence[Trial], calibrator: str | None) -> list[Family]:
+    """What the best ways to carry out the quantized recipes can be changed to.
+
+    Args:
+        graph: The float32 model.
+        trials: The uniform candidates.
+        calibrator: How ranges are found where a recipe needs none, but a unit of it does; None where there are none.
+    """
+    starts = {name: best_named(trials, name) for name in ("int4", "dynamic", "int8", "int16x8")}
+    int4, dynamic = (
+        Level(weights, "dynamic", "minmax" if start is None else start.recipe.weight_algorithms[0])
+        for weights, start in (("int4", starts["int4"]), ("int8", starts["dynamic"]))
+    )
+    found = []
+    for start in filter(None, starts.values()):
+        recipe = start.recipe
+        static = Level("int8", recipe.activations if recipe.needs_calibration else "int8")
+        only_weights = replace(dynamic, activations="float32")
+        middle = (dynamic, static) if static.activations == "int16" else (static, dynamic)
+        units = weighted_units(graph) + (joined_units(graph, recipe.keep_float) if recipe.needs_calibration else [])
+        kept = set(place(graph, recipe).kept_float)
+        ladders, own = {}, {}
+        for unit in units:
+            if kept.intersection(unit.outputs):
+                continue
+            levels: tuple[Level, ...] = (int4, *middle, only_weights)
+            if not recipe.needs_calibration and (unit.can_be(dynamic) or calibrator is None):
+                levels = (int4, dynamic, only_weights)
+            ladders[unit] = unit.ladder(levels)
+            level = Level(recipe.weights, recipe.activations, recipe.weight_algorithms[0])
+            own[unit] = level if unit.can_be(level) else FLOAT32
+        if ladders:
+            found.append(
+                Family(start, recipe.calibrator if recipe.needs_calibration else calibrator or "auto", ladders, own)
+            )
+    return found
+
+
+def _plain(keep_float: Sequence[str]) -> dict[str, Recipe]:
+    """The named recipes with what else is to stay float, under the name of what a search makes."""
+    return {
+        name: replace(
+            recipe, name=SEARCHED, keep_float=recipe.keep_float + (tuple(keep_float) if name != "float32" else ())
+        )
+        for name, recipe in RECIPES.items()
+    }
+
+
+def _named(name: str, way: str, ways: Sequence[str]) -> str:
+    return name if len(ways) == 1 else f"{name} {way}"

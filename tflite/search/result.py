@@ -1,0 +1,142 @@
+"""What a search found, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import floor, inf
+from statistics import median
+
+from attnexport.parity import BUDGETS
+from attnexport.parity.pareto import Candidate, non_dominated
+from attnexport.tflite.recipes import RECIPES, Recipe
+
+from .families import best_named
+from .goal import Goal
+from .trials import Trial
+
+_NOISE = 0.1  # of a latency ratio from a few calls
+_LISTED = 4  # names of layers in a sentence
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """All candidates, and the one that was chosen.
+
+    Attributes:
+        goal: What was asked for.
+        trials: Every candidate, in the order in which they were measured.
+        chosen: The one that meets the goal best, None where none does.
+        calibrated_on: Hash of the calibration samples.
+        interrupted: Whether it was ended before its time.
+    """
+
+    goal: Goal
+    trials: tuple[Trial, ...]
+    chosen: Trial | None
+    calibrated_on: str
+    interrupted: bool = False
+
+    @property
+    def nearest(self) -> Trial:
+        """The one that misses the goal least, or meets it."""
+        return self.chosen or min(self.trials, key=lambda each: (self.goal.misses(each.figures), each.number))
+
+    @property
+    def recipe(self) -> Recipe:
+        """That of the chosen or nearest candidate, with the SQNR that it is to be held to."""
+        recipe, sqnr = self.nearest.recipe, self.nearest.figures.sqnr_db
+        least = self.goal.min_sqnr_db
+        usual = BUDGETS[recipe.precision].min_sqnr_db
+        if least is None and usual is not None and -inf < sqnr < usual:
+            least = floor(sqnr) - 1.0
+        return replace(
+            recipe, min_sqnr_db=least, calibrated_on=self.calibrated_on if recipe.needs_calibration else None
+        )
+
+    @property
+    def best_named(self) -> Trial | None:
+        """The best of the named recipes that meet the goal, as `--quantize NAME` makes them; None where none does."""
+        ways = (
+            best_named(
+                [each for each in self.trials if each.recipe.weight_algorithms[0] in known.weight_algorithms], name
+            )
+            for name, known in RECIPES.items()
+        )
+        met = [each for each in ways if each is not None and self.goal.met_by(each.figures)]
+        return min(met, key=self._cost, default=None)
+
+    @cached_property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Every candidate that ran, for a table or a picture."""
+        known = [each.figures.float_latency_ms for each in self.trials if each.figures.float_latency_ms is not None]
+        float_ms = median(known) if known else 0.0
+        return tuple(
+            Candidate(
+                f"#{each.number} {each.name}",
+                each.figures.size_bytes,
+                float_ms * (each.figures.latency_ratio or 0.0),
+                each.figures.sqnr_db,
+                each.figures.agreement,
+                each.figures.accuracy,
+                self.goal.met_by(each.figures),
+                self.chosen is not None and each.number == self.chosen.number,
+            )
+            for each in self.trials
+            if not each.figures.problem
+        )
+
+    @property
+    def front(self) -> list[Trial]:
+        """The candidates that no other one beats in size, latency and SQNR at once, the best for the objective first.
+
+        Latencies that differ by less than noise does are one, and of equal candidates the first one stays.
+        """
+        points = {}
+        for trial, each in zip(
+            (each for each in self.trials if not each.figures.problem), self.candidates, strict=True
+        ):
+            steps = round((trial.figures.latency_ratio or 0.0) / _NOISE)
+            point = replace(each, name="", latency_ms=float(steps), passed=True, chosen=False)
+            if trial is self.chosen or point not in points:
+                points[point] = trial.number
+        numbers = {points[each] for each in non_dominated(list(points))}
+        if self.chosen is not None:
+            numbers.add(self.chosen.number)
+        return sorted((each for each in self.trials if each.number in numbers), key=self._cost)
+
+    @property
+    def why(self) -> str:
+        """A plain sentence or two: what was chosen, what is more precise than the rest and what that costs."""
+        trial, figures = self.nearest, self.nearest.figures
+        if self.chosen is None:
+            return f"none of {len(self.trials)} candidates has {self.goal}; nearest is {trial.name}: {figures}"
+        kind = "smallest" if self.goal.objective == "size" else "fastest"
+        told = [f"Of {len(self.trials)} candidates, the {kind} with {self.goal} is {trial.name}: {figures}."]
+        start = next(each for each in self.trials if each.name == trial.start)
+        if trial.changes:
+            changed = "; ".join(f"{_listed(names)} in {level}" for level, names in trial.changes.items())
+            told.append(
+                f"It is {start.name} but for {changed}, which costs {figures.size_bytes - start.figures.size_bytes:+,} "
+                f"bytes and {figures.sqnr_db - start.figures.sqnr_db:+.1f} dB."
+            )
+        if trial.recipe.activations in ("int8", "int16") and trial.recipe.keep_float:
+            told.append("The attention core and normalization stay float32.")
+        named = self.best_named
+        if named is None:
+            told.append("No named recipe meets that.")
+        elif named.name != trial.name:
+            told.append(f"Of the named recipes it would be {named.name}: {named.figures}.")
+        return " ".join(told)
+
+    def _cost(self, trial: Trial) -> tuple[float, ...]:
+        figures = trial.figures
+        size = (float(figures.size_bytes), -figures.sqnr_db)
+        ratio = inf if figures.latency_ratio is None else figures.latency_ratio
+        return (ratio, *size) if self.goal.objective == "latency" else size
+
+
+def _listed(names: Sequence[str]) -> str:
+    told = ", ".join(names[:_LISTED])
+    return told if len(names) <= _LISTED else f"{told} and {len(names) - _LISTED} more"

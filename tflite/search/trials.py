@@ -1,0 +1,142 @@
+"""Candidates, measured once each and remembered, up to a limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import inf
+from typing import Protocol
+
+from attnexport.tflite.recipes import Recipe
+
+from .goal import Figures, Goal
+from .units import Level, Unit, rule_for
+
+_TOGETHER = 2  # candidates under way at once
+SEARCHED = "auto"  # what the recipes of a search are called
+
+
+class Bench(Protocol):
+    """Measures recipes, as `workers.Workers` does."""
+
+    def measure(self, recipes: Sequence[Recipe], what: str = "full") -> list[Figures]: ...
+
+    def race(self, recipes: Sequence[Recipe], *, rounds: int, seconds: float) -> list[float]: ...
+
+
+class ExhaustedError(Exception):
+    """There were as many trials as allowed."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A candidate.
+
+    Attributes:
+        number: From 1, in the order in which they were tried.
+        name: What it is called.
+        recipe: What it is made by.
+        figures: What it was measured to be.
+        start: Name of the uniform candidate that it comes from; its own where it is one.
+        changes: By precision, what has another one than there.
+    """
+
+    number: int
+    name: str
+    recipe: Recipe
+    figures: Figures
+    start: str
+    changes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+class Trials:
+    """All candidates so far.
+
+    Args:
+        bench: What measures them.
+        goal: What they are measured for.
+        limit: The most there may be.
+        on_trial: Called with each new one.
+    """
+
+    def __init__(self, bench: Bench, goal: Goal, limit: int, on_trial: Callable[[Trial], None]) -> None:
+        self.all: list[Trial] = []
+        self.goal = goal
+        self._bench, self._limit, self._on_trial = bench, limit, on_trial
+        self._known: dict[Recipe, Trial] = {}
+        self._noise: dict[tuple[Unit, Level, str], float] = {}
+
+    @property
+    def best(self) -> Trial | None:
+        """The one to take if the search ended now, None where none meets the goal."""
+        return min((each for each in self.all if self.goal.met_by(each.figures)), key=self.rank, default=None)
+
+    def rank(self, trial: Trial) -> tuple[float, ...]:
+        """Least for the best of those that meet the goal."""
+        figures = trial.figures
+        ratio = figures.latency_ratio if figures.latency_ratio is not None else inf
+        size = (float(figures.size_bytes), -figures.sqnr_db, float(trial.number))
+        return (ratio, *size) if self.goal.objective == "latency" else size
+
+    def measure(self, wanted: Sequence[tuple[str, Recipe]]) -> list[Trial]:
+        """Measure uniform candidates by name; what was measured already is not measured again.
+
+        Raises:
+            ExhaustedError: where that would be more than the limit; what is within was measured.
+        """
+        new = {recipe: name for name, recipe in wanted if recipe not in self._known}
+        for at in range(0, len(new), _TOGETHER):
+            some = list(new)[at : at + min(_TOGETHER, self._limit - len(self.all))]
+            if not some:
+                raise ExhaustedError
+            for recipe, figures in zip(some, self._bench.measure(some), strict=True):
+                self._add(Trial(len(self.all) + 1, new[recipe], recipe, figures, new[recipe]))
+        return [self._known[recipe] for _, recipe in wanted]
+
+    def try_changed(self, start: Trial, recipe: Recipe, changes: Mapping[str, tuple[str, ...]]) -> Trial:
+        """Measure what came of a uniform candidate.
+
+        Raises:
+            ExhaustedError: where that would be more than the limit.
+        """
+        if recipe not in self._known:
+            if len(self.all) >= self._limit:
+                raise ExhaustedError
+            name = ", ".join([start.name, *(f"{len(each)} {level}" for level, each in changes.items())])
+            [figures] = self._bench.measure([recipe])
+            self._add(Trial(len(self.all) + 1, name, recipe, figures, start.name, changes))
+        return self._known[recipe]
+
+    def learn_noise(self, pairs: Sequence[tuple[Unit, Level]], calibrator: str) -> None:
+        """Measure what precisions of single units cost, all else being float32."""
+        new = [pair for pair in dict.fromkeys(pairs) if (*pair, calibrator) not in self._noise]
+        recipes = [
+            Recipe(SEARCHED, "float32", layers=(rule_for([unit], level),), calibrator=calibrator) for unit, level in new
+        ]
+        for pair, figures in zip(new, self._bench.measure(recipes, "few"), strict=True):
+            self._noise[*pair, calibrator] = inf if figures.problem else 10 ** (-figures.sqnr_db / 10)
+
+    def noise(self, unit: Unit, level: Level, calibrator: str) -> float:
+        """Of one unit in this precision, as a share of the signal's energy; none where nobody measured it: 16 bits."""
+        return self._noise.get((unit, level, calibrator), 0.0)
+
+    def confirm(self, trial: Trial) -> Trial:
+        """The trial with its figures on all evaluation samples."""
+        [figures] = self._bench.measure([trial.recipe], "all")
+        confirmed = replace(
+            trial,
+            figures=replace(
+                figures, latency_ratio=trial.figures.latency_ratio, float_latency_ms=trial.figures.float_latency_ms
+            ),
+        )
+        self.all[trial.number - 1] = confirmed
+        return confirmed
+
+    def race(self, trials: Sequence[Trial], *, rounds: int, seconds: float) -> list[float]:
+        """Medians in ms, from calls in turn: of float32, of float32 again, and of candidates."""
+        return self._bench.race([each.recipe for each in trials], rounds=rounds, seconds=seconds)
+
+    def _add(self, trial: Trial) -> None:
+        self.all.append(trial)
+        self._known[trial.recipe] = trial
+        self._on_trial(trial)
