@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ import numpy as np
 import pytest
 
 from attnexport.serving.server import ModelConfig
+from tests.browser import Browser
 
 X = np.ones((1, 3), np.float32)
 
@@ -59,17 +59,14 @@ def test_the_lines_of_the_page_work_as_they_stand(page: Any, tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
 
 
-def test_a_real_browser_shows_it(page: Any, tmp_path: Path) -> None:
-    browser = shutil.which("chromium") or shutil.which("chromium-browser")
-    if browser is None:
-        pytest.skip("there is no chromium on PATH")
-    words = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-    done = subprocess.run(
-        [*words, "--dump-dom", "--virtual-time-budget=4000", f"{page.server.rest_address}/"],
-        capture_output=True, text=True, check=True, timeout=120,
-    )  # fmt: skip
-    assert "AVAILABLE" in done.stdout
-    assert done.stdout.count("data-model=") == 2, "also after the page has renewed itself"
+def test_a_real_browser_shows_it_without_an_error_at_any_width(page: Any, tmp_path: Path) -> None:
+    with Browser(tmp_path / "profile") as browser:
+        for width in (390, 1440):
+            shown = browser.open(f"{page.server.rest_address}/", width)
+            assert (shown.errors, shown.overflowing) == ([], [])
+            assert shown.scroll_width == width
+            assert "AVAILABLE" in shown.html
+            assert shown.evaluate("document.querySelectorAll('[data-model]').length") == 2
 
 
 def test_the_soak_in_its_short_form(root: Path) -> None:
