@@ -92,10 +92,10 @@ def batched(
     if not counts or len(set(counts.values())) > 1 or not min(counts.values()):
         raise ArgumentError(f"inputs must hold the same number of samples, at least one; received {counts}")
     n = next(iter(counts.values()))
-    parts = [
-        {name: output[:size] for name, output in runner.run(chunk, signature).items()}
-        for chunk, size in _chunks(inputs, n, fixed or batch_size or n, fill=fixed is not None)
-    ]
+    chunks = _chunks(inputs, n, fixed or batch_size or n, fill=fixed is not None)
+    parts = [{name: output[:size] for name, output in runner.run(chunk, signature).items()} for chunk, size in chunks]
+    if len(parts) == 1:
+        return parts[0]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
