@@ -15,7 +15,7 @@ from tensorflow.core.protobuf import config_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2
 
 from attnexport.core.errors import ModelError
-from attnexport.core.signature import Arrays, Signature
+from attnexport.core.signature import Arrays, Signature, fits, format_shape
 
 from .runners import is_dense, signature_of, without_deprecations
 from .tensorflow_errors import reason
@@ -109,9 +109,17 @@ class ServedSavedModel:
             outputs: Those that are wanted, all where empty.
 
         Raises:
-            CallError: where the graph fails.
+            CallError: where a shape does not fit, or the graph fails.
         """
         spec = self._signatures[signature]
+        for each in spec.inputs:
+            given = inputs[each.name].shape
+            if not fits(given, each.shape):  # a callable does not look, and may compute nonsense
+                raise CallError(
+                    f"input {each.name!r} of {signature!r} has shape {format_shape(given)}; "
+                    f"{format_shape(each.shape)} is wanted",
+                    _INVALID_ARGUMENT,
+                )
         names = tuple(outputs) or tuple(each.name for each in spec.outputs)
         call = self._callables.get((signature, names)) or self._make_callable(spec, names)
         try:

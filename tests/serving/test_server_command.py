@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -263,23 +262,3 @@ def test_a_unix_socket_health_and_metrics_path(start_serving: Any, model_base: P
     assert 'request_latency_bucket{API="Predict",entrypoint="GRPC",le="10.0",model_name="m"}' in text
     assert "_created" not in text
     assert running.http("/monitoring/prometheus/metrics")[0] == 404
-
-
-def test_tls_answers_those_who_trust_it(start_serving: Any, model_base: Path, tmp_path: Path) -> None:
-    from attnexport.serving.server import GrpcOptions, ModelConfig
-    from attnexport.serving.server.grpc_edge import server_credentials
-    from attnexport.serving.server.parameters import SSLConfig
-
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("there is no openssl here to make a certificate with")
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    words = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
-    subprocess.run([*words, "-keyout", "key", "-out", "cert"], cwd=tmp_path, check=True, capture_output=True)
-    key, cert = ((tmp_path / name).read_text() for name in ("key", "cert"))
-    credentials = server_credentials(SSLConfig(server_key=key, server_cert=cert))
-    running = start_serving([ModelConfig("m", model_base)], grpc=GrpcOptions(credentials=credentials))
-    trusting = grpc.ssl_channel_credentials(cert.encode())
-    options = [("grpc.ssl_target_name_override", "localhost")]
-    with grpc.secure_channel(running.server.address, trusting, options) as channel:
-        assert predict(channel, "m", x=X).model_spec.version.value == 2
