@@ -123,7 +123,8 @@ def test_sigterm_lets_running_requests_end_and_an_interrupt_is_130(
         thread.join()
     assert code == 0
     assert len(results) == 1
-    again = child("--model_base_path", base, "--port=auto")
+    (tmp_path / "empty").mkdir()  # which needs no TensorFlow
+    again = child("--model_base_path", tmp_path / "empty", "--port=auto")
     assert again.end(signal.SIGINT)[0] == 130
 
 
@@ -148,7 +149,8 @@ def slow_model(base: Path) -> Path:
 def test_a_second_server_on_the_port_says_so(
     child: Callable[..., Child], attnexport: Run, model_base: Path, tmp_path: Path
 ) -> None:
-    server = child("--model-base-path", model_base, "--port", "auto", "--rest_api_port=auto")
+    (tmp_path / "empty").mkdir()
+    server = child("--model-base-path", tmp_path / "empty", "--port", "auto", "--rest_api_port=auto")
     port, rest = server.document["grpc"].rpartition(":")[2], server.document["rest"].rpartition(":")[2]
     for arguments in ((f"--port={port}",), ("--port=auto", f"--rest_api_port={rest}")):
         code, out, err = attnexport("serve", "--model_base_path", model_base, *arguments)
@@ -216,8 +218,9 @@ def test_what_cannot_be_served_is_one_line(
     assert words in lines[0]
 
 
-def test_it_binds_the_loopback_alone_and_warns_when_it_opens_up(child: Callable[..., Child], model_base: Path) -> None:
-    server = child("--model_base_path", model_base, "--port=auto", "--host=0.0.0.0", "--enable_profiler=true")
+def test_it_binds_the_loopback_alone_and_warns_when_it_opens_up(child: Callable[..., Child], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    server = child("--model_base_path", tmp_path / "empty", "--port=auto", "--host=0.0.0.0", "--enable_profiler=true")
     assert server.document["grpc"].startswith("0.0.0.0:")
     code, _, err = server.end()
     assert code == 0
