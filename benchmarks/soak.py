@@ -1,6 +1,6 @@
 """Load on the embedded server while versions are swapped every second and clients are killed at random.
 
-    python benchmarks/soak.py [--seconds N] [--seed N]
+    python benchmarks/soak.py [--seconds N] [--seed N] [--saved-model DIR]
 
 Prints the requests, the swaps, and the slope of the server's memory; ends with 1 where a request failed.
 """
@@ -97,10 +97,15 @@ def swap(base: Path, source: Path, version: int) -> None:
     shutil.rmtree(base / str(version - 2), ignore_errors=True)
 
 
-def soak(folder: Path, seconds: float, chance: random.Random) -> int:
-    """Run it all; the number of failed requests."""
+def exported(folder: Path) -> Path:
+    """A SavedModel of the default classifier."""
     subprocess.run([str(BIN / "attnexport"), "savedmodel"], cwd=folder, check=True, capture_output=True)
-    source, base = folder / "export" / "classifier" / "saved_model" / "1", folder / "served"
+    return folder / "export" / "classifier" / "saved_model" / "1"
+
+
+def soak(folder: Path, source: Path, seconds: float, chance: random.Random) -> int:
+    """Run it all; the number of failed requests."""
+    base = folder / "served"
     base.mkdir()
     swap(base, source, 1)
     request = encode_predict_request(ServedModel("default"), {"sequence": np.ones((1, 10, 64), np.float32)})
@@ -145,9 +150,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--saved-model", type=Path, help="of the default classifier's input; exported where none")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        sys.exit(bool(soak(Path(folder), options.seconds, random.Random(options.seed))))
+        source = options.saved_model or exported(Path(folder))
+        sys.exit(bool(soak(Path(folder), source, options.seconds, random.Random(options.seed))))
 
 
 if __name__ == "__main__":

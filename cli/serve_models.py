@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -67,8 +66,11 @@ class RunnerModel:
 
     def run(self, inputs: Arrays, signature: str, outputs: Sequence[str]) -> Arrays:
         _check_rows(self.signatures[signature], inputs)
-        with self._runner() as runner:
+        runner = self._free.get()
+        try:
             given = batched(runner, inputs, signature=signature)
+        finally:
+            self._free.put(runner)
         return {name: given[name] for name in outputs} if outputs else given
 
     def warmup_records(self) -> Iterator[bytes]:
@@ -77,14 +79,6 @@ class RunnerModel:
     def close(self) -> None:
         for runner in self._runners:
             runner.close()
-
-    @contextmanager
-    def _runner(self) -> Iterator[Runner]:
-        runner = self._free.get()
-        try:
-            yield runner
-        finally:
-            self._free.put(runner)
 
 
 def _with_free_batch(signatures: Mapping[str, Signature]) -> dict[str, Signature]:

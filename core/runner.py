@@ -96,6 +96,8 @@ def batched(
         {name: output[:size] for name, output in runner.run(chunk, signature).items()}
         for chunk, size in chunks(inputs, fixed or batch_size or n, fill=fixed is not None)
     ]
+    if len(parts) == 1:
+        return parts[0]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

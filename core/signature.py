@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -156,7 +157,12 @@ class Signature:
 
 def dtype_name(array: np.ndarray[Any, Any]) -> str:
     """The dtype as a TensorSpec names it: numpy's name, and `string` for bytes, str and object arrays."""
-    return "string" if array.dtype.kind in "OSU" else array.dtype.name
+    return _dtype_name(array.dtype)
+
+
+@cache  # numpy makes the name anew each time
+def _dtype_name(dtype: np.dtype[Any]) -> str:
+    return "string" if dtype.kind in "OSU" else dtype.name
 
 
 def duplicates(names: Iterable[str]) -> list[str]:

@@ -60,9 +60,11 @@ class TFLiteRunner:
                 name: Signature(name, self._specs(takes), self._specs(gives))
                 for name, (takes, gives) in self._details.items()
             }
+            if len(self._runners) == 1 and not self._resizable():
+                self._runners.clear()  # while there are some, the interpreter itself is not to be called
         except (ValueError, RuntimeError, LookupError, TypeError) as error:  # the details of a damaged file, too
             raise ModelError(f"{self._name} does not load: {_reason(error)}") from error
-        if not self._runners:
+        if not self._signatures:
             raise ModelError(f"{self._name} has no signatures; convert it again from a SavedModel, which has")
 
     @property
@@ -94,8 +96,18 @@ class TFLiteRunner:
 
     def _invoke(self, signature: str, inputs: Arrays) -> Arrays:
         """One call, with tensors of the types that they have in the file."""
-        outputs: Arrays = self._runners[signature](**inputs)
-        return outputs
+        if signature in self._runners:
+            outputs: Arrays = self._runners[signature](**inputs)
+            return outputs
+        # The only signature is the graph itself, and its shapes are allocated: three calls instead of five.
+        takes, gives = self._details[signature]
+        for name, array in inputs.items():
+            self._interpreter.set_tensor(takes[name]["index"], array)
+        self._interpreter.invoke()
+        return {name: self._interpreter.get_tensor(detail["index"]) for name, detail in gives.items()}
+
+    def _resizable(self) -> bool:
+        return any(-1 in detail["shape_signature"] for takes, _ in self._details.values() for detail in takes.values())
 
     def _specs(self, details: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
         return tuple(self._spec(name, detail) for name, detail in details.items())

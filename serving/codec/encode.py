@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -66,6 +67,7 @@ def check_size(size: int) -> None:
         raise CodecError(f"a message would be {size:,} bytes; 2 GiB is the most, send smaller batches")
 
 
+@lru_cache(maxsize=256)  # a server answers in few shapes
 def _header(number: int, shape: tuple[int, ...]) -> bytes:
     dims = b"".join([_dim(size) for size in shape])
     return bytes((DTYPE << 3 | VARINT, number, SHAPE << 3 | LENGTH)) + varint(len(dims)) + dims

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from attnexport.core.errors import CodecError, first_line
@@ -17,6 +18,7 @@ from .wire import LENGTH, IrregularError, fields, varint
 _REQUEST_SPEC, _REQUEST_INPUTS, _REQUEST_FILTER = 1, 2, 3
 _REPLY_OUTPUTS, _REPLY_SPEC = 1, 2
 _KEY, _VALUE = 1, 2  # of a map's entry
+_MOST_KNOWN = 256  # bytes of a model_spec that is remembered
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,12 @@ def encode_predict_reply(model: ServedModel, outputs: Mapping[str, Any], form: F
         CodecError: naming the output that no tensor can hold; or where the message would exceed 2 GiB.
     """
     chunks = _tensors(_REPLY_OUTPUTS, outputs, form)
-    return _joined(chunks + _submessage(_REPLY_SPEC, model.to_message().SerializeToString()))
+    return _joined([*chunks, _answered(model)])
+
+
+@lru_cache(maxsize=256)  # a server answers from few models
+def _answered(model: ServedModel) -> bytes:
+    return b"".join(_submessage(_REPLY_SPEC, model.to_message().SerializeToString()))
 
 
 def decode_predict_request(data: bytes, *, splat_limit: int = SPLAT_LIMIT) -> PredictCall:
@@ -203,6 +210,15 @@ def _text(data: bytes) -> str:
 
 
 def _spec(data: bytes) -> ServedModel:
+    return _known_spec(data) if len(data) <= _MOST_KNOWN else _parsed_spec(data)
+
+
+@lru_cache(maxsize=256)  # clients ask for few models
+def _known_spec(data: bytes) -> ServedModel:
+    return _parsed_spec(data)
+
+
+def _parsed_spec(data: bytes) -> ServedModel:
     from google.protobuf.message import DecodeError
 
     from attnexport.serving.messages import ModelSpec

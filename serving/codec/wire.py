@@ -69,7 +69,10 @@ def fields(data: bytes, at: int, stop: int) -> Iterator[tuple[int, int, int, int
         if not 0 < number <= _MOST_FIELD:
             raise CodecError(f"{number} is no number of a field; the message is damaged")
         if wire == LENGTH:
-            length, at = read_varint(data, at, stop)
+            if at < stop and data[at] < 128:  # most are short
+                length, at = data[at], at + 1
+            else:
+                length, at = read_varint(data, at, stop)
             end = at + length
             if end > stop:
                 raise CodecError(f"field {number} claims {length} bytes where {stop - at} are left")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +18,7 @@ from attnexport.serving.messages import METHODS
 from .dataplane import DataPlane
 from .inference import Alive
 from .status import Code, StatusError, invalid, status_of
+from .workers import Workers
 
 _MOST_DETAIL = 2000  # characters: gRPC drops replies whose trailers are longer than 8 KB
 _MOST_WAITING = 1000  # requests that run or wait for a thread
@@ -60,7 +60,7 @@ class GrpcEdge:
     def __init__(self, plane: DataPlane, address: str | None, options: GrpcOptions, on_access: OnAccess) -> None:
         self._plane, self._on_access = plane, on_access
         self._form: Form = "content" if options.content else "values"
-        self._pool = ThreadPoolExecutor(options.threads, thread_name_prefix="grpc")
+        self._pool = Workers(options.threads)
         limits = [
             ("grpc.max_receive_message_length", options.largest_message),
             ("grpc.max_send_message_length", options.largest_message),
@@ -70,7 +70,7 @@ class GrpcEdge:
             self._pool, options=[*limits, *options.arguments], maximum_concurrent_rpcs=_MOST_WAITING
         )
         for service, handlers in self._handlers().items():
-            self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+            self._server.add_registered_method_handlers(service, handlers)
         self._health = _add_health(self._server) if options.health else None
         self.port = 0
         try:

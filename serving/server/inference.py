@@ -132,15 +132,22 @@ def _no_signature(name: str, version: ServedVersion) -> str:
 
 
 def _check_inputs(signature: Signature, inputs: Arrays) -> None:
+    specs = signature.inputs
+    if len(inputs) != len(specs) or any(
+        spec.name not in inputs or dtype_name(inputs[spec.name]) != spec.dtype for spec in specs
+    ):
+        raise _misfit(signature, inputs)
+
+
+def _misfit(signature: Signature, inputs: Arrays) -> StatusError:
     wanted = {spec.name: spec.dtype for spec in signature.inputs}
     if wanted.keys() != inputs.keys():
         missing, extra = sorted(wanted.keys() - inputs.keys()), sorted(inputs.keys() - wanted.keys())
         told = ", ".join([f"missing {name!r}" for name in missing] + [f"unknown {name!r}" for name in extra])
-        raise invalid(f"signature {signature.name!r}: {told}; its inputs are {'; '.join(map(str, signature.inputs))}")
-    for name, dtype in wanted.items():
-        given = dtype_name(inputs[name])
-        if given != dtype:
-            raise invalid(f"input {name!r} of {signature.name!r} has dtype {given}; {dtype} is wanted")
+        return invalid(f"signature {signature.name!r}: {told}; its inputs are {'; '.join(map(str, signature.inputs))}")
+    given = {name: dtype_name(inputs[name]) for name in wanted}
+    name = next(name for name, dtype in wanted.items() if given[name] != dtype)
+    return invalid(f"input {name!r} of {signature.name!r} has dtype {given[name]}; {wanted[name]} is wanted")
 
 
 def _check_outputs(signature: Signature, wanted: Sequence[str]) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from attnexport.core.errors import first_line, no_such, one_of
 from attnexport.serving.codec import ServedModel
@@ -112,9 +111,8 @@ class ModelManager:
         """
         return self._model(name).statuses()
 
-    @contextlib.contextmanager
-    def holding(self, asked: ServedModel) -> Iterator[ServedVersion]:
-        """Hold the version that a request asks for.
+    def holding(self, asked: ServedModel) -> ServedVersion:
+        """The version that a request asks for, held until the end of its `with`.
 
         Raises:
             StatusError: NOT_FOUND for an unknown model or version, INVALID_ARGUMENT for an unknown label or no name.
@@ -122,10 +120,7 @@ class ModelManager:
         version = self._find(asked)
         while not version.acquire():  # it was retired in this moment, so another one is in its place
             version = self._find(asked)
-        try:
-            yield version
-        finally:
-            version.release()
+        return version
 
     def _model(self, name: str) -> WatchedModel:
         if not name:

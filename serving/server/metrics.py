@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+from bisect import bisect_left
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 
 from .status import Code
 
@@ -24,78 +30,140 @@ class Traffic:
     mean_ms: float | None
 
 
+class Counts:
+    """A number by labels."""
+
+    def __init__(self, name: str, text: str, *labels: str) -> None:
+        self._about = PREFIX + name, text, labels
+        self._counts: dict[tuple[str, ...], int] = defaultdict(int)
+        self._lock = threading.Lock()
+
+    def add(self, count: int, *labels: str) -> None:
+        """Count so many more."""
+        with self._lock:
+            self._counts[labels] += count
+
+    def items(self) -> list[tuple[tuple[str, ...], int]]:
+        """Labels, and what was counted."""
+        with self._lock:
+            return list(self._counts.items())
+
+    def family(self) -> Any:
+        """As Prometheus has it."""
+        name, text, labels = self._about
+        family = CounterMetricFamily(name, text, labels=labels)
+        for values, count in self.items():
+            family.add_metric(values, count)
+        return family
+
+
+class Histograms:
+    """Histograms by labels.
+
+    prometheus_client writes them and does not count them: it asks one bound after the other, and for the labels each
+    time, which costs a small model as much as its own work.
+    """
+
+    def __init__(self, name: str, text: str, *labels: str, bounds: Sequence[float] | None = None) -> None:
+        self._about = PREFIX + name, text, labels
+        self._bounds = _BOUNDS if bounds is None else list(bounds)
+        self._tallies: dict[tuple[str, ...], list[int]] = {}
+        self._sums: dict[tuple[str, ...], float] = defaultdict(float)
+        self._lock = threading.Lock()
+
+    def observe(self, value: float, *labels: str) -> None:
+        """Put one more value in its bucket."""
+        place = bisect_left(self._bounds, value)
+        with self._lock:
+            tally = self._tallies.get(labels)
+            if tally is None:
+                tally = self._tallies[labels] = [0] * (len(self._bounds) + 1)
+            tally[place] += 1
+            self._sums[labels] += value
+
+    def items(self) -> list[tuple[tuple[str, ...], list[int], float]]:
+        """Labels, values a bucket, and the sum of the values."""
+        with self._lock:
+            return [(labels, list(tally), self._sums[labels]) for labels, tally in self._tallies.items()]
+
+    def family(self) -> Any:
+        """As Prometheus has it."""
+        name, text, labels = self._about
+        family = HistogramMetricFamily(name, text, labels=labels)
+        bounds = [*map(str, map(float, self._bounds)), "+Inf"]
+        for values, tally, total in self.items():
+            family.add_metric(values, list(zip(bounds, accumulate(tally), strict=True)), total)
+        return family
+
+
 class Metrics:
     """The counters and histograms of one server."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        self._requests = self._counter("request_count", "Requests by how they ended.", "model_name", "status")
-        self._latency = self._histogram(
+        self._requests = Counts("request_count", "Requests by how they ended.", "model_name", "status")
+        self._latency = Histograms(
             "request_latency", "Of requests, in microseconds.", "model_name", "API", "entrypoint"
         )
-        self._runtime = self._histogram(
+        self._runtime = Histograms(
             "runtime_latency", "Of calls of the model, in microseconds.", "model_name", "API", "runtime"
         )
-        self._examples = self._counter("request_example_count_total", "Examples in requests.", "model")
-        self._example_counts = self._histogram(
-            "request_example_counts", "Examples in a request.", "model", bounds=_COUNTS
-        )
-        self._warmup = self._histogram(
+        self._examples = Counts("request_example_count_total", "Examples in requests.", "model")
+        self._example_counts = Histograms("request_example_counts", "Examples in a request.", "model", bounds=_COUNTS)
+        self._warmup = Histograms(
             "model_warmup_latency", "Of the warm-up of a version, in microseconds.", "model_path", "status"
         )
-        self._queuing = self._histogram(
+        self._queuing = Histograms(
             "batching_session:queuing_latency", "Of waiting for a batch, in microseconds.", "model_name"
         )
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
 
     def request(self, model: str | None, api: str, entrypoint: str, code: Code, seconds: float) -> None:
         """A request ended; `model` is None where there is none of the name that it gave."""
         name = _UNKNOWN_MODEL if model is None else model
-        self._requests.labels(name, code.name).inc()
-        self._latency.labels(name, api, entrypoint).observe(seconds * 1e6)
+        self._requests.add(1, name, code.name)
+        self._latency.observe(seconds * 1e6, name, api, entrypoint)
 
     def call(self, model: str, api: str, runtime: str, seconds: float) -> None:
         """A call of the model ended."""
-        self._runtime.labels(model, api, runtime).observe(seconds * 1e6)
+        self._runtime.observe(seconds * 1e6, model, api, runtime)
 
     def examples(self, model: str, count: int) -> None:
         """A request held that many examples."""
-        self._examples.labels(model).inc(count)
-        self._example_counts.labels(model).observe(count)
+        self._examples.add(count, model)
+        self._example_counts.observe(count, model)
 
     def warmup(self, path: str, code: Code, seconds: float) -> None:
         """The warm-up of a version ended."""
-        self._warmup.labels(path, code.name).observe(seconds * 1e6)
+        self._warmup.observe(seconds * 1e6, path, code.name)
 
     def queued(self, model: str, seconds: float) -> None:
         """A request waited that long for its batch."""
-        self._queuing.labels(model).observe(seconds * 1e6)
+        self._queuing.observe(seconds * 1e6, model)
+
+    def collect(self) -> Iterator[Any]:
+        """Every metric, for the registry."""
+        for metric in (
+            self._requests, self._latency, self._runtime, self._examples, self._example_counts, self._warmup,
+            self._queuing,
+        ):  # fmt: skip
+            yield metric.family()
 
     def exposition(self) -> bytes:
         """Everything in Prometheus's text format."""
         text = generate_latest(self._registry).decode()
-        # The library gives every counter the ending `_total`, and a time of making that TF Serving has not.
-        text = text.replace(f"{PREFIX}request_count_total", f"{PREFIX}request_count")
-        lines = [line for line in text.splitlines() if "_created" not in line.split("{")[0]]
-        return ("\n".join(lines) + "\n").encode()
+        # The library gives every counter the ending `_total`.
+        return text.replace(f"{PREFIX}request_count_total", f"{PREFIX}request_count").encode()
 
     def traffic(self) -> dict[str, Traffic]:
         """By model."""
         counts: dict[str, dict[str, int]] = defaultdict(dict)
         sums: dict[str, float] = defaultdict(float)
-        for metric in self._registry.collect():
-            for sample in metric.samples:
-                model = sample.labels.get("model_name", "")
-                if sample.name == f"{PREFIX}request_count_total":
-                    counts[model][sample.labels["status"]] = int(sample.value)
-                elif sample.name == f"{PREFIX}request_latency_sum":
-                    sums[model] += sample.value / 1000
+        for (model, status), count in self._requests.items():
+            counts[model][status] = count
+        for (model, _, _), _, total in self._latency.items():
+            sums[model] += total / 1000
         return {
             model: Traffic(by_status, sums[model] / sum(by_status.values()) if by_status else None)
             for model, by_status in counts.items()
         }
-
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(PREFIX + name, text, labels, registry=self._registry)
-
-    def _histogram(self, name: str, text: str, *labels: str, bounds: list[float] | list[int] = _BOUNDS) -> Histogram:
-        return Histogram(PREFIX + name, text, labels, registry=self._registry, buckets=bounds)

@@ -32,12 +32,14 @@ def render(plane: DataPlane, grpc_address: str | None, rest_port: int) -> str:
 
 
 def _model(plane: DataPlane, name: str, traffic: Traffic | None, grpc_address: str | None, rest_port: int) -> str:
-    rows = "".join(_version(status) for status in plane.manager.statuses(name))
+    statuses = plane.manager.statuses(name)
+    rows = "".join(_version(status) for status in statuses)
+    error = "<th>error" if any(status.message for status in statuses) else ""
     labels = ", ".join(f"{label}: {number}" for label, number in plane.manager.served(name).labels.items())
     return (
         f'<section data-model="{escape(name)}"><h2>{escape(name)}</h2>'
         f"<p>{escape(_requests(traffic))}{f'; labels {escape(labels)}' if labels else ''}</p>"
-        f"<table><tr><th>version<th>state<th>error</tr>{rows}</table>"
+        f"<table><tr><th>version<th>state{error}</tr>{rows}</table>"
         f"{_signatures(plane, name, grpc_address, rest_port)}</section>"
     )
 

@@ -19,8 +19,6 @@ from .status import Code
 from .warmup import warm_up
 from .watched import Workshop
 
-_BATCHING_THREADS = 64  # of gRPC, where requests wait in their threads for a batch
-
 
 def silent(text: str) -> None:
     """Tell nobody."""

@@ -37,7 +37,8 @@ class VersionStatus:
 class ServedVersion:
     """A version from the moment that it is wanted until nobody remembers it.
 
-    Whoever runs it holds it (`acquire`, `release`): it is closed when it is retired and the last one let go.
+    Whoever runs it holds it (`acquire`, then `release` or the end of a `with`): it is closed when it is retired and the
+    last one let go.
 
     Attributes:
         name: Of its model.
@@ -96,6 +97,12 @@ class ServedVersion:
             self._holders -= 1
             if not self._holders:
                 self._changed.notify_all()
+
+    def __enter__(self) -> ServedVersion:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.release()
 
     def retire(self) -> None:
         """Nobody new may hold it from now on."""

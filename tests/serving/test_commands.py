@@ -29,9 +29,15 @@ def ask(attnexport: Run, server: Any, tmp_path: Path) -> Run:
     return lambda name, *words: attnexport(name, "--server", server.address, "--model", "m", *words)
 
 
-def piped(server: Any, data: bytes, *words: str) -> subprocess.CompletedProcess[bytes]:
-    command = [COMMAND, "predict", "--server", server.address, "--model", "m", "--input", "-", *words]
-    return subprocess.run(command, input=data, capture_output=True, check=False)
+@pytest.fixture
+def piped(ask: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
+    """Predict what comes on stdin."""
+
+    def run(data: bytes, *words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+        return ask("predict", "--input", "-", *words)
+
+    return run
 
 
 def test_predict_shows_what_the_server_says(ask: Run) -> None:
@@ -89,19 +95,22 @@ def test_json_by_name_alone_or_as_a_rest_body(ask: Run, tmp_path: Path, text: st
     assert json.loads(out)["outputs"]["y"]["values"] == [[5, 7, 9]]
 
 
-def test_stdin_takes_all_three_forms(server: Any) -> None:
+def test_stdin_takes_all_three_forms(server: Any, piped: Run) -> None:
     npy, npz = io.BytesIO(), io.BytesIO()
     np.save(npy, X)
     np.savez(npz, x=X)
     for data in (npy.getvalue(), npz.getvalue(), json.dumps(X.tolist()).encode()):
-        done = piped(server, data, "--json")
-        assert (done.returncode, done.stderr) == (0, b"")
-        assert json.loads(done.stdout)["outputs"]["y"]["values"] == (2 * X + 3).tolist()
+        code, out, err = piped(data, "--json")
+        assert (code, err) == (0, "")
+        assert json.loads(out)["outputs"]["y"]["values"] == (2 * X + 3).tolist()
     for data in (b"", b"\x93NUMPYxxx", b"PKxxx", b"[1", b"3", b"\xff", b"[" * 100_000):
-        done = piped(server, data)
-        assert done.returncode == 3, done.stderr
-        assert done.stderr.startswith(b"attnexport: stdin")
-        assert done.stderr.count(b"\n") == 1
+        code, _, err = piped(data)
+        assert code == 3, err
+        assert err.startswith("attnexport: stdin")
+        assert err.count("\n") == 1
+    command = [COMMAND, "predict", "--server", server.address, "--model", "m", "--input", "-", "--json"]
+    done = subprocess.run(command, input=npy.getvalue(), capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_several_inputs_scalars_and_what_json_has_no_numbers_for(ask: Run, tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
+import os
 import subprocess
 from collections.abc import Callable
 from importlib import import_module
@@ -9,6 +12,7 @@ from typing import Any
 
 import pytest
 from google.protobuf import json_format, text_format
+from tensorflow_serving.apis import predict_pb2
 
 from attnexport.serving import messages
 from attnexport.serving.messages import METHODS, POOL, message
@@ -21,19 +25,43 @@ STUBS = {
 }
 
 
-def test_the_shipped_set_is_what_the_installed_package_gives_byte_for_byte(run_python: RunPython) -> None:
-    """In this process twice, and in another one with another hash seed."""
+BESIDE = """
+import hashlib
+from attnexport.serving.messages import PredictRequest as A
+from tensorflow_serving.apis.predict_pb2 import PredictRequest as B
+a = A(); a.model_spec.name = 'm'; a.inputs['x'].float_val.append(2.5)
+b = B.FromString(a.SerializeToString())
+assert b.model_spec.name == 'm' and list(b.inputs['x'].float_val) == [2.5]
+assert A.FromString(b.SerializeToString()) == a
+assert A.DESCRIPTOR.full_name == B.DESCRIPTOR.full_name and A is not B
+from attnexport.serving.messages.generate import generate
+print(hashlib.sha256(generate()).hexdigest())
+"""
+
+
+def test_they_live_before_tensorflow_and_are_generated_byte_for_byte(run_python: RunPython) -> None:
+    """In another process, where ours come first; from the installed package, with another hash seed."""
+    done = run_python(BESIDE, env={**os.environ, "PYTHONHASHSEED": "7"})
+    assert done.returncode == 0, done.stderr
     shipped = DATA.read_bytes()
     assert generate() == generate() == shipped
-    code = (
-        "import hashlib\nfrom attnexport.serving.messages.generate import generate\n"
-        "print(hashlib.sha256(generate()).hexdigest())"
-    )
-    import hashlib
-    import os
+    assert done.stdout.strip() == hashlib.sha256(shipped).hexdigest()
 
-    done = run_python(code, env={**os.environ, "PYTHONHASHSEED": "7"})
-    assert done.stdout.strip() == hashlib.sha256(shipped).hexdigest(), done.stderr
+
+def test_they_live_after_tensorflow() -> None:
+    """In this process, where theirs are there: the pool is made once more."""
+    spec = importlib.util.spec_from_file_location("made_later", DATA.with_name("pool.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    later = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(later)
+    ours = later.PredictRequest()
+    ours.model_spec.name = "m"
+    ours.inputs["x"].float_val.append(2.5)
+    other = predict_pb2.PredictRequest.FromString(ours.SerializeToString())
+    assert list(other.inputs["x"].float_val) == [2.5]
+    assert later.PredictRequest.FromString(other.SerializeToString()) == ours
+    assert type(ours) is not type(other)
 
 
 def theirs(name: str) -> Any:
@@ -93,25 +121,6 @@ def test_the_methods_are_those_of_the_two_services() -> None:
     }
     assert ours == found
     assert len(found) == 7
-
-
-@pytest.mark.parametrize("first", ["ours", "theirs"])
-def test_they_live_beside_tensorflow_in_either_order(run_python: RunPython, first: str) -> None:
-    ours = "from attnexport.serving.messages import PredictRequest as A"
-    other = "from tensorflow_serving.apis.predict_pb2 import PredictRequest as B"
-    lines = [ours, other] if first == "ours" else [other, ours]
-    code = "\n".join(
-        [
-            *lines,
-            "a = A(); a.model_spec.name = 'm'; a.inputs['x'].float_val.append(2.5)",
-            "b = B.FromString(a.SerializeToString())",
-            "assert b.model_spec.name == 'm' and list(b.inputs['x'].float_val) == [2.5]",
-            "assert A.FromString(b.SerializeToString()) == a",
-            "assert A.DESCRIPTOR.full_name == B.DESCRIPTOR.full_name and A is not B",
-        ]
-    )
-    done = run_python(code)
-    assert done.returncode == 0, done.stderr
 
 
 def test_importing_the_package_loads_no_tensorflow(run_python: RunPython) -> None:

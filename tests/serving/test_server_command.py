@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -124,7 +123,8 @@ def test_sigterm_lets_running_requests_end_and_an_interrupt_is_130(
         thread.join()
     assert code == 0
     assert len(results) == 1
-    again = child("--model_base_path", base, "--port=auto")
+    (tmp_path / "empty").mkdir()  # which needs no TensorFlow
+    again = child("--model_base_path", tmp_path / "empty", "--port=auto")
     assert again.end(signal.SIGINT)[0] == 130
 
 
@@ -149,7 +149,8 @@ def slow_model(base: Path) -> Path:
 def test_a_second_server_on_the_port_says_so(
     child: Callable[..., Child], attnexport: Run, model_base: Path, tmp_path: Path
 ) -> None:
-    server = child("--model-base-path", model_base, "--port", "auto", "--rest_api_port=auto")
+    (tmp_path / "empty").mkdir()
+    server = child("--model-base-path", tmp_path / "empty", "--port", "auto", "--rest_api_port=auto")
     port, rest = server.document["grpc"].rpartition(":")[2], server.document["rest"].rpartition(":")[2]
     for arguments in ((f"--port={port}",), ("--port=auto", f"--rest_api_port={rest}")):
         code, out, err = attnexport("serve", "--model_base_path", model_base, *arguments)
@@ -217,8 +218,9 @@ def test_what_cannot_be_served_is_one_line(
     assert words in lines[0]
 
 
-def test_it_binds_the_loopback_alone_and_warns_when_it_opens_up(child: Callable[..., Child], model_base: Path) -> None:
-    server = child("--model_base_path", model_base, "--port=auto", "--host=0.0.0.0", "--enable_profiler=true")
+def test_it_binds_the_loopback_alone_and_warns_when_it_opens_up(child: Callable[..., Child], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    server = child("--model_base_path", tmp_path / "empty", "--port=auto", "--host=0.0.0.0", "--enable_profiler=true")
     assert server.document["grpc"].startswith("0.0.0.0:")
     code, _, err = server.end()
     assert code == 0
@@ -263,23 +265,3 @@ def test_a_unix_socket_health_and_metrics_path(start_serving: Any, model_base: P
     assert 'request_latency_bucket{API="Predict",entrypoint="GRPC",le="10.0",model_name="m"}' in text
     assert "_created" not in text
     assert running.http("/monitoring/prometheus/metrics")[0] == 404
-
-
-def test_tls_answers_those_who_trust_it(start_serving: Any, model_base: Path, tmp_path: Path) -> None:
-    from attnexport.serving.server import GrpcOptions, ModelConfig
-    from attnexport.serving.server.grpc_edge import server_credentials
-    from attnexport.serving.server.parameters import SSLConfig
-
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("there is no openssl here to make a certificate with")
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    words = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
-    subprocess.run([*words, "-keyout", "key", "-out", "cert"], cwd=tmp_path, check=True, capture_output=True)
-    key, cert = ((tmp_path / name).read_text() for name in ("key", "cert"))
-    credentials = server_credentials(SSLConfig(server_key=key, server_cert=cert))
-    running = start_serving([ModelConfig("m", model_base)], grpc=GrpcOptions(credentials=credentials))
-    trusting = grpc.ssl_channel_credentials(cert.encode())
-    options = [("grpc.ssl_target_name_override", "localhost")]
-    with grpc.secure_channel(running.server.address, trusting, options) as channel:
-        assert predict(channel, "m", x=X).model_spec.version.value == 2

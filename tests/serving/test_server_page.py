@@ -66,11 +66,18 @@ def test_a_real_browser_shows_it_without_an_error_at_any_width(page: Any, tmp_pa
             assert (shown.errors, shown.overflowing) == ([], [])
             assert shown.scroll_width == width
             assert "AVAILABLE" in shown.html
+            page.predict({"x": X})
+            shown.evaluate("renew()")
+            assert f"Requests: {2 if width == 390 else 3} OK" in shown.html
             assert shown.evaluate("document.querySelectorAll('[data-model]').length") == 2
+            shown.evaluate("document.querySelector('button').click()")
+            assert shown.evaluate("document.querySelector('button').textContent") == "copied"
+            assert shown.errors == []
 
 
-def test_the_soak_in_its_short_form(root: Path) -> None:
-    words = [sys.executable, str(root / "benchmarks" / "soak.py"), "--seconds", "8"]
+def test_the_soak_in_its_short_form(root: Path, exported_classifier: Any) -> None:
+    words = [sys.executable, str(root / "benchmarks" / "soak.py"), "--seconds=5"]
+    words.append(f"--saved-model={exported_classifier.path}")
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert ", 0 failed; " in done.stdout

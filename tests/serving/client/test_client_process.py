@@ -55,8 +55,6 @@ def test_a_process_ends_well_and_says_nothing(run_python: RunPython, server: Any
 
 def test_it_works_before_and_after_tensorflow_in_one_process(run_python: RunPython, server: Any) -> None:
     before = USE.partition("heavy")[0]
-    done = run_python(AFTER_TENSORFLOW + before, server.address)
-    assert done.returncode == 0, done.stderr
     done = run_python(before + AFTER_TENSORFLOW + before, server.address)
     assert done.returncode == 0, done.stderr
 

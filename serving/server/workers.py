@@ -1,0 +1,75 @@
+"""The threads that run gRPC's requests."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Any
+
+_LOG = logging.getLogger(__name__)
+
+
+class Ending:
+    """That a task has ended: all that gRPC asks of a future."""
+
+    __slots__ = ("_callbacks", "_ended")
+
+    def __init__(self) -> None:
+        self._callbacks: deque[Callable[[Any], object]] = deque()
+        self._ended = False
+
+    def add_done_callback(self, callback: Callable[[Any], object]) -> None:
+        """Call it once the task has ended, at once where it has."""
+        self._callbacks.append(callback)
+        if self._ended:
+            self.end()
+
+    def end(self) -> None:
+        """The task has ended; each callback is called once, by whichever thread takes it."""
+        self._ended = True
+        while self._callbacks:
+            try:
+                callback = self._callbacks.popleft()
+            except IndexError:
+                return
+            callback(self)
+
+
+class Workers(Executor):
+    """A fixed number of threads and one queue.
+
+    A ThreadPoolExecutor does more for each task (a future with a condition, locks, a semaphore), which costs as much as
+    a small model computes.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._tasks: queue.SimpleQueue[tuple[Ending, Callable[..., Any], tuple[Any, ...]] | None] = queue.SimpleQueue()
+        self._threads = [threading.Thread(target=self._work, name=f"grpc-{n}", daemon=True) for n in range(count)]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        ending = Ending()
+        self._tasks.put((ending, function, args))
+        return ending
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        for _ in self._threads:
+            self._tasks.put(None)
+        if wait:
+            for thread in self._threads:
+                thread.join()
+
+    def _work(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            ending, function, args = task
+            try:
+                function(*args)
+            except Exception:  # gRPC's own: handlers end every failure in a status
+                _LOG.exception("a request ended without an answer")
+            ending.end()
+            del task, ending, function, args

@@ -1,0 +1,49 @@
+"""The threads that run gRPC's requests."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import pytest
+
+from attnexport.serving.server.workers import Workers
+
+
+def test_every_task_runs_once_and_tells_its_end_once() -> None:
+    workers, done = Workers(3), threading.Semaphore(0)
+    ran: list[int] = []
+    ended: list[object] = []
+
+    def end(ending: object) -> None:
+        ended.append(ending)
+        done.release()
+
+    endings = [workers.submit(ran.append, number) for number in range(500)]
+    for ending in endings:
+        ending.add_done_callback(end)
+    for _ in endings:
+        assert done.acquire(timeout=60)
+    workers.shutdown()
+    assert sorted(ran) == list(range(500))
+    assert len(ended) == len(set(map(id, ended))) == 500
+
+
+def test_as_many_run_at_once_as_there_are_threads() -> None:
+    workers, meeting, done = Workers(4), threading.Barrier(4, timeout=60), threading.Semaphore(0)
+    for _ in range(4):
+        workers.submit(meeting.wait).add_done_callback(lambda _: done.release())
+    for _ in range(4):
+        assert done.acquire(timeout=60)
+    assert not meeting.broken
+    workers.shutdown()
+
+
+def test_a_task_that_fails_takes_no_thread_with_it(caplog: pytest.LogCaptureFixture) -> None:
+    workers, done = Workers(1), threading.Event()
+    with caplog.at_level(logging.ERROR):
+        workers.submit(lambda: 1 / 0)
+        workers.submit(done.set)
+        assert done.wait(60)
+        workers.shutdown()
+    assert "ZeroDivisionError" in caplog.text
