@@ -20,7 +20,7 @@ def folders(root: Path) -> dict[str, str]:
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.py"],
         cwd=root, capture_output=True, text=True, check=True,
     ).stdout.split()  # fmt: skip
-    outside = {"tests", "benchmarks", "docs", "typings", "docker", ".ci"}
+    outside = {"tests", "benchmarks", "docs", "typings", ".ci"}
     found = {Path(path).parent.as_posix() for path in held if (root / path).exists()}
     return {f"attnexport.{each.replace('/', '.')}": each for each in found if each.split("/")[0] not in outside | {"."}}
 
