@@ -30,9 +30,7 @@ def check_output(path: Path, *, force: bool) -> None:
         if force:
             return
         there = _files(path)
-        changed = [
-            name for name in sorted(recorded.keys() | there.keys()) if recorded.get(name) != there.get(name)
-        ]
+        changed = [name for name in sorted(recorded.keys() | there.keys()) if recorded.get(name) != there.get(name)]
         if changed:
             raise StorageError(
                 f"{path}/{changed[0]} was changed since deploy wrote it; give another --output, or --force to lose "
@@ -50,23 +48,22 @@ def write_deployment(
         StorageError: where the file system refuses.
     """
     source = root / saved_model.path
-    with writing(output):
-        with replacing_directory(output) as temporary:
-            model = temporary / "models" / plan.name / str(plan.version)
-            if source.is_dir():
-                shutil.copytree(source, model, copy_function=shutil.copyfile)
-            if not source.is_dir() or (saved_model.file_hash is not None and hash_of(model) != saved_model.file_hash):
-                raise GateError(f"{source} is not what was exported: it was changed or removed since; export it again")
-            for name, text in texts.items():
-                (temporary / name).parent.mkdir(parents=True, exist_ok=True)
-                (temporary / name).write_text(text, encoding="utf-8")
-            record = {"schema": _SCHEMA, "name": plan.name, "version": plan.version, "target": plan.target}
-            (temporary / _RECORD).write_text(
-                json.dumps({**record, "files": _files(temporary)}, indent=2) + "\n", encoding="utf-8"
-            )
-            # The server in the image is another user than the one who writes here.
-            for path in (temporary, *temporary.rglob("*")):
-                path.chmod(0o755 if path.is_dir() or path.suffix in _PROGRAMS else 0o644)
+    with writing(output), replacing_directory(output) as temporary:
+        model = temporary / "models" / plan.name / str(plan.version)
+        if source.is_dir():
+            shutil.copytree(source, model, copy_function=shutil.copyfile)
+        if not source.is_dir() or (saved_model.file_hash is not None and hash_of(model) != saved_model.file_hash):
+            raise GateError(f"{source} is not what was exported: it was changed or removed since; export it again")
+        for name, text in texts.items():
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+            (temporary / name).write_text(text, encoding="utf-8")
+        record = {"schema": _SCHEMA, "name": plan.name, "version": plan.version, "target": plan.target}
+        (temporary / _RECORD).write_text(
+            json.dumps({**record, "files": _files(temporary)}, indent=2) + "\n", encoding="utf-8"
+        )
+        # The server in the image is another user than the one who writes here.
+        for path in (temporary, *temporary.rglob("*")):
+            path.chmod(0o755 if path.is_dir() or path.suffix in _PROGRAMS else 0o644)
     return sorted([*texts, _RECORD, f"models/{plan.name}/{plan.version}/"])
 
 

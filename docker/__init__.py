@@ -15,6 +15,6 @@ _HOMES = {
     "render": "rendering",
 }
 
-__all__ = ["TARGETS", "Deployment", "plan_deployment", "render"]  # noqa: RUF022 - sorted as _HOMES is
+__all__ = ["TARGETS", "Deployment", "plan_deployment", "render"]
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -95,7 +95,9 @@ def plan_deployment(
     service = re.sub(r"[._]", "-", name.lower())
     image = f"{service}:{entry.version}" if image is None else image
     if not _IMAGE.fullmatch(image):
-        raise ArgumentError(f"image {image!r} is no name of an image, such as registry.example/{service}:{entry.version}")
+        raise ArgumentError(
+            f"image {image!r} is no name of an image, such as registry.example/{service}:{entry.version}"
+        )
     tag = tf_serving_version or entry.environment.get("tensorflow", "latest")
     if not _VERSION.fullmatch(tag):
         raise ArgumentError(f"{tag!r} is no tag of tensorflow/serving, such as 2.19.1")

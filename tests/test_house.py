@@ -49,7 +49,7 @@ def test_no_file_is_longer_than_300_lines(root: Path) -> None:
 PACKAGES = (
     *("core", "parity", "exporter", "exporter.layers", "exporter.models"),
     *("serving", "serving.client", "serving.codec", "serving.messages", "serving.server"),
-    *("tflite", "tflite.recipes"),
+    *("tflite", "tflite.recipes", "docker"),
 )
 
 
