@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -47,6 +48,7 @@ class Page:
         self._attnexport = attnexport
         self._stack = stack
         self._addresses = {"$PWD": str(directory)}
+        self._programs = {"attnexport": self._ours, "curl": self._curl, "cat": self._cat, "openssl": self._openssl}
 
     def run(self, text: str) -> int:
         """Run all blocks; gives how many commands and Python blocks there were."""
@@ -80,7 +82,7 @@ class Page:
         if words[-1:] == ["&"]:
             self._serve(words[1:-1])
             return
-        code, printed = {"attnexport": self._ours, "curl": self._curl, "cat": self._cat}[program](words)
+        code, printed = self._programs[program](words)
         fails = any(each.startswith("attnexport: ") for each in shown)
         assert bool(code) == fails, (self.name, line, code, printed)
         lines = {without_figures(each) for each in printed.splitlines()}
@@ -100,6 +102,10 @@ class Page:
 
     def _cat(self, words: list[str]) -> tuple[int, str]:
         return 0, "".join((self._directory / word).read_text() for word in words)
+
+    def _openssl(self, words: list[str]) -> tuple[int, str]:
+        done = subprocess.run(["openssl", *words], cwd=self._directory, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout
 
     def _serve(self, words: list[str]) -> None:
         """Here and not in a process of its own, which would import TensorFlow again."""

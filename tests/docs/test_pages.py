@@ -52,3 +52,28 @@ def test_the_site_is_built_with_every_link_and_anchor_right(tmp_path: Path) -> N
     python = (tmp_path / "site" / "reference" / "python" / "exporter.html").read_text()
     assert 'id="attnexport-deploy"' in commands or "attnexport deploy" in commands
     assert 'id="attnexport.exporter.export_saved_model"' in python
+
+
+def validated(schema: str, document: object) -> None:
+    import json
+
+    import jsonschema
+
+    jsonschema.validate(document, json.loads((ROOT / "docs" / "schemas" / f"{schema}.schema.json").read_text()))
+
+
+def test_what_is_written_fits_the_documented_schemas(
+    attnexport: Callable[..., tuple[int, str, str]], shared_export: Path, tmp_path: Path
+) -> None:
+    import json
+
+    import jsonschema
+
+    manifest = json.loads((shared_export / "attnexport.json").read_text())
+    validated("manifest", manifest)
+    with pytest.raises(jsonschema.ValidationError):
+        validated("manifest", {**manifest, "schema": 2})
+    attnexport("deploy", shared_export, "--target", "docker", "--output", tmp_path / "out")
+    validated("deploy", json.loads((tmp_path / "out" / "deploy.json").read_text()))
+    _, out, _ = attnexport("--json", "deploy", shared_export, "--target", "docker", "--output", tmp_path)
+    validated("error", json.loads(out))
