@@ -36,7 +36,7 @@ def shared_export(exported_classifier: Any) -> Path:
 
 
 def without_figures(text: str) -> str:
-    return " ".join(re.sub(r"[\d.,]+(e-?\d+)?", "#", text).split())
+    return " ".join(re.sub(r"-?\d[\d.,]*(e-?\d+)?", "#", text).split())
 
 
 class Page:

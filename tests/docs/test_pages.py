@@ -42,7 +42,12 @@ def test_the_site_is_built_with_every_link_and_anchor_right(tmp_path: Path) -> N
 
     words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
     done = subprocess.run(
-        words, cwd=ROOT, capture_output=True, text=True, check=False, env={"NO_MKDOCS_2_WARNING": "1", "PATH": "/usr/bin"}
+        words,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"NO_MKDOCS_2_WARNING": "1", "PATH": "/usr/bin"},
     )
     assert (done.returncode, done.stderr) == (0, "")
     written = (tmp_path / "site" / "index.html").read_text()
