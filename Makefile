@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench soak clean
+.PHONY: help demo test lint docs bench soak clean
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ lint: .venv/installed  ## Check format, style, types and the direction of import
 	$(BIN)/mypy
 	PYTHONPATH=typings $(BIN)/lint-imports
 
+docs: .venv/installed  ## Build the documentation's site in site/.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 bench: .venv/installed  ## Measure speed, as ratios of two sides in one run.
 	$(BIN)/python benchmarks/command_line.py
 	$(BIN)/python benchmarks/tflite.py
@@ -32,7 +35,7 @@ soak: .venv/installed  ## Ten minutes of load while versions are swapped and cli
 	$(BIN)/python benchmarks/soak.py
 
 clean:  ## Remove the environment and what tools left.
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache attnexport.egg-info build
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache attnexport.egg-info build site
 
 # The constraints pin every version that the suite was run with.
 .venv/installed: pyproject.toml constraints.txt

@@ -12,6 +12,7 @@ from .benchmark import benchmark
 from .boundary import run
 from .command import common_options
 from .demo import demo
+from .deploy import deploy
 from .inspect import inspect
 from .metadata import metadata
 from .predict import predict
@@ -32,7 +33,7 @@ def cli(context: click.Context, as_json: bool, quiet: bool, debug: bool) -> None
     context.obj = Terminal(as_json, quiet, debug)
 
 
-for each in (savedmodel, tflite, validate, inspect, benchmark, serve, predict, status, metadata, demo):
+for each in (savedmodel, tflite, validate, inspect, benchmark, serve, deploy, predict, status, metadata, demo):
     cli.add_command(each)
 
 

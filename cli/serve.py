@@ -52,8 +52,8 @@ def serve(terminal: Terminal, export: str | None, **options: Any) -> None:
     with _sigterm() as ended, contextlib.ExitStack() as stack:
         with terminal.steps() as on_step:
             on_step("loading models")
-            server = stack.enter_context(_make_server(terminal, options, rest_by_default=export is not None))
-            _start(server, configs)
+            server = stack.enter_context(make_server(terminal, options, rest_by_default=export is not None))
+            start(server, configs)
         # What lives now lives on; freeing versions must not search it each time.
         gc.collect()
         gc.freeze()
@@ -81,7 +81,8 @@ def _sigterm() -> Iterator[Callable[[float | None], bool]]:
         os.close(writer)
 
 
-def _make_server(terminal: Terminal, options: dict[str, Any], *, rest_by_default: bool) -> Server:
+def make_server(terminal: Terminal, options: dict[str, Any], *, rest_by_default: bool) -> Server:
+    """The server that the flags ask for, not started yet."""
     from attnexport.serving.server import Server
 
     from .serve_models import ArtifactLoader
@@ -107,7 +108,7 @@ def _make_server(terminal: Terminal, options: dict[str, Any], *, rest_by_default
     )
 
 
-def _start(server: Server, configs: Sequence[ModelConfig]) -> None:
+def start(server: Server, configs: Sequence[ModelConfig]) -> None:
     """Load and answer, unless all there is fails to load."""
     from attnexport.serving.server import StatusError
 

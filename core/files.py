@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,6 +77,30 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
         raise
     sync(path.parent)
+
+
+@contextmanager
+def replacing_directory(path: Path) -> Iterator[Path]:
+    """A directory to write to, which takes the place of `path` in the end.
+
+    Where the body fails, nothing is left and the old directory stays. Parents are made.
+    """
+    make_directories(path.parent)
+    temporary = Path(tempfile.mkdtemp(prefix=f".tmp-{path.name}-", dir=path.parent))
+    old = temporary.with_name(f"{temporary.name}-old")
+    try:
+        yield temporary
+        sync_tree(temporary)
+        if path.exists():
+            os.rename(path, old)
+        os.rename(temporary, path)
+    except BaseException:
+        if old.exists():
+            os.rename(old, path)
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    sync(path.parent)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -1,0 +1,81 @@
+"""The directory of a deployment: written as a whole, and replaced only where nobody else wrote into it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from attnexport.core import Artifact, GateError, StorageError
+from attnexport.core.files import hash_of, replacing_directory, writing
+from attnexport.docker import Deployment
+
+_RECORD = "deploy.json"
+_SCHEMA = 1
+_PROGRAMS = (".sh",)
+
+
+def check_output(path: Path, *, force: bool) -> None:
+    """Refuse a directory that holds what an earlier deploy did not write.
+
+    Raises:
+        StorageError: naming what is there; with `force`, only where there is no record of an earlier deploy.
+    """
+    if path.is_dir() and not any(path.iterdir()):
+        return
+    if path.exists() or path.is_symlink():
+        recorded = _recorded(path)
+        if recorded is None:
+            raise StorageError(f"{path} was not written by deploy and is not empty; give another --output")
+        if force:
+            return
+        there = _files(path)
+        changed = [name for name in sorted(recorded.keys() | there.keys()) if recorded.get(name) != there.get(name)]
+        if changed:
+            raise StorageError(
+                f"{path}/{changed[0]} was changed since deploy wrote it; give another --output, or --force to lose "
+                "the changes"
+            )
+
+
+def write_deployment(
+    output: Path, texts: dict[str, str], plan: Deployment, root: Path, saved_model: Artifact
+) -> list[str]:
+    """Write the files and the model, and give the files' names.
+
+    Raises:
+        GateError: where the model is not what was exported.
+        StorageError: where the file system refuses.
+    """
+    source = root / saved_model.path
+    with writing(output), replacing_directory(output) as temporary:
+        model = temporary / "models" / plan.name / str(plan.version)
+        if source.is_dir():
+            shutil.copytree(source, model, copy_function=shutil.copyfile)
+        if not source.is_dir() or (saved_model.file_hash is not None and hash_of(model) != saved_model.file_hash):
+            raise GateError(f"{source} is not what was exported: it was changed or removed since; export it again")
+        for name, text in texts.items():
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+            (temporary / name).write_text(text, encoding="utf-8")
+        record = {"schema": _SCHEMA, "name": plan.name, "version": plan.version, "target": plan.target}
+        (temporary / _RECORD).write_text(
+            json.dumps({**record, "files": _files(temporary)}, indent=2) + "\n", encoding="utf-8"
+        )
+        # The server in the image is another user than the one who writes here.
+        for path in (temporary, *temporary.rglob("*")):
+            path.chmod(0o755 if path.is_dir() or path.suffix in _PROGRAMS else 0o644)
+    return sorted([*texts, _RECORD, f"models/{plan.name}/{plan.version}/"])
+
+
+def _recorded(path: Path) -> dict[str, str] | None:
+    """The hashes that an earlier deploy wrote down, None where none did."""
+    try:
+        document = json.loads((path / _RECORD).read_text(encoding="utf-8"))
+        return dict(document["files"]) if document["schema"] == _SCHEMA else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _files(path: Path) -> dict[str, str]:
+    found = (each for each in path.rglob("*") if each.is_file() and each != path / _RECORD)
+    return {each.relative_to(path).as_posix(): hash_of(each) for each in found}

@@ -1,0 +1,40 @@
+"""The templates filled in."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from .deployment import Deployment
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_BOTH = "both"
+
+
+def render(deployment: Deployment) -> dict[str, str]:
+    """The text of every file, by its path below the deployment's directory."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    # Square brackets, since Prometheus's own templates have braces. Nothing is HTML, and every value was checked.
+    environment = Environment(  # noqa: S701
+        loader=FileSystemLoader(_TEMPLATES),
+        undefined=StrictUndefined,
+        variable_start_string="[[",
+        variable_end_string="]]",
+        block_start_string="[%",
+        block_end_string="%]",
+        comment_start_string="[##",
+        comment_end_string="##]",
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    values = asdict(deployment)
+    files = {}
+    for folder in (_BOTH, deployment.target):
+        for path in sorted((_TEMPLATES / folder).rglob("*")):
+            if path.is_file():
+                name = path.relative_to(_TEMPLATES).as_posix()
+                text = environment.get_template(name).render(values)
+                if text.strip():
+                    files[name.partition("/")[2]] = text
+    return files
