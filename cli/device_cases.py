@@ -115,7 +115,7 @@ def read_recording(path: Path, artifacts: Sequence[Artifact], cases: Iterable[Ba
     if answers:
         number, signature = next(iter(answers))
         raise SamplesError(f"{path} answers case {number:04}/{signature}, which there is not")
-    return Subject(artifact.path, path.name, artifact.precision, runner)
+    return Subject.of(artifact, path.name, runner)
 
 
 def _numbered(artifacts: Sequence[Artifact], cases: Iterable[Batch]) -> Iterator[tuple[int, Batch]]:

@@ -73,8 +73,6 @@ def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def model_source(options: dict[str, Any]) -> tuple[str | PresetConfig, int | None]:
     """What to export, and what to fix its steps to."""
-    from attnexport.exporter.models.sources import check_source
-
     context = click.get_current_context()
     model, steps = options["model"], options["steps"]
     given = [key for key in _PRESET_ONLY if context.get_parameter_source(key) is ParameterSource.COMMANDLINE]
@@ -92,5 +90,7 @@ def model_source(options: dict[str, Any]) -> tuple[str | PresetConfig, int | Non
         raise ArgumentError(f"{flags[given[0]]} is for presets, and MODEL {model} was given")
     if steps == "dynamic":
         raise ArgumentError("--steps dynamic is for presets; a model's own Input says whether its steps are free")
+    from attnexport.exporter.models.sources import check_source
+
     check_source(model)
     return model, steps

@@ -90,6 +90,7 @@ def _artifact(path: str, conversion: Conversion, calibration: Calibration) -> Ar
         calibrated = {
             "content_hash": calibration.content_hash,
             "samples": len(calibration),
+            "given": calibration.given,
             "calibrator": conversion.calibrator,
         }
     content_hash = f"sha256:{hashlib.sha256(conversion.content).hexdigest()}"

@@ -135,7 +135,7 @@ def _validate(
             from .embedded import serving
             from .layers import look_inside
             from .report import compared_data, draw_report
-            from .validation import batches, count_batches, open_compared, open_subjects
+            from .validation import batches, count_batches, open_compared, open_subjects, unfit
 
             limits = {{"min_sqnr": "min_sqnr_db"}.get(name, name): options[name] for name in _LIMITS}
             tolerance = Tolerance(**limits)
@@ -151,11 +151,9 @@ def _validate(
                 subjects += _over_the_wire(served.grpc, _served_names(directory, entry), entry, stack)
             signatures = sorted({name for each in subjects for name in each.runner.signatures})
             notes += [
-                f"signature {name!r} is not compared: it is no endpoint that the original offers by itself"
-                for name in signatures
-                if name not in original.signatures
+                f"signature {name!r} is not compared: {why}" for name in signatures if (why := unfit(original, name))
             ]
-            signatures = [name for name in signatures if name in original.signatures]
+            signatures = [name for name in signatures if not unfit(original, name)]
             for recording in options["recorded"]:
                 on_step(f"reading {recording}")
                 artifacts = device_artifacts(entry)
@@ -215,7 +213,7 @@ def _over_the_wire(
             raise ArgumentError(f"version {entry.version} has no SavedModel that could be served")
         client = stack.enter_context(Client(address, model=name))
         runner = ClientRunner(client, version=entry.version)
-        found.append(Subject(artifact.path, "gRPC", artifact.precision, runner))
+        found.append(Subject.of(artifact, "gRPC", runner))
     return found
 
 

@@ -83,8 +83,10 @@ def open_compared(
     original = stack.enter_context(closing(open_original(loaded, classify=True, labels=labels)))
     if options["evaluation"] is None:
         data = synthetic_data(original)
-        told = f"without --evaluation, {data.name} are compared: they prove the computation, not its use"
-        return loaded, original, data, [told]
+        told = [f"without --evaluation, {data.name} are compared: they prove the computation, not its use"]
+        if any(artifact.calibrated_on_given for artifact in entry.artifacts):
+            told.append("of what is calibrated on samples of yours, the error on these is reported only")
+        return loaded, original, data, told
     aliases = {old: new for new, old in entry.names.items()}
     samples = load_samples(Path(options["evaluation"]), original.inputs, aliases)
     return loaded, original, Data(samples, f"{len(samples)} evaluation samples", given=True), list(samples.notes)
@@ -105,8 +107,18 @@ def open_subjects(directory: ExportDirectory, entry: VersionEntry, stack: ExitSt
             runners = ("interpreter", TFLiteRunner(path)), ("CompiledModel", CompiledModelRunner(path))
             for runtime, runner in runners:
                 stack.enter_context(closing(runner))
-                found.append(Subject(artifact.path, runtime, artifact.precision, runner))
+                found.append(Subject.of(artifact, runtime, runner))
     return found
+
+
+def unfit(original: Original, name: str) -> str | None:
+    """Why a signature cannot be compared, None where it can."""
+    if name not in original.signatures:
+        return "it is no endpoint that the original offers by itself"
+    takes_strings = any(spec.dtype == "string" for spec in original.signatures[name].inputs)
+    if takes_strings and name not in original.feeds:
+        return "it takes strings, and nothing tells what must be in them"
+    return None
 
 
 def batches(original: Original, data: Data, signatures: Sequence[str]) -> Iterator[Batch]:
@@ -119,10 +131,10 @@ def batches(original: Original, data: Data, signatures: Sequence[str]) -> Iterat
         if feed is None:
             signature = original.signatures[name]
             made = synthetic_samples(signature.inputs, _SYNTHETIC if signature.is_batched else None)
-            yield Batch("synthetic samples", made.inputs, name)
+            yield Batch("synthetic samples", made.inputs, name, is_made_up=True)
             continue
         for chunk in _chunks(data.samples):
-            yield Batch(data.name, feed(chunk.inputs), name, chunk.labels, is_edge=False)
+            yield Batch(data.name, feed(chunk.inputs), name, chunk.labels, is_made_up=not data.given)
         default = original.signatures[DEFAULT_SIGNATURE]
         for case, inputs in edge_cases(default, integers_below=original.integers_below):
             yield Batch(case, feed(inputs), name, is_edge=True)
@@ -144,10 +156,7 @@ def synthetic_data(original: Original) -> Data:
 def _saved_model(artifact: Artifact, path: Path, stack: ExitStack) -> list[Subject]:
     session = stack.enter_context(closing(SavedModelRunner(path)))
     eager = stack.enter_context(closing(EagerSavedModelRunner(path, session.signatures)))
-    return [
-        Subject(artifact.path, runtime, artifact.precision, runner)
-        for runtime, runner in (("session", session), ("eager", eager))
-    ]
+    return [Subject.of(artifact, runtime, runner) for runtime, runner in (("session", session), ("eager", eager))]
 
 
 def _chunks(samples: Samples) -> Iterator[Samples]:

@@ -63,8 +63,8 @@ class Artifact:
     `path` is relative to the export directory; `content_hash` is of variables and signatures, or of bytes for a
     .tflite; `precision` is a row of parity's table of budgets; `parity` is the verdict that let it in; `file_hash` is
     of its bytes as they were written, so that a later change shows. A .tflite also has the `recipe` that it was made
-    by, and where that needed samples, `calibration`: their hash and number, and how ranges were found. Another
-    artifact at the same path begins without a `validation`.
+    by, and where that needed samples, `calibration`: their hash and number, whether they were `given` or made up, and
+    how ranges were found. Another artifact at the same path begins without a `validation`.
     """
 
     kind: str
@@ -85,6 +85,11 @@ class Artifact:
         if self.recipe and "name" in self.recipe:
             return str(self.recipe["name"])
         return {"saved_model": "SavedModel", "keras": "Keras"}.get(self.kind, Path(self.path).stem)
+
+    @property
+    def calibrated_on_given(self) -> bool:
+        """Whether it is made for samples that somebody gave, so that made-up ones say nothing of it."""
+        return bool(self.calibration and self.calibration.get("given"))
 
     def change(self, export: Path) -> str | None:
         """What happened to the file since: "gone", "changed", or None."""

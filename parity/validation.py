@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from attnexport.core.errors import AttnexportError, first_line
+from attnexport.core.manifest import Artifact
 from attnexport.core.runner import Runner, batched
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature, fits
 
@@ -25,13 +26,20 @@ from .verdict import finite_json
 class Subject:
     """An artifact in a runtime.
 
-    `artifact` is its path within the export or an address, `runtime` what runs it, `precision` a row of the budgets.
+    `artifact` is its path within the export or an address, `runtime` what runs it, `precision` a row of the budgets;
+    `calibrated` where it is made for samples that somebody gave.
     """
 
     artifact: str
     runtime: str
     precision: str
     runner: Runner
+    calibrated: bool = False
+
+    @classmethod
+    def of(cls, artifact: Artifact, runtime: str, runner: Runner) -> Subject:
+        """An artifact as its manifest describes it."""
+        return cls(artifact.path, runtime, artifact.precision, runner, artifact.calibrated_on_given)
 
     def __str__(self) -> str:
         return f"{self.artifact} ({self.runtime})"
@@ -42,7 +50,8 @@ class Batch:
     """Some inputs `[n, ...]` of a case for one signature, with `labels [n]` where they are known.
 
     `is_edge` where nobody gave them: then quantized artifacts must answer with finite numbers of the right shape, and
-    their error is reported only.
+    their error is reported only. `is_made_up` where they are no edges, but nobody gave them either: then that is so of
+    artifacts that are calibrated on samples that somebody gave, unless the user set limits.
     """
 
     case: str
@@ -50,6 +59,7 @@ class Batch:
     signature: str = DEFAULT_SIGNATURE
     labels: Array | None = None
     is_edge: bool = False
+    is_made_up: bool = False
 
 
 @dataclass(frozen=True)
@@ -155,6 +165,8 @@ class _Series:
     def __init__(self, subject: Subject, batch: Batch, limits: Tolerance) -> None:
         self._subject, self._limits = subject, limits
         self._case, self._signature, self._is_edge = batch.case, batch.signature, batch.is_edge
+        unlike = batch.is_made_up and subject.calibrated and limits == Tolerance()
+        self._is_only_reported = unlike or (batch.is_edge and subject.precision != "float32")
         self._tallies: dict[str, Tally] = {}
         self._worst: dict[str, tuple[Arrays, Arrays, int]] = {}
         self._samples = 0
@@ -201,7 +213,7 @@ class _Series:
 
     def _judge(self, name: str, measured: Measurement, reference: Runner) -> list[str]:
         precision = self._subject.precision
-        if self._is_edge and precision != "float32":
+        if self._is_only_reported:
             return []
         problems = self._limits.problems(measured, precision)
         if problems and precision == "float32" and measured.max_error < np.inf:

@@ -31,6 +31,7 @@ class Calibration:
         held_out: As `used`; the same samples where there are too few to hold any out.
         content_hash: Of all of them, whatever their order and repetition.
         told: What `held_out` are, for messages.
+        given: Whether somebody gave them, and they were not made up.
         notes: What their owner should know, a sentence each.
     """
 
@@ -38,6 +39,7 @@ class Calibration:
     held_out: Arrays
     content_hash: str
     told: str = "held-out samples"
+    given: bool = True
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -120,9 +122,11 @@ def prepare_calibration(
     held_out = positions % _EVERY == _EVERY - 1
     told = "made-up samples" if made_up else "samples"
     if not held_out.any():
-        return Calibration(arrays, arrays, content_hash(arrays), f"{told}, calibrated with as well", tuple(notes))
+        return Calibration(
+            arrays, arrays, content_hash(arrays), f"{told}, calibrated with as well", not made_up, tuple(notes)
+        )
     used, apart = ({name: array[mask] for name, array in arrays.items()} for mask in (~held_out, held_out))
-    return Calibration(used, apart, content_hash(arrays), f"held-out {told}", tuple(notes))
+    return Calibration(used, apart, content_hash(arrays), f"held-out {told}", not made_up, tuple(notes))
 
 
 def without_shared(evaluation: Samples, calibration: Samples) -> Samples:

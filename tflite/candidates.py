@@ -13,7 +13,7 @@ from attnexport.core.signature import Arrays
 from attnexport.parity import distance
 
 from .float_core import Places
-from .probe import probe
+from .probe import Probe, probe_all
 from .quantization import quantize
 from .recipes import Recipe
 from .recipes.recipe import CALIBRATORS
@@ -58,7 +58,7 @@ def candidates(model: bytes, recipe: Recipe, statistics: Statistics | None, plac
 
 
 def best(found: Sequence[Candidate], cases: Mapping[str, Arrays], expected: Mapping[str, Arrays]) -> Candidate:
-    """The candidate whose worst output has the greatest SQNR; each runs in a process of its own.
+    """The candidate whose worst output has the greatest SQNR; they run in processes of their own.
 
     Args:
         found: At least one.
@@ -67,23 +67,26 @@ def best(found: Sequence[Candidate], cases: Mapping[str, Arrays], expected: Mapp
     """
     if len(found) == 1:
         return found[0]
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        figures = list(pool.map(lambda each: _worst_sqnr(each.content, cases, expected), found))
+    with tempfile.TemporaryDirectory() as directory, ThreadPoolExecutor(_AT_ONCE) as pool:
+        files = [Path(directory) / f"{number}.tflite" for number in range(len(found))]
+        for file, each in zip(files, found, strict=True):
+            file.write_bytes(each.content)
+        # A process starts slower than it runs a file, so each has several.
+        size = -(-len(files) // _AT_ONCE)
+        shares = [files[start : start + size] for start in range(0, len(files), size)]
+        several = pool.map(lambda share: probe_all(share, list(cases.items())), shares)
+        probes = [each for share in several for each in share]
+    figures = [_worst_sqnr(each, cases, expected) for each in probes]
     return found[figures.index(max(figures))]
 
 
-def _worst_sqnr(content: bytes, cases: Mapping[str, Arrays], expected: Mapping[str, Arrays]) -> float:
+def _worst_sqnr(probed: Probe | GateError, cases: Mapping[str, Arrays], expected: Mapping[str, Arrays]) -> float:
     """In dB; less than anything for a file that does not run."""
-    with tempfile.TemporaryDirectory() as directory:
-        file = Path(directory) / "candidate.tflite"
-        file.write_bytes(content)
-        try:
-            answers = probe(file, list(cases.items())).answers
-        except GateError:
-            return float("-inf")
+    if isinstance(probed, GateError):
+        return float("-inf")
     figures = []
     for signature, inputs in cases.items():
-        outputs = answers.run(inputs, signature)
+        outputs = probed.answers.run(inputs, signature)
         for name, wanted in expected[signature].items():
             if wanted.dtype.kind == "f" and outputs[name].shape == wanted.shape:
                 figures.append(distance(wanted, outputs[name]).sqnr_db)

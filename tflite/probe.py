@@ -1,9 +1,10 @@
 """Runs a .tflite in a process of its own, so that a crash of the interpreter is an answer and not the end.
 
-    python -m attnexport.tflite.probe FILE DIRECTORY
+    python -m attnexport.tflite.probe DIRECTORY FILE...
 
-DIRECTORY holds `cases.json`, a list of signatures, and the inputs of each as `0.npz`, `1.npz`…; outputs are written
-beside them as `0.out.npz`, and `report.json` at the very end. What goes wrong is one line on stderr, and exit code 3.
+DIRECTORY holds `cases.json`, a list of signatures, and the inputs of each as `0.npz`, `1.npz`…; the outputs of the
+first file are written as `0/0.npz`, `0/1.npz`…, with a `report.json`. What goes wrong is one line on stderr, and exit
+code 3.
 """
 
 from __future__ import annotations
@@ -102,45 +103,66 @@ def probe(file: Path, cases: Sequence[tuple[str, Arrays]]) -> Probe:
     Raises:
         GateError: where it does not load, does not run, takes the process down or hangs.
     """
+    [found] = probe_all([file], cases)
+    if isinstance(found, GateError):
+        raise found
+    return found
+
+
+def probe_all(files: Sequence[Path], cases: Sequence[tuple[str, Arrays]]) -> list[Probe | GateError]:
+    """As `probe`, several files in one process; where one of them fails, each in a process of its own.
+
+    The peak of memory is that of all files together.
+    """
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         (directory / "cases.json").write_text(json.dumps([signature for signature, _ in cases]), encoding="utf-8")
         for number, (_, inputs) in enumerate(cases):
             np.savez(directory / f"{number}.npz", **inputs)  # type: ignore[arg-type]
-        ended = run_child("attnexport.tflite.probe", str(file), name, running="the interpreter")
-        if ended.problem is not None:
-            raise GateError(ended.problem.replace(f"{file} ", "it ").replace(f"{file}: ", ""))
-        report = json.loads((directory / "report.json").read_text(encoding="utf-8"))
-        signatures = {each["name"]: Signature.from_json(each) for each in report["signatures"]}
-        answers = RecordedRunner(
-            {each["name"]: Signature.from_json(each).with_free_batch() for each in report["takes"]}
-        )
-        for number, (signature, inputs) in enumerate(cases):
-            with np.load(directory / f"{number}.out.npz") as outputs:
-                answers.record(inputs, signature, dict(outputs))
-        return Probe(answers, signatures, report["peak_memory_bytes"])
+        ended = run_child("attnexport.tflite.probe", name, *map(str, files), running="the interpreter")
+        if ended.problem is None:
+            return [_read(directory / str(at), cases) for at in range(len(files))]
+    if len(files) > 1:
+        return [each for file in files for each in probe_all([file], cases)]
+    return [GateError(ended.problem.replace(f"{files[0]} ", "it ").replace(f"{files[0]}: ", ""))]
+
+
+def _read(directory: Path, cases: Sequence[tuple[str, Arrays]]) -> Probe:
+    report = json.loads((directory / "report.json").read_text(encoding="utf-8"))
+    signatures = {each["name"]: Signature.from_json(each) for each in report["signatures"]}
+    answers = RecordedRunner({each["name"]: Signature.from_json(each).with_free_batch() for each in report["takes"]})
+    for number, (signature, inputs) in enumerate(cases):
+        with np.load(directory / f"{number}.npz") as outputs:
+            answers.record(inputs, signature, dict(outputs))
+    return Probe(answers, signatures, report["peak_memory_bytes"])
 
 
 def main(arguments: Sequence[str]) -> int:
     """The child's side."""
-    file, directory = map(Path, arguments)
+    directory, *files = map(Path, arguments)
     try:
-        runner = TFLiteRunner(file)
-        cases = json.loads((directory / "cases.json").read_text(encoding="utf-8"))
-        for number, signature in enumerate(cases):
-            with np.load(directory / f"{number}.npz") as inputs:
-                np.savez(directory / f"{number}.out.npz", **batched(runner, dict(inputs), signature=signature))  # type: ignore[arg-type]
-        raw = TFLiteRunner(file, raw=True)
+        signatures = json.loads((directory / "cases.json").read_text(encoding="utf-8"))
+        for at, file in enumerate(files):
+            _run(file, directory, signatures, directory / str(at))
     except (AttnexportError, OSError, MemoryError) as error:
         sys.stderr.write(first_line(error, limit=1000))
         return _FAILED
+    return 0
+
+
+def _run(file: Path, directory: Path, signatures: Sequence[str], target: Path) -> None:
+    target.mkdir()
+    runner = TFLiteRunner(file)
+    for number, signature in enumerate(signatures):
+        with np.load(directory / f"{number}.npz") as inputs:
+            np.savez(target / f"{number}.npz", **batched(runner, dict(inputs), signature=signature))  # type: ignore[arg-type]
+    raw = TFLiteRunner(file, raw=True)
     report = {
         "takes": [asdict(each) for each in runner.signatures.values()],
         "signatures": [asdict(each) for each in raw.signatures.values()],
         "peak_memory_bytes": peak_memory_bytes(),
     }
-    (directory / "report.json").write_text(json.dumps(report), encoding="utf-8")
-    return 0
+    (target / "report.json").write_text(json.dumps(report), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -57,6 +57,26 @@ def test_a_budget_names_the_failure_and_keeps_the_sample(attnexport: Run, export
     assert code == 4
 
 
+def test_made_up_samples_are_no_judge_of_what_is_calibrated_on_real_ones(attnexport: Run, exported: Path) -> None:
+    code, out, err = attnexport("validate", exported)
+    assert code == 0, err
+    assert "of what is calibrated on samples of yours, the error on these is reported only" in err
+    [int8] = [line for line in out.splitlines() if "int8" in line]
+    figure = re.search(r"(-?[\d.]+) dB", int8)
+    assert figure is not None
+    assert float(figure[1]) < 25
+    assert attnexport("validate", exported, "--min-sqnr", "25")[0] == 4
+
+
+def test_strings_that_nobody_gave_are_not_made_up(attnexport: Run, exported: Path) -> None:
+    """`classify` of a SavedModel that was exported as it is takes serialized tf.Examples."""
+    assert attnexport("savedmodel", exported / "saved_model/1", "--name", "copied")[0] == 0
+    code, out, err = attnexport("validate", "export/copied")
+    assert code == 0, err
+    assert "signature 'classify' is not compared: it takes strings" in err
+    assert "serving_default" in out
+
+
 def test_changed_and_missing_files_are_said_first(attnexport: Run, export: Path) -> None:
     file = next(export.glob("tflite/1/*int8.tflite"))
     file.write_bytes(file.read_bytes() + b"\0")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -167,12 +168,11 @@ def test_auto_takes_the_calibrator_that_is_best_on_held_out_samples(
     given = samples.copy()
     if tails == "heavy":
         given[::7, 3, 5] *= 60
-    figures = {}
-    for calibrator in CALIBRATORS:
-        recipe = RECIPES["int8"].altered(calibrator=calibrator, min_sqnr_db=-100)
-        found = to_tflite(multi_head, recipe, given)["int8"]
-        figures[calibrator] = found.verdict.worst.distance.sqnr_db
-    chosen = to_tflite(multi_head, RECIPES["int8"].altered(min_sqnr_db=-100), given)["int8"]
+    int8 = RECIPES["int8"].altered(min_sqnr_db=-100)
+    each = [replace(int8.altered(calibrator=calibrator), name=calibrator) for calibrator in CALIBRATORS]
+    found = to_tflite(multi_head, [int8, *each], given)
+    chosen = found.pop("int8")
+    figures = {name: conversion.verdict.worst.distance.sqnr_db for name, conversion in found.items()}
     assert figures[chosen.calibrator] == max(figures.values())
     assert len(set(figures.values())) > 1
 

@@ -170,7 +170,7 @@ def test_some_weights_are_not_all(
 
 def test_what_the_child_says_is_passed_on(written: Written, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "cases.json").write_text("[]")
-    assert main([str(written(b"no flatbuffer at all")), str(tmp_path)]) == 3
+    assert main([str(tmp_path), str(written(b"no flatbuffer at all"))]) == 3
     assert "is not a .tflite file" in capsys.readouterr().err
     with pytest.raises(GateError, match=r"^it is not a \.tflite file"):
         probe(written(b"no flatbuffer at all"), [])
