@@ -5,16 +5,15 @@ from typing import TYPE_CHECKING
 from attnexport.core.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from .deployment import TARGETS, Deployment, plan_deployment
+    from .deployment import Deployment, plan_deployment
     from .rendering import render
 
 _HOMES = {
     "Deployment": "deployment",
-    "TARGETS": "deployment",
     "plan_deployment": "deployment",
     "render": "rendering",
 }
 
-__all__ = ["TARGETS", "Deployment", "plan_deployment", "render"]
+__all__ = ["Deployment", "plan_deployment", "render"]
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -14,7 +14,6 @@ from attnexport.core import ArgumentError, Artifact, Signature, TensorSpec, Vers
 from attnexport.core.errors import check_size
 
 Target = Literal["docker", "kubernetes"]
-TARGETS: tuple[Target, ...] = ("docker", "kubernetes")
 
 _MOST_JOINED = 32  # samples, unless someone says otherwise
 _MOST_BYTES = 64 << 20  # of the inputs and outputs of one batch

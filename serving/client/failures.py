@@ -52,6 +52,9 @@ def translate(code: grpc.StatusCode | None, details: str | None, address: str, t
     """
     kind = _KINDS.get(code, ServingError) if code else ServingError
     words = " ".join((details or "").split())
+    if code is grpc.StatusCode.CANCELLED and words in ("", code.name):
+        # Nobody here cancels calls. A server that ends resets, without a word, those that it never took up.
+        kind, words = UnavailableError, "it ended while it was asked"
     if kind is DeadlineError:
         text = f"{address}: no answer within {timeout:.3g} s"
     elif kind is UnavailableError:

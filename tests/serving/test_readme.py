@@ -36,15 +36,6 @@ def section(root: Path) -> str:
     return (root / "README.md").read_text().split(CLIENT)[1].split("\n## ")[0]
 
 
-def test_the_client_section_is_ten_lines_and_runs(
-    root: Path, classifier: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    [block] = re.findall(r"```python\n(.*?)```", section(root), re.DOTALL)
-    assert len([line for line in block.splitlines() if line]) <= 10
-    exec(compile(block.replace("127.0.0.1:8500", classifier.address), "README.md", "exec"), {})
-    assert capsys.readouterr().out == "(2, 10, 10) float32\n"
-
-
 def test_its_commands_work_where_only_the_client_is_installed(
     root: Path, classifier: Any, client_environment: Path, tmp_path: Path
 ) -> None:

@@ -81,3 +81,15 @@ def test_pauses_grow_to_their_limit_with_a_part_left_to_chance() -> None:
     for wrong in ({"attempts": 0}, {"first": 0}, {"most": -1}, {"factor": 0.5}, {"jitter": 2}):
         with pytest.raises(ArgumentError):
             Retry(**wrong)
+
+
+def test_a_call_that_an_ending_server_reset_without_a_word_is_asked_elsewhere() -> None:
+    """gRPC's Python server does so with calls that arrive while it stops; one that says why is taken at its word."""
+    import grpc
+
+    from attnexport.core import ServingError, UnavailableError
+    from attnexport.serving.client.failures import translate
+
+    for words in (None, "", "CANCELLED"):
+        assert type(translate(grpc.StatusCode.CANCELLED, words, "a:1", 1)) is UnavailableError
+    assert type(translate(grpc.StatusCode.CANCELLED, "the model was taken away", "a:1", 1)) is ServingError
