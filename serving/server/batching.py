@@ -160,7 +160,9 @@ class Batcher:
             queue = self._queues.setdefault((signature, outputs, shapes), _Queue(signature, outputs))
             queue.tasks.append(task)
             queue.size += task.size
-            self._changed.notify()
+            # For the others of a queue somebody waits already.
+            if len(queue.tasks) == 1 or queue.size >= self._options.max_batch_size:
+                self._changed.notify()
 
     def _grouped(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """What requests of one batch have in common: all sizes, or their number where inputs are padded."""

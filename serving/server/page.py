@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from attnexport.core.signature import Signature, TensorSpec
+from attnexport.core.signature import DEFAULT_SIGNATURE, Signature, TensorSpec
 from attnexport.serving.codec import ServedModel
 
 from .dataplane import DataPlane
@@ -63,6 +63,7 @@ def _signatures(plane: DataPlane, name: str, grpc_address: str | None, rest_port
             signatures = list(version.model.signatures.values())
     except StatusError:
         return ""
+    signatures.sort(key=lambda each: (each.name != DEFAULT_SIGNATURE, each.name))  # an artifact has them in any order
     return "".join(_signature(name, each, grpc_address, rest_port) for each in signatures)
 
 

@@ -139,8 +139,8 @@ def test_damaged_requests_do_not_grow_the_memory(serving: Any) -> None:
         return next(int(line.split()[1]) / 1000 for line in lines if line.startswith("VmRSS"))
 
     def rounds() -> None:
-        fuzz_grpc(serving, chance, 600)
-        fuzz_rest(serving, chance, 150)
+        fuzz_grpc(serving, chance, 400)
+        fuzz_rest(serving, chance, 80)
         for _ in range(20):  # what is right but for its last byte has been read, and is let go
             large = tf.make_tensor_proto(np.ones((50_000, 3), np.float32)).SerializeToString()[:-1]
             with pytest.raises(grpc.RpcError):
