@@ -1,4 +1,4 @@
-"""Cases for a device: a file of inputs to take along, and what came back. docs/devices.md has the format."""
+"""Cases for a device: inputs to take along, and what came back. docs/how-to/run-on-a-device.md has the format."""
 
 from __future__ import annotations
 
@@ -144,7 +144,9 @@ def _write(archive: zipfile.ZipFile, name: str, array: Any) -> None:
 
 def _text(path: Path, name: str, array: Any) -> str:
     if array is None or array.shape != () or array.dtype.kind not in "SU":
-        raise SamplesError(f"{path} is no recording: it has no text {name!r} (docs/devices.md has the format)")
+        raise SamplesError(
+            f"{path} is no recording: it has no text {name!r} (docs/how-to/run-on-a-device.md has the format)"
+        )
     value = array.item()
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 

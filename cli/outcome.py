@@ -41,7 +41,7 @@ class Outcome:
     unwritten: StorageError | None
 
     def to_json(self) -> dict[str, Any]:
-        """As docs/json.md describes it."""
+        """As docs/reference/json.md describes it."""
         return {
             "schema": 1,
             "name": self.export.absolute().name,

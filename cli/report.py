@@ -24,6 +24,7 @@ from attnexport.parity.report import ComparedData, Report, WorstSample, render
 from attnexport.parity.summary import Summary, summarize
 
 from .benchmark_inputs import choose_signature, same_calls
+from .tflite_files import read_search
 
 if TYPE_CHECKING:
     from attnexport.core import ExportDirectory, VersionEntry
@@ -70,7 +71,7 @@ def limits_of(options: Mapping[str, Any], names: Sequence[str]) -> dict[str, flo
 
 
 def draw_report(
-    name: str,
+    directory: ExportDirectory,
     entry: VersionEntry,
     original: Original,
     subjects: Sequence[Subject],
@@ -83,7 +84,7 @@ def draw_report(
     """The report as HTML, with what only open Runners can tell: latencies, and what the worst samples give."""
     return render(
         Report(
-            name,
+            directory.name,
             _without_paths(entry),
             created,
             result,
@@ -94,6 +95,7 @@ def draw_report(
             inside.maps if inside else (),
             _environment(),
             tuple(dict.fromkeys([*notes, *(inside.notes if inside else ())])),
+            read_search(directory, entry),
         )
     )
 

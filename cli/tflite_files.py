@@ -6,15 +6,17 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from math import inf
 from pathlib import Path
 from typing import Any
 
 from attnexport.core import Artifact, ExportDirectory, VersionEntry
 from attnexport.core.files import hash_of, make_directories, write_atomically, writing
+from attnexport.parity.pareto import Candidate
 from attnexport.tflite import Calibration, Conversion, recipe_text
 from attnexport.tflite.search import SearchResult
 
-from .tflite_auto import search_document
+from .tflite_auto import AUTO, search_document
 
 KIND = "tflite"
 RECIPES = "recipes"
@@ -68,6 +70,19 @@ def store_search(directory: ExportDirectory, entry: VersionEntry, found: SearchR
         write_atomically(path.with_suffix(".search.json"), json.dumps(search_document(found, path), indent=2) + "\n")
         write_atomically(path, recipe_text(found.recipe))
     return path
+
+
+def read_search(directory: ExportDirectory, entry: VersionEntry) -> tuple[Candidate, ...]:
+    """The candidates of the last search on a version; nothing where there was none, or its file is not readable."""
+    path = directory.root / RECIPES / str(entry.version) / f"{AUTO}.search.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["candidates"]
+        # JSON has no word for the infinite SQNR of what differs in nothing.
+        return tuple(
+            Candidate(**{**each, "sqnr_db": inf if each["sqnr_db"] is None else each["sqnr_db"]}) for each in found
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
 
 
 def _state(path: Path, old: Artifact | None, new: Artifact) -> str:

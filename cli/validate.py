@@ -176,7 +176,7 @@ def _validate(
                 notes += inside.notes if options["layers"] else ()
             if options["html"] is not None:
                 on_step("drawing the report")
-                html = draw_report(directory.name, entry, original, subjects, data, result, created, notes, inside)
+                html = draw_report(directory, entry, original, subjects, data, result, created, notes, inside)
     return result, compared_data(data), notes, inside, html
 
 

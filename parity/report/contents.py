@@ -65,12 +65,13 @@ class Report:
         created: When it was validated, UTC, ISO 8601.
         validation: The verdict.
         data: What it was compared on.
-        candidates: Its artifacts as ways to ship the model, or those of a precision search.
+        candidates: Its artifacts as ways to ship the model.
         worst: The worst sample of each artifact.
         layers: The tensors inside the artifacts.
         maps: Attention weights of one sample, Keras's and the artifacts'.
         environment: Versions and machine of this validation, by name.
         notes: A sentence each.
+        searched: What a precision search of this version measured.
     """
 
     name: str
@@ -84,3 +85,4 @@ class Report:
     maps: tuple[AttentionMap, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    searched: tuple[Candidate, ...] = ()

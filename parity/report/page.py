@@ -54,7 +54,6 @@ def render(report: Report) -> str:
         decibels=decibels, kilobytes=_kilobytes, short_hash=_short_hash, told=_told, moment=_moment
     )
     template = Path(__file__).with_name("report.html").read_text(encoding="utf-8")
-    front = non_dominated(report.candidates)
     failures = report.validation.failures
     return environment.from_string(template).render(
         report=report,
@@ -63,8 +62,8 @@ def render(report: Report) -> str:
         more_failures=max(len(failures) - _MOST_FAILURES, 0),
         titles=TITLES,
         rows=summarize(report.validation),
-        front=front,
-        trade_offs=trade_offs(report.candidates),
+        front_of=non_dominated,
+        trade_offs=trade_offs,
         sections=list(_sections(report)),
         most_open=_OPEN,
         attention=list(_attention(report)),

@@ -17,12 +17,14 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def device(exported: Path, root: Path, tmp_path: Path) -> Callable[[], None]:
-    """What docs/devices.md says to run on a device, on cases.npz in the working directory."""
-    [code] = re.findall(r"```python\n(.*?)```", (root / "docs" / "devices.md").read_text(), re.DOTALL)
+    """What docs/how-to/run-on-a-device.md says to run on a device, on cases.npz in the working directory."""
+    [code] = re.findall(
+        r"```python\n(.*?)```", (root / "docs" / "how-to" / "run-on-a-device.md").read_text(), re.DOTALL
+    )
 
     def run() -> None:
-        shutil.copytree(exported / "tflite", tmp_path / "tflite", dirs_exist_ok=True)
-        exec(compile(code, "devices.md", "exec"), {})
+        shutil.copytree(exported, tmp_path / "export" / exported.name, dirs_exist_ok=True)
+        exec(compile(code.replace("classifier", exported.name), "run-on-a-device.md", "exec"), {})
 
     return run
 

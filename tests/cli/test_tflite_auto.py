@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from attnexport.cli.tflite_files import read_search
 from attnexport.core.export_directory import ExportDirectory
-from attnexport.parity.pareto import Candidate
 
 Run = Callable[..., tuple[int, str, str]]
 EXPORT = Path("export/digits-attention")
@@ -63,10 +63,10 @@ def test_the_file_the_recipe_and_why(attnexport: Run, words: list[str], tmp_path
     assert chosen["agreement"] >= 0.99
     smaller = [each for each in document["trials"] if each["within"] and each["size_bytes"] < len(made)]
     assert smaller == []
-    candidates = [Candidate(**each) for each in document["candidates"]]
-    assert [each.size_bytes for each in candidates if each.chosen] == [len(made)]
-
     entry = ExportDirectory(tmp_path / EXPORT).newest()
+    candidates = read_search(ExportDirectory(tmp_path / EXPORT), entry)
+    assert len(candidates) == len(document["trials"])
+    assert [each.size_bytes for each in candidates if each.chosen] == [len(made)]
     kept = entry.artifact_at("tflite/1/digits-attention.auto.tflite")
     assert kept is not None
     assert kept.recipe is not None

@@ -56,7 +56,8 @@ def reports() -> dict[str, Report]:
     ]
     many += [Candidate("as it was", 90_000, 2.0, np.inf), Candidate("broken", 5_000, 0.1, -np.inf, passed=False)]
     failed = replace(failed, candidates=(replace(many[0], chosen=True), *many[1:]), notes=("<b>read</b> me",))
-    bare = replace(passed, candidates=(), worst=(), layers=(), maps=(), environment={})
+    passed = replace(passed, searched=tuple(many))
+    bare = replace(passed, candidates=(), searched=(), worst=(), layers=(), maps=(), environment={})
     return {"passed": passed, "failed": failed, "bare": bare}
 
 

@@ -89,7 +89,7 @@ def test_it_is_the_same_each_time(reports: dict[str, Report], pages: dict[str, s
 
 
 def test_what_there_is_nothing_of_is_left_out(reports: dict[str, Report], pages: dict[str, str]) -> None:
-    for heading in ("trade-off", "attention"):
+    for heading in ("trade-off", "searched", "attention"):
         assert f'id="{heading}"' in pages["passed"]
         assert f'id="{heading}"' not in pages["bare"]
     empty = replace(reports["bare"], validation=Validation("Keras", ()))
