@@ -67,6 +67,10 @@ def _tflite_rows(found: TFLiteInspection) -> Rows:
     for each in found.signatures:
         rows += [
             ("signature", str(each.signature)),
+            *(
+                ("quantized", f"{name}: scale {scale:.6g}, zero point {zero}")
+                for name, (scale, zero) in each.quantization.items()
+            ),
             ("operators", _counts(each.operators)),
             ("XNNPACK", _delegation(each)),
             ("activations", f"{kilobytes(each.activation_bytes)} at most at once"),

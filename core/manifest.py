@@ -91,6 +91,12 @@ class Artifact:
         """Whether it is made for samples that somebody gave, so that made-up ones say nothing of it."""
         return bool(self.calibration and self.calibration.get("given"))
 
+    @property
+    def min_sqnr_db(self) -> float | None:
+        """The SQNR in dB that its recipe is held to in place of its precision's budget, where it says one."""
+        least = (self.recipe or {}).get("min_sqnr_db")
+        return None if least is None else float(least)
+
     def change(self, export: Path) -> str | None:
         """What happened to the file since: "gone", "changed", or None."""
         path = export / self.path

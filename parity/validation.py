@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ class Subject:
     """An artifact in a runtime.
 
     `artifact` is its path within the export or an address, `runtime` what runs it, `precision` a row of the budgets;
-    `calibrated` where it is made for samples that somebody gave.
+    `calibrated` where it is made for samples that somebody gave; `min_sqnr_db` in dB takes the place of the budget.
     """
 
     artifact: str
@@ -35,11 +35,14 @@ class Subject:
     precision: str
     runner: Runner
     calibrated: bool = False
+    min_sqnr_db: float | None = None
 
     @classmethod
     def of(cls, artifact: Artifact, runtime: str, runner: Runner) -> Subject:
         """An artifact as its manifest describes it."""
-        return cls(artifact.path, runtime, artifact.precision, runner, artifact.calibrated_on_given)
+        return cls(
+            artifact.path, runtime, artifact.precision, runner, artifact.calibrated_on_given, artifact.min_sqnr_db
+        )
 
     def __str__(self) -> str:
         return f"{self.artifact} ({self.runtime})"
@@ -164,6 +167,8 @@ class _Series:
 
     def __init__(self, subject: Subject, batch: Batch, limits: Tolerance) -> None:
         self._subject, self._limits = subject, limits
+        if limits.min_sqnr_db is None and limits.rtol is None:
+            self._limits = replace(limits, min_sqnr_db=subject.min_sqnr_db)
         self._case, self._signature, self._is_edge = batch.case, batch.signature, batch.is_edge
         unlike = batch.is_made_up and subject.calibrated and limits == Tolerance()
         self._is_only_reported = unlike or (batch.is_edge and subject.precision != "float32")

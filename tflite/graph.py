@@ -33,8 +33,9 @@ CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
 class Tensor:
     """A tensor of a subgraph.
 
-    `constant_bytes` is 0 where it is computed; constants of one `buffer` are one; `quantized` where it has a scale;
-    `declared` is its shape with None for what is free, where `shape` has a 1.
+    `constant_bytes` is 0 where it is computed; constants of one `buffer` are one; `quantized` where it has a scale,
+    `affine` its scale and zero point where the whole tensor has one; `declared` is its shape with None for what is
+    free, where `shape` has a 1.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Tensor:
     buffer: int
     quantized: bool
     declared: Shape = ()
+    affine: tuple[float, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -224,7 +226,8 @@ def _tensor(model: Any, tensor: Any) -> Tensor:
     buffer = model.buffers[tensor.buffer]
     # Large constants lie behind the flatbuffer, where `data` does not see them.
     constant = len(buffer.data) if buffer.data is not None else int(buffer.size or 0)
-    scale = tensor.quantization.scale if tensor.quantization is not None else None
+    scales = _numbers(tensor.quantization and tensor.quantization.scale)
+    zeros = _numbers(tensor.quantization and tensor.quantization.zeroPoint)
     shape = tuple(int(size) for size in (tensor.shape if tensor.shape is not None else ()))
     declared = tuple(int(size) for size in (tensor.shapeSignature if tensor.shapeSignature is not None else ()))
     return Tensor(
@@ -233,9 +236,14 @@ def _tensor(model: Any, tensor: Any) -> Tensor:
         shape,
         constant,
         int(tensor.buffer),
-        scale is not None and len(scale) > 0,
+        bool(scales),
         tuple(None if size < 0 else size for size in (declared if len(declared) == len(shape) else shape)),
+        (scales[0], int(zeros[0])) if len(scales) == len(zeros) == 1 else None,
     )
+
+
+def _numbers(values: Any) -> tuple[float, ...]:
+    return tuple(float(value) for value in (values if values is not None else ()))
 
 
 def _named(maps: Any) -> dict[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from attnexport.core.signature import Signature
 
@@ -25,6 +25,7 @@ class SignatureInspection:
         delegation: None where it cannot be told.
         activation_bytes: The most that is alive at once between operators, without what kernels need for themselves.
         undelegated: Why the delegation cannot be told, None where it can.
+        quantization: By name, scale and zero point of quantized inputs and outputs: (q - zero point) * scale.
     """
 
     signature: Signature
@@ -32,6 +33,7 @@ class SignatureInspection:
     delegation: Delegation | None
     activation_bytes: int
     undelegated: str | None = None
+    quantization: Mapping[str, tuple[float, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,18 @@ def _inspect(graph: Graph, name: str | None, delegated: Delegation | str) -> Sig
         known,
         _activation_bytes(subgraph),
         reason,
+        _quantization(graph, name, subgraph),
     )
+
+
+def _quantization(graph: Graph, name: str | None, subgraph: Subgraph) -> dict[str, tuple[float, int]]:
+    found = {}
+    for named in graph.tensors.get(name or "", ()):
+        for each, index in named.items():
+            affine = subgraph.tensors[index].affine
+            if affine is not None:
+                found[each] = affine
+    return found
 
 
 def _unnamed(subgraph: Subgraph) -> Signature:

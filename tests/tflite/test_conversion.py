@@ -64,22 +64,6 @@ def test_several_signatures_keep_their_names_and_share_their_weights(
     np.testing.assert_allclose(attention.sum(axis=-1), 1, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("io", "expected"), [("int8", "int8"), ("uint8", "uint8")])
-def test_inputs_and_outputs_have_the_type_asked_for(
-    io: str, expected: str, to_tflite: Convert, multi_head: Any, samples: Any
-) -> None:
-    found = to_tflite(multi_head, RECIPES["int8"].altered(io=io), samples)[f"int8-io-{io}"]
-    signature = found.signatures["serving_default"]
-    assert (signature.inputs[0].dtype, signature.outputs[0].dtype) == (expected, expected)
-    assert sqnr(multi_head, found, {"sequence": samples[:20]}) >= 25
-
-
-def test_int16_inputs_and_outputs(to_tflite: Convert, multi_head: Any, samples: Any) -> None:
-    found = to_tflite(multi_head, RECIPES["int16x8"].altered(io="int16"), samples)["int16x8-io-int16"]
-    assert found.signatures["serving_default"].inputs[0].dtype == "int16"
-    assert sqnr(multi_head, found, {"sequence": samples[:20]}) >= 40
-
-
 def test_the_same_data_in_any_order_and_number_gives_the_same_bytes(
     to_tflite: Convert, multi_head: Any, samples: Any, conversions: dict[str, Any]
 ) -> None:
