@@ -69,7 +69,8 @@ def test_nested_shared_and_own_layers_and_operations() -> None:
     np.testing.assert_allclose(found[added], found["gated:Gated"] + X, atol=1e-6)
     np.testing.assert_allclose(found["gated (2):Gated"], found[added] * found["gated (2)/gate:dense"], atol=1e-6)
     assert found["block/own:softmax"].shape == (3, 6, 6)
-    assert found["theirs/softmax:Softmax"].shape == (3, 2, 6, 6)
+    [weights] = [name for name in found if name.startswith("theirs/softmax")]  # Keras numbers the layers of a process
+    assert found[weights].shape == (3, 2, 6, 6)
     np.testing.assert_allclose(found["block/own:concatenation"], model(X), atol=1e-6)
 
 
