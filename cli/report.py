@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attnexport.core import DEFAULT_SIGNATURE, ArgumentError, AttnexportError, StorageError, batched
+from attnexport.core import DEFAULT_SIGNATURE, ArgumentError, AttnexportError, batched
 from attnexport.core.files import make_directories, write_atomically, writing
 from attnexport.core.latency import measure
 from attnexport.core.manifest import ValidationRecord
@@ -126,7 +126,7 @@ def record(
     }
     try:
         directory.record(entry, validations)
-    except StorageError as error:
+    except AttnexportError as error:  # a full disk, or a manifest that was changed meanwhile
         return [f"the verdicts are not in the manifest: {error}"]
     return []
 

@@ -139,6 +139,7 @@ def _joined(rejected: Sequence[Rejected]) -> AttnexportError:
 def _recipes(options: dict[str, Any]) -> list[Recipe]:
     """The recipes that are named, without the one that is to be searched for."""
     found = []
+    searching = AUTO in options["quantize"]  # whose budget is not that of recipes beside it
     for each in options["quantize"] or ("float32",):
         if each == AUTO:
             continue
@@ -154,7 +155,7 @@ def _recipes(options: dict[str, Any]) -> list[Recipe]:
                 io=options["io"],
                 keep_float=options["keep_float"],
                 calibrator=options["calibrator"],
-                min_sqnr_db=options["min_sqnr"],
+                min_sqnr_db=None if searching else options["min_sqnr"],
             )
         )
     names = [*(recipe.name for recipe in found), *(AUTO for each in options["quantize"] if each == AUTO)]

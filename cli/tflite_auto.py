@@ -11,7 +11,7 @@ import click
 
 from attnexport.core.errors import ArgumentError, ParityError
 from attnexport.tflite.recipes.recipe import CALIBRATORS
-from attnexport.tflite.search.goal import OBJECTIVES, Goal
+from attnexport.tflite.search.goal import DEFAULT_TRIALS, OBJECTIVES, SEARCHED, Goal
 
 from .command import Choice
 from .sizes import kilobytes
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from attnexport.tflite import Prepared, Rejected
     from attnexport.tflite.search import Figures, SearchResult, Trial
 
-AUTO = "auto"
-_TRIALS = 200
+AUTO = SEARCHED  # as a user names it
 _GOALS = ("min_agreement", "max_accuracy_drop", "objective", "trials")
 
 
@@ -41,7 +40,9 @@ class AutoRequest:
 def auto_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of `--quantize auto`; it has --min-sqnr and --max-size in common with other recipes."""
     for option in (
-        click.option("--trials", type=click.IntRange(1), help=f"auto: the most candidates to measure. [{_TRIALS}]"),
+        click.option(
+            "--trials", type=click.IntRange(1), help=f"auto: the most candidates to measure. [{DEFAULT_TRIALS}]"
+        ),
         click.option("--objective", type=Choice("objective", OBJECTIVES), help="auto: what is to be small. [size]"),
         click.option(
             "--max-accuracy-drop", type=float, metavar="POINTS", help="auto: the most accuracy to lose, in percent."
@@ -78,7 +79,7 @@ def auto_request(options: dict[str, Any]) -> AutoRequest | None:
     )
     calibrator = options["calibrator"]
     calibrators = CALIBRATORS if calibrator in (None, "auto") else (calibrator,)
-    return AutoRequest(goal, options["trials"] or _TRIALS, tuple(options["keep_float"]), calibrators)
+    return AutoRequest(goal, options["trials"] or DEFAULT_TRIALS, tuple(options["keep_float"]), calibrators)
 
 
 def run_search(

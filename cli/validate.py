@@ -135,7 +135,14 @@ def _validate(
             from .embedded import serving
             from .layers import look_inside
             from .report import compared_data, draw_report
-            from .validation import batches, count_batches, open_compared, open_subjects, unfit
+            from .validation import (
+                batches,
+                check_limits_measured,
+                count_batches,
+                open_compared,
+                open_subjects,
+                unfit,
+            )
 
             limits = {{"min_sqnr": "min_sqnr_db"}.get(name, name): options[name] for name in _LIMITS}
             tolerance = Tolerance(**limits)
@@ -168,6 +175,7 @@ def _validate(
                 reference_name=original.reference_name,
                 on_batch=lambda batch: advance(1),
             )
+        check_limits_measured(result, options)
         inside, html = None, ""
         with terminal.steps() as on_step:
             if options["layers"] or options["html"] is not None:

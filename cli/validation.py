@@ -10,11 +10,14 @@ from typing import Any
 
 from attnexport.core import (
     DEFAULT_SIGNATURE,
+    ArgumentError,
     Arrays,
     Artifact,
     ExportDirectory,
     GateError,
+    ModelError,
     Samples,
+    SamplesError,
     VersionEntry,
     load_samples,
     synthetic_samples,
@@ -29,7 +32,7 @@ from attnexport.exporter import (
 )
 from attnexport.exporter.models import import_modules
 from attnexport.parity.edge_cases import edge_cases
-from attnexport.parity.validation import Batch, Subject
+from attnexport.parity.validation import Batch, Subject, Validation
 from attnexport.tflite import CompiledModelRunner, TFLiteRunner
 
 _BATCH = 256
@@ -82,6 +85,8 @@ def open_compared(
     labels = entry.source.get("labels")
     original = stack.enter_context(closing(open_original(loaded, classify=True, labels=labels)))
     if options["evaluation"] is None:
+        if options["max_accuracy_drop"] is not None:
+            raise ArgumentError("--max-accuracy-drop needs --evaluation FILE, samples with 'labels'")
         data = synthetic_data(original)
         told = [f"without --evaluation, {data.name} are compared: they prove the computation, not its use"]
         if any(artifact.calibrated_on_given for artifact in entry.artifacts):
@@ -89,6 +94,8 @@ def open_compared(
         return loaded, original, data, told
     aliases = {old: new for new, old in entry.names.items()}
     samples = load_samples(Path(options["evaluation"]), original.inputs, aliases)
+    if options["max_accuracy_drop"] is not None and samples.labels is None:
+        raise SamplesError("--max-accuracy-drop needs to know what is right: evaluation samples with 'labels'")
     return loaded, original, Data(samples, f"{len(samples)} evaluation samples", given=True), list(samples.notes)
 
 
@@ -109,6 +116,22 @@ def open_subjects(directory: ExportDirectory, entry: VersionEntry, stack: ExitSt
                 stack.enter_context(closing(runner))
                 found.append(Subject.of(artifact, runtime, runner))
     return found
+
+
+def check_limits_measured(result: Validation, options: dict[str, Any]) -> None:
+    """Refuse limits that nothing was held to.
+
+    Raises:
+        ModelError: where no output is a row of scores.
+    """
+    measured = [each.measured for each in result.checks if each.measured is not None and not each.is_edge]
+    for option, figure in (("min_agreement", "top_1_agreement"), ("max_accuracy_drop", "accuracy")):
+        wanted = options[option] is not None
+        if wanted and measured and all(getattr(each, figure) is None for each in measured):
+            raise ModelError(
+                f"--{option.replace('_', '-')} is of scores [n, classes], and no output that was compared is such; "
+                "--min-sqnr limits any output"
+            )
 
 
 def unfit(original: Original, name: str) -> str | None:

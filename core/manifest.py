@@ -95,7 +95,7 @@ class Artifact:
     def min_sqnr_db(self) -> float | None:
         """The SQNR in dB that its recipe is held to in place of its precision's budget, where it says one."""
         least = (self.recipe or {}).get("min_sqnr_db")
-        return None if least is None else float(least)
+        return float(least) if isinstance(least, int | float) else None
 
     def change(self, export: Path) -> str | None:
         """What happened to the file since: "gone", "changed", or None."""

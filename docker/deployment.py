@@ -92,6 +92,9 @@ def plan_deployment(
             "at both ends, are wanted; export under another --name"
         )
     service = re.sub(r"[._]", "-", name.lower())
+    service = service if service[0].isalpha() else f"model-{service}"
+    if len(service) > 63:
+        raise ArgumentError(f"a service is named by up to 63 characters, and {service!r} has {len(service)}")
     image = f"{service}:{entry.version}" if image is None else image
     if not _IMAGE.fullmatch(image):
         raise ArgumentError(
@@ -103,7 +106,7 @@ def plan_deployment(
     return Deployment(
         target,
         name,
-        service if service[0].isalpha() else f"model-{service}",
+        service,
         entry.version,
         image,
         tag,

@@ -122,7 +122,8 @@ class ServedSavedModel:
                     f"{format_shape(each.shape)} is wanted",
                     _INVALID_ARGUMENT,
                 )
-        names = tuple(outputs) or tuple(each.name for each in spec.outputs)
+        # In one order, or clients could have a callable made for each.
+        names = tuple(each.name for each in spec.outputs if not outputs or each.name in outputs)
         call = self._callables.get((signature, names)) or self._make_callable(spec, names)
         try:
             values = call(*[_aligned(inputs[each.name]) for each in spec.inputs])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from attnexport.core.errors import ArgumentError, no_such
 
 from .budgets import BUDGETS
+from .points import points_lost
 from .tally import Measurement
 
 
@@ -84,7 +85,7 @@ class Tolerance:
         if self.min_agreement is not None and agreement is not None and agreement < self.min_agreement:
             found.append(f"agreement {agreement:.4f} ({self.min_agreement:g} wanted)")
         if self.max_accuracy_drop is not None and measured.accuracy is not None:
-            drop = 100 * ((measured.reference_accuracy or 0.0) - measured.accuracy)
+            drop = points_lost(measured.reference_accuracy or 0.0, measured.accuracy)
             if drop > self.max_accuracy_drop:
                 found.append(f"accuracy {drop:.2f} points below the original's (at most {self.max_accuracy_drop:g})")
         return found

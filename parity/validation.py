@@ -167,7 +167,7 @@ class _Series:
 
     def __init__(self, subject: Subject, batch: Batch, limits: Tolerance) -> None:
         self._subject, self._limits = subject, limits
-        if limits.min_sqnr_db is None and limits.rtol is None:
+        if limits.min_sqnr_db is None and limits.rtol is None and not batch.is_edge:
             self._limits = replace(limits, min_sqnr_db=subject.min_sqnr_db)
         self._case, self._signature, self._is_edge = batch.case, batch.signature, batch.is_edge
         unlike = batch.is_made_up and subject.calibrated and limits == Tolerance()

@@ -6,11 +6,13 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from attnexport.core.errors import GateError
 from attnexport.core.signature import Arrays
 from attnexport.parity import distance
+from attnexport.parity.mismatch import is_float, mismatch, not_finite
 
 from .float_core import Places
 from .probe import Probe, probe_all
@@ -76,18 +78,33 @@ def best(found: Sequence[Candidate], cases: Mapping[str, Arrays], expected: Mapp
         shares = [files[start : start + size] for start in range(0, len(files), size)]
         several = pool.map(lambda share: probe_all(share, list(cases.items())), shares)
         probes = [each for share in several for each in share]
-    figures = [_worst_sqnr(each, cases, expected) for each in probes]
+    figures = [_told(each, cases, expected) for each in probes]
     return found[figures.index(max(figures))]
 
 
-def _worst_sqnr(probed: Probe | GateError, cases: Mapping[str, Arrays], expected: Mapping[str, Arrays]) -> float:
-    """In dB; less than anything for a file that does not run."""
+def worst_sqnr_db(expected: Arrays, actual: Arrays) -> float:
+    """Of the worst output, in dB; infinite where none differs.
+
+    Raises:
+        GateError: where one has another shape or type, holds NaN, or differs where it must be equal.
+    """
+    figures = [inf]
+    for name, wanted in expected.items():
+        problem = mismatch(wanted, actual[name])
+        if problem is None and is_float(wanted) and not_finite(wanted) is None:
+            problem = not_finite(actual[name])
+        if problem is not None:
+            raise GateError(f"output {name!r}: {problem}")
+        if is_float(wanted):
+            figures.append(distance(wanted, actual[name]).sqnr_db)
+    return min(figures)
+
+
+def _told(probed: Probe | GateError, cases: Mapping[str, Arrays], expected: Mapping[str, Arrays]) -> float:
+    """In dB; less than anything for a file that does not run, or gives what it must not."""
     if isinstance(probed, GateError):
-        return float("-inf")
-    figures = []
-    for signature, inputs in cases.items():
-        outputs = probed.answers.run(inputs, signature)
-        for name, wanted in expected[signature].items():
-            if wanted.dtype.kind == "f" and outputs[name].shape == wanted.shape:
-                figures.append(distance(wanted, outputs[name]).sqnr_db)
-    return min(figures, default=0.0)
+        return -inf
+    try:
+        return min(worst_sqnr_db(expected[name], probed.answers.run(inputs, name)) for name, inputs in cases.items())
+    except GateError:
+        return -inf

@@ -16,11 +16,11 @@ from attnexport.parity import Verdict
 
 from .calibration import Calibration
 from .candidates import best, candidates
-from .float_core import place, unmatched
+from .float_core import place
 from .gate import gate_tflite, told_shares, weight_shares
 from .graph import Graph
-from .preparation import Prepared, prepare_conversion, take
-from .recipes import RECIPES, Recipe
+from .preparation import Prepared, check_patterns, prepare_conversion, take
+from .recipes import Recipe
 
 _MEASURED = 64  # held-out samples on which ways to quantize are measured
 
@@ -127,7 +127,7 @@ def convert_prepared(
     """Quantize by each recipe what `prepare_conversion` gave; arguments, result and errors are those of `convert`."""
     recipes = [recipes] if isinstance(recipes, Recipe) else list(recipes)
     graph = prepared.graph
-    _check_patterns(graph, recipes)
+    check_patterns(graph, recipes)
     _check_flex(graph, recipes)
     statistics = prepared.statistics if any(recipe.needs_calibration for recipe in recipes) else None
     few = {case.signature: take(case.inputs, _MEASURED) for case in prepared.cases}
@@ -244,15 +244,3 @@ def _check_flex(graph: Graph, recipes: Sequence[Recipe]) -> None:
                 f"recipe {recipe.name!r} must run the model to calibrate it, and no interpreter here can run "
                 f"{', '.join(graph.flex_operators)}; float32, float16, dynamic and int4 need no calibration"
             )
-
-
-def _check_patterns(graph: Graph, recipes: Sequence[Recipe]) -> None:
-    """Refuse what the user wants to keep float and is not there; a recipe's own list is for all models."""
-    for recipe in recipes:
-        own = [each for each in recipe.keep_float if not any(each in known.keep_float for known in RECIPES.values())]
-        for key, patterns in (("keep_float", own), ("layers", [rule.tensors for rule in recipe.layers])):
-            if missing := unmatched(graph, patterns):
-                operators = sorted({operator.name for _, operator in graph.operators})
-                raise ModelError(
-                    f"recipe {recipe.name!r}: {key} {missing[0]!r} matches no operator; there is {', '.join(operators)}"
-                )

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from attnexport.core.errors import ArgumentError
+from attnexport.core.errors import ArgumentError, ModelError
 from attnexport.core.runner import Runner, batched
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature
 from attnexport.parity import Case
 
 from .calibration import Calibration, whole_batches
+from .float_core import unmatched
 from .float_model import check_convertible, convert_float
 from .graph import Graph, read_graph
+from .recipes import RECIPES, Recipe
 from .statistics import Statistics, collect_statistics
 
 _COMPARED = 256  # held-out samples that the gate compares
@@ -100,3 +102,19 @@ def _check_inputs(signatures: Mapping[str, Signature], calibration: Calibration)
                 f"{', '.join(sorted(calibration.used))}; convert signatures of other inputs than "
                 f"{DEFAULT_SIGNATURE}'s by themselves"
             )
+
+
+def check_patterns(graph: Graph, recipes: Sequence[Recipe]) -> None:
+    """Refuse what the user wants to keep float and is not there; a recipe's own list is for all models.
+
+    Raises:
+        ModelError: naming the operators there are.
+    """
+    for recipe in recipes:
+        own = [each for each in recipe.keep_float if not any(each in known.keep_float for known in RECIPES.values())]
+        for key, patterns in (("keep_float", own), ("layers", [rule.tensors for rule in recipe.layers])):
+            if missing := unmatched(graph, patterns):
+                operators = sorted({operator.name for _, operator in graph.operators})
+                raise ModelError(
+                    f"recipe {recipe.name!r}: {key} {missing[0]!r} matches no operator; there is {', '.join(operators)}"
+                )

@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any
 
 _LOG = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class Workers(Executor):
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         ending = Ending()
-        self._tasks.put((ending, function, args))
+        self._tasks.put((ending, partial(function, **kwargs) if kwargs else function, args))
         return ending
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -69,7 +70,8 @@ class Workers(Executor):
             ending, function, args = task
             try:
                 function(*args)
+                ending.end()
             except Exception:  # gRPC's own: handlers end every failure in a status
                 _LOG.exception("a request ended without an answer")
-            ending.end()
+                ending.end()
             del task, ending, function, args

@@ -68,6 +68,23 @@ def test_made_up_samples_are_no_judge_of_what_is_calibrated_on_real_ones(attnexp
     assert attnexport("validate", exported, "--min-sqnr", "25")[0] == 4
 
 
+def test_limits_that_nothing_can_be_held_to_are_refused(
+    attnexport: Run, exported: Path, digits: Any, tmp_path: Path
+) -> None:
+    with np.load(digits.evaluation) as samples:
+        np.savez(tmp_path / "unlabelled.npz", **{key: samples[key][:20] for key in samples.files if key != "labels"})
+    drop = ("--max-accuracy-drop", "0")
+    assert attnexport("validate", exported, *drop)[0] == 2
+    code, _, err = attnexport("validate", exported, *drop, "--evaluation", "unlabelled.npz")
+    assert (code, "samples with 'labels'" in err) == (3, True)
+    (tmp_path / "one_value.py").write_text(
+        "import keras\n\n\ndef make():\n    return keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)], name='one')\n"
+    )
+    assert attnexport("savedmodel", "one_value:make")[0] == 0
+    code, _, err = attnexport("validate", "export/one", "--min-agreement", "0.9")
+    assert (code, "no output that was compared is such" in err) == (3, True)
+
+
 def test_strings_that_nobody_gave_are_not_made_up(attnexport: Run, exported: Path) -> None:
     """`classify` of a SavedModel that was exported as it is takes serialized tf.Examples."""
     assert attnexport("savedmodel", exported / "saved_model/1", "--name", "copied")[0] == 0

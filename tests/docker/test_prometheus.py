@@ -48,10 +48,39 @@ RULE_TEST = {
                     ' status="INVALID_ARGUMENT"}',
                     "values": "0+500x120",
                 },
+                *(
+                    {
+                        "series": ':tensorflow:serving:request_latency_bucket{job="classifier",'
+                        f' model_name="classifier", le="{le}"}}',
+                        "values": f"0x60 {step}+{step}x90",
+                    }
+                    for le, step in (("100000", 0), ("1000000", 500), ("+Inf", 500))
+                ),
                 {"series": 'up{job="classifier", instance="a"}', "values": "1x120 0x30"},
             ],
             "alert_rule_test": [
                 {"eval_time": "4m", "alertname": "RequestsFail", "exp_alerts": []},
+                {
+                    "eval_time": "9m",
+                    "alertname": "RequestsFail",
+                    "exp_alerts": [
+                        {
+                            "exp_labels": {"severity": "critical", "model_name": "classifier"},
+                            "exp_annotations": {"summary": "2% of the requests to classifier fail"},
+                        }
+                    ],
+                },
+                {"eval_time": "9m", "alertname": "RequestsSlow", "exp_alerts": []},
+                {
+                    "eval_time": "11m",
+                    "alertname": "RequestsSlow",
+                    "exp_alerts": [
+                        {
+                            "exp_labels": {"severity": "warning", "model_name": "classifier"},
+                            "exp_annotations": {"summary": "1 % of the requests to classifier take longer than 991ms"},
+                        }
+                    ],
+                },
                 {"eval_time": "9m", "alertname": "ServerDown", "exp_alerts": []},
                 {
                     "eval_time": "12m",

@@ -138,11 +138,16 @@ def test_damaged_requests_do_not_grow_the_memory(serving: Any) -> None:
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) / 1000 for line in lines if line.startswith("VmRSS"))
 
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "m"
+    request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.ones((50_000, 3), np.float32)))
+    whole = request.SerializeToString()
+
     def rounds() -> None:
         fuzz_grpc(serving, chance, 400)
         fuzz_rest(serving, chance, 80)
         for _ in range(20):  # what is right but for its last byte has been read, and is let go
-            large = tf.make_tensor_proto(np.ones((50_000, 3), np.float32)).SerializeToString()[:-1]
+            large = whole[:-1]
             with pytest.raises(grpc.RpcError):
                 serving.channel.unary_unary("/tensorflow.serving.PredictionService/Predict")(large, timeout=60)
             assert serving.http("/v1/models/m:predict", b'{"inputs": [' + b"[1, 2, 3]," * 20_000)[0] == 400

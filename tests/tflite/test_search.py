@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from attnexport.core import ArgumentError
+from attnexport.core import ModelError
 from attnexport.tflite import RECIPES, Recipe
 from attnexport.tflite.graph import Graph, Operator, Subgraph, Tensor
 from attnexport.tflite.recipes.recipe import CALIBRATORS
 from attnexport.tflite.search import Figures, Goal, SearchResult
 from attnexport.tflite.search.choosing import choose
-from attnexport.tflite.search.families import best_named
+from attnexport.tflite.search.climbing import climb
+from attnexport.tflite.search.families import best_named, cheap_candidates, families
 from attnexport.tflite.search.searching import explore
 from attnexport.tflite.search.trials import Trial, Trials
 from attnexport.tflite.search.units import FLOAT16, FLOAT32, Level, joined_units, pattern_of, weighted_units
@@ -124,12 +125,12 @@ def test_the_sensitive_layer_alone_is_more_precise() -> None:
 
 def test_what_is_too_much_is_taken_back() -> None:
     """dynamic meets it with room to spare: all layers but the noisy one go down to int4, and not one more."""
-    trials, found = run(FakeBench({"c": 30.0}), Goal(min_sqnr_db=24))
-    assert found.chosen is not None
-    assert found.chosen.figures.size_bytes == bytes_of(int4=3, int8=1)
-    tried = [each.figures.size_bytes for each in trials.all if each.start.startswith("dynamic")]
-    assert bytes_of(int8=4) in tried
-    assert bytes_of(int8=3, int4=1) in tried or found.chosen.start.startswith("int4")
+    trials = Trials(FakeBench({"c": 30.0}), Goal(min_sqnr_db=24), 300, lambda trial: None)
+    trials.measure(cheap_candidates())
+    [dynamic] = [each for each in families(model(), trials.all, None) if each.start.name == "dynamic minmax"]
+    found = climb(dynamic, trials)
+    assert dict(found.changes) == {"int4": ("a", "b", "d")}
+    assert found.figures.size_bytes == bytes_of(int4=3, int8=1)
 
 
 def test_a_step_that_does_not_pay_is_undone() -> None:
@@ -166,10 +167,6 @@ def test_agreement_and_accuracy_bind_as_well() -> None:
     assert found.chosen is not None
     assert (found.chosen.figures.agreement or 0) >= 0.99
     assert found.chosen.figures.size_bytes == bytes_of(int4=3, int8=1)
-    goal = Goal(max_accuracy_drop=0.5)
-    assert goal.met_by(Figures(1, 9.0, accuracy=0.895, reference_accuracy=0.9))
-    assert not goal.met_by(Figures(1, 9.0, accuracy=0.89, reference_accuracy=0.9))
-    assert not goal.met_by(Figures(1, 99.0))
 
 
 def test_a_goal_that_nothing_meets_names_the_nearest() -> None:
@@ -186,6 +183,53 @@ def test_fewer_trials_are_kept_to_and_give_the_best_so_far() -> None:
     assert bench.asked == ["full"] * 5
     assert found.chosen is not None
     assert found.chosen.name == "dynamic minmax"
+
+
+@pytest.mark.parametrize("limit", range(1, 26))
+def test_any_number_of_trials_is_kept_to(limit: int) -> None:
+    trials, _ = run(FakeBench({"b": 100.0}), Goal(min_sqnr_db=90), limit=limit)
+    assert len(trials.all) == limit
+
+
+def test_a_layer_that_nothing_can_quantize_is_no_end() -> None:
+    """Alone it crashes in every integer type: its noise is beyond all others, and the search goes on."""
+
+    class Brittle(FakeBench):
+        def _figures(self, recipe: Recipe) -> Figures:
+            figures = super()._figures(recipe)
+            brittle = any("b_1" in rule.tensors and rule.weights.startswith("int") for rule in recipe.layers)
+            return replace(figures, problem="it crashes") if brittle else figures
+
+    for least in (12, 22, 35):
+        assert run(Brittle(), Goal(min_sqnr_db=least))[1].chosen is not None
+
+
+def test_the_choice_holds_on_all_samples() -> None:
+    """What met the goal on some of them and misses it on all is passed over."""
+
+    class Flattered(FakeBench):
+        def measure(self, recipes: Sequence[Recipe], what: str = "full") -> list[Figures]:
+            found = super().measure(recipes, what)
+            mixed = [what == "all" and recipe.weights == "int4" for recipe in recipes]
+            return [replace(each, sqnr_db=3.0) if bad else each for each, bad in zip(found, mixed, strict=True)]
+
+    bench = Flattered({"b": 100.0})
+    trials, found = run(bench, Goal(min_sqnr_db=22))
+    assert found.chosen is not None
+    assert found.chosen.recipe.weights == "int4"
+    confirmed = choose(trials, confirm=True)
+    assert confirmed is not None
+    assert confirmed.recipe.weights != "int4"
+    assert confirmed.number != found.chosen.number
+    assert bench.asked.count("all") > 1
+
+
+def test_a_race_that_nobody_survives_is_decided_by_what_is_known() -> None:
+    class Fatal(FakeBench):
+        def race(self, recipes: Sequence[Recipe], *, rounds: int, seconds: float) -> list[float]:
+            raise ModelError("candidates cannot be timed")
+
+    assert run(Fatal(), Goal(min_sqnr_db=20, objective="latency"))[1].chosen is not None
 
 
 def test_it_is_the_same_every_time() -> None:
@@ -248,19 +292,3 @@ def test_the_front_is_of_those_that_nothing_beats() -> None:
         for each in found.trials
     )
     assert len(found.candidates) == len(found.trials)
-
-
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        ({}, "auto must know what may be lost"),
-        ({"max_size": 100}, "auto must know what may be lost"),
-        ({"min_sqnr_db": float("nan")}, "min_sqnr must be a number of dB"),
-        ({"min_agreement": 99.0}, "min_agreement is a share from 0 to 1; received 99"),
-        ({"max_accuracy_drop": -1.0}, "max_accuracy_drop is 0 to 100"),
-    ],
-)
-def test_goals_that_make_no_sense_are_refused(changes: dict[str, Any], told: str) -> None:
-    with pytest.raises(ArgumentError) as caught:
-        Goal(**changes)
-    assert told in str(caught.value)

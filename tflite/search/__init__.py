@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 from attnexport.core.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from .goal import OBJECTIVES, Figures, Goal
+    from .goal import DEFAULT_TRIALS, OBJECTIVES, Figures, Goal
     from .result import SearchResult
-    from .searching import DEFAULT_TRIALS, search
+    from .searching import search
     from .trials import Trial
 
 _HOMES = {
-    "DEFAULT_TRIALS": "searching",
+    "DEFAULT_TRIALS": "goal",
     "Figures": "goal",
     "Goal": "goal",
     "OBJECTIVES": "goal",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from attnexport.core.errors import ModelError
+
 from .trials import Trial, Trials
 
 _FINALISTS = 8
@@ -34,7 +36,10 @@ def _fastest(trials: Trials, met: Sequence[Trial], rounds: int, seconds: float) 
     smallest = min(met, key=lambda each: each.figures.size_bytes)
     finalists = list(dict.fromkeys([each.number for each in (*met[:_FINALISTS], smallest)]))
     racing = [trials.all[number - 1] for number in finalists]
-    float32, again, *medians = trials.race(racing, rounds=rounds, seconds=seconds)
+    try:
+        float32, again, *medians = trials.race(racing, rounds=rounds, seconds=seconds)
+    except ModelError:  # one of them took the process down
+        return met[0]
     ratios = [each / float32 for each in medians]
     noise = max(_LEAST_NOISE, abs(again / float32 - 1))
     for each, ratio in zip(racing, ratios, strict=True):

@@ -10,7 +10,8 @@ from attnexport.tflite.graph import Graph
 from attnexport.tflite.recipes import RECIPES, Recipe
 from attnexport.tflite.recipes.recipe import WEIGHT_ALGORITHMS
 
-from .trials import SEARCHED, Trial
+from .goal import SEARCHED
+from .trials import Trial
 from .units import FLOAT32, Level, Unit, joined_units, pattern_of, rule_for, weighted_units
 
 Named = list[tuple[str, Recipe]]

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from math import inf
 
 from attnexport.core.errors import ArgumentError
+from attnexport.parity.points import points_lost
 
+SEARCHED = "auto"  # what recipes of a search, and their files, are called
 OBJECTIVES = ("size", "latency")
+DEFAULT_TRIALS = 200
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Figures:
         """Accuracy below the original's, in percent points."""
         if self.accuracy is None or self.reference_accuracy is None:
             return None
-        return 100 * (self.reference_accuracy - self.accuracy)
+        return points_lost(self.reference_accuracy, self.accuracy)
 
     def __str__(self) -> str:
         if self.problem:
@@ -97,8 +100,7 @@ class Goal:
             found += 100 * max(0.0, self.min_agreement - (figures.agreement or 0.0))
         if self.max_accuracy_drop is not None:
             drop = figures.accuracy_drop
-            # A share of so and so many samples is no exact number.
-            found += 100.0 if drop is None else max(0.0, drop - self.max_accuracy_drop - 1e-9)
+            found += 100.0 if drop is None else max(0.0, drop - self.max_accuracy_drop)
         return found
 
     def misses(self, figures: Figures) -> float:

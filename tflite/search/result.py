@@ -109,6 +109,8 @@ class SearchResult:
     @property
     def why(self) -> str:
         """A plain sentence or two: what was chosen, what is more precise than the rest and what that costs."""
+        if not self.trials:
+            return "interrupted before any candidate was measured"
         trial, figures = self.nearest, self.nearest.figures
         if self.chosen is None:
             return f"none of {len(self.trials)} candidates has {self.goal}; nearest is {trial.name}: {figures}"

@@ -10,18 +10,17 @@ from attnexport.core.samples import Samples
 from attnexport.core.signature import DEFAULT_SIGNATURE
 from attnexport.parity.metrics import scores_name
 from attnexport.tflite.graph import Graph
-from attnexport.tflite.preparation import Prepared
+from attnexport.tflite.preparation import Prepared, check_patterns
+from attnexport.tflite.recipes import Recipe
 from attnexport.tflite.recipes.recipe import CALIBRATORS
 
 from .choosing import choose
 from .climbing import climb
 from .families import best_named, calibrated_candidates, cheap_candidates, families, integer_core
-from .goal import Goal
+from .goal import DEFAULT_TRIALS, SEARCHED, Goal
 from .result import SearchResult
 from .trials import ExhaustedError, Trial, Trials
 from .workers import FULL, Workers
-
-DEFAULT_TRIALS = 200
 
 
 def search(
@@ -55,6 +54,7 @@ def search(
         SamplesError: where the samples cannot say what the goal asks for.
     """
     _check(prepared, goal, evaluation)
+    check_patterns(prepared.graph, [Recipe(SEARCHED, "float32", keep_float=tuple(keep_float))])
     interrupted, confirm = False, evaluation is not None and len(evaluation) > FULL
     with Workers(prepared, evaluation, calibrators) as workers:
         trials = Trials(workers, goal, limit, lambda trial: on_trial(trial, trials.best))
@@ -63,6 +63,9 @@ def search(
             chosen = choose(trials, confirm=confirm)
         except KeyboardInterrupt:
             interrupted, chosen = True, trials.best
+            if chosen is not None and confirm:
+                confirmed = trials.confirm(chosen)
+                chosen = confirmed if goal.met_by(confirmed.figures) else None
     return SearchResult(goal, tuple(trials.all), chosen, prepared.calibration.content_hash, interrupted)
 
 

@@ -9,11 +9,11 @@ from typing import Protocol
 
 from attnexport.tflite.recipes import Recipe
 
-from .goal import Figures, Goal
+from .goal import SEARCHED, Figures, Goal
 from .units import Level, Unit, rule_for
 
 _TOGETHER = 2  # candidates under way at once
-SEARCHED = "auto"  # what the recipes of a search are called
+_UNUSABLE = 1e12  # noise of what leaves nothing of the signal: finite, since it is subtracted
 
 
 class Bench(Protocol):
@@ -86,11 +86,12 @@ class Trials:
         """
         new = {recipe: name for name, recipe in wanted if recipe not in self._known}
         for at in range(0, len(new), _TOGETHER):
-            some = list(new)[at : at + min(_TOGETHER, self._limit - len(self.all))]
-            if not some:
-                raise ExhaustedError
-            for recipe, figures in zip(some, self._bench.measure(some), strict=True):
+            some = list(new)[at : at + _TOGETHER]
+            allowed = some[: self._limit - len(self.all)]
+            for recipe, figures in zip(allowed, self._bench.measure(allowed), strict=True):
                 self._add(Trial(len(self.all) + 1, new[recipe], recipe, figures, new[recipe]))
+            if len(allowed) < len(some):
+                raise ExhaustedError
         return [self._known[recipe] for _, recipe in wanted]
 
     def try_changed(self, start: Trial, recipe: Recipe, changes: Mapping[str, tuple[str, ...]]) -> Trial:
@@ -114,7 +115,9 @@ class Trials:
             Recipe(SEARCHED, "float32", layers=(rule_for([unit], level),), calibrator=calibrator) for unit, level in new
         ]
         for pair, figures in zip(new, self._bench.measure(recipes, "few"), strict=True):
-            self._noise[*pair, calibrator] = inf if figures.problem else 10 ** (-figures.sqnr_db / 10)
+            self._noise[*pair, calibrator] = (
+                _UNUSABLE if figures.problem else min(10 ** (-figures.sqnr_db / 10), _UNUSABLE)
+            )
 
     def noise(self, unit: Unit, level: Level, calibrator: str) -> float:
         """Of one unit in this precision, as a share of the signal's energy; none where nobody measured it: 16 bits."""

@@ -24,9 +24,10 @@ from attnexport.core.errors import AttnexportError, first_line
 from attnexport.core.latency import measure
 from attnexport.core.runner import batched
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays
-from attnexport.parity import agreement, distance
+from attnexport.parity import agreement
 from attnexport.parity.metrics import scores_name
 from attnexport.tflite.calibration import whole_batches
+from attnexport.tflite.candidates import worst_sqnr_db
 from attnexport.tflite.float_core import place
 from attnexport.tflite.gate import check_recipe
 from attnexport.tflite.graph import read_graph
@@ -73,7 +74,7 @@ class Bench:
         sqnr, same, right, reference = inf, None, None, None
         for case in self._cases[cases]:
             outputs = batched(runner, case.inputs, signature=case.signature)
-            sqnr = min(sqnr, _sqnr_db(case.expected, outputs))
+            sqnr = min(sqnr, worst_sqnr_db(case.expected, outputs))
             scores = scores_name(case.expected) if case.judged else None
             if scores is not None:
                 wanted = case.expected[scores]
@@ -108,19 +109,6 @@ class _Case:
             self.inputs: Arrays = {key[3:]: arrays[key] for key in arrays if key.startswith("in.")}
             self.expected: Arrays = {key[4:]: arrays[key] for key in arrays if key.startswith("out.")}
             self.labels = arrays.get("labels")
-
-
-def _sqnr_db(expected: Arrays, actual: Arrays) -> float:
-    """Of the worst output; an integer one that differs is as bad as can be, since the gate wants it equal."""
-    figures = [inf]
-    for name, wanted in expected.items():
-        if actual[name].shape != wanted.shape:
-            return -inf
-        if wanted.dtype.kind == "f":
-            figures.append(distance(wanted, actual[name]).sqnr_db)
-        elif not np.array_equal(wanted, actual[name]):
-            return -inf
-    return min(figures)
 
 
 def main(arguments: Sequence[str]) -> int:

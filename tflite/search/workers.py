@@ -31,6 +31,7 @@ from .goal import Figures
 
 _AT_ONCE = 2
 _TIMEOUT = 300.0  # seconds for one candidate
+_BATCH = 256  # samples in one call of the original
 _FEW, FULL = 64, 512  # samples for a sensitivity, and evaluation samples for a candidate
 
 
@@ -48,7 +49,6 @@ class Workers:
         self._pool = ThreadPoolExecutor(_AT_ONCE)
         self._own = threading.local()
         self._children: list[subprocess.Popen[bytes]] = []
-        self._closed = False
         root = Path(self._directory.name)
         (root / "model.tflite").write_bytes(prepared.model)
         cases = _cases(prepared, evaluation)
@@ -67,7 +67,6 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._closed = True
         for child in self._children:
             child.kill()
         self._pool.shutdown(cancel_futures=True)
@@ -149,7 +148,7 @@ def _cases(prepared: Prepared, evaluation: Samples | None) -> dict[str, list[tup
     if evaluation is None:
         few = next(case for case in prepared.cases if case.signature == DEFAULT_SIGNATURE)
         return {"few": [(_some(few, _FEW), None, True)], "full": held_out}
-    answers = batched(prepared.reference, evaluation.inputs)
+    answers = batched(prepared.reference, evaluation.inputs, batch_size=_BATCH)
     given = Case("evaluation samples", evaluation.inputs, DEFAULT_SIGNATURE, answers)
     labels = evaluation.labels
     several = {
