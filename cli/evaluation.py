@@ -41,7 +41,18 @@ def evaluate(expected: Array, actual: Array, labels: Array | None = None) -> Eva
     sqnr = None if figure == float("inf") else figure
     if expected.ndim != 2 or expected.shape[1] < 2:
         return Evaluation(sqnr, None, None)
-    if labels is not None and not np.isin(labels, np.arange(expected.shape[1])).all():
-        raise SamplesError(f"labels must be classes, 0 to {expected.shape[1] - 1}; there is {np.unique(labels)[-1]}")
+    if labels is not None:
+        check_labels(labels, expected.shape[1])
     same = agreement(expected.argmax(axis=-1), actual)
     return Evaluation(sqnr, same, None if labels is None else agreement(labels, actual))
+
+
+def check_labels(labels: np.ndarray[Any, Any], classes: int) -> None:
+    """Refuse labels that are no classes.
+
+    Raises:
+        SamplesError: naming one of them.
+    """
+    wrong = labels[~np.isin(labels, np.arange(classes))]
+    if len(wrong):
+        raise SamplesError(f"labels must be classes, 0 to {classes - 1}; there is {wrong[0]}")

@@ -17,7 +17,7 @@ from .terminal import Terminal
 
 if TYPE_CHECKING:
     from attnexport.core import Artifact, ExportDirectory, VersionEntry
-    from attnexport.parity import Subject, Validation
+    from attnexport.parity import Subject, Tolerance, Validation
     from attnexport.parity.report import ComparedData
 
     from .embedded import Addresses
@@ -73,7 +73,9 @@ def validate(terminal: Terminal, **options: Any) -> None:
     version = options["version"]
     entry = directory.newest() if version is None else directory.manifest().entry(version)
     terminal.silence_exit()
+    _tolerance(options)  # says before anything is loaded what is wrong with it
     if options["write_cases"]:
+        _refuse_beside_cases(options)
         _write_cases(terminal, directory, entry, options)
         return
     outcome = validate_version(terminal, directory, entry, options)
@@ -81,6 +83,19 @@ def validate(terminal: Terminal, **options: Any) -> None:
         terminal.note(note)
     terminal.result(outcome.to_json(), outcome.show)
     outcome.end(terminal, Path(options["failed_input"]))
+
+
+def _tolerance(options: dict[str, Any]) -> Tolerance:
+    from attnexport.parity import Tolerance
+
+    return Tolerance(**{{"min_sqnr": "min_sqnr_db"}.get(name, name): options[name] for name in _LIMITS})
+
+
+def _refuse_beside_cases(options: dict[str, Any]) -> None:
+    """--write-cases compares nothing, so what is about a comparison has no use beside it."""
+    for name in ("server", "serve", "html", "layers", "recorded", *_LIMITS):
+        if options[name] not in (None, False, ()):
+            raise ArgumentError(f"--{name.replace('_', '-')} has no use beside --write-cases, which compares nothing")
 
 
 def validate_version(
@@ -129,7 +144,7 @@ def _validate(
     with ExitStack() as stack:
         with terminal.steps() as on_step:
             on_step("loading TensorFlow")
-            from attnexport.parity import Tolerance, validate
+            from attnexport.parity import validate
 
             from .device_cases import device_artifacts, device_batches, read_recording
             from .embedded import serving
@@ -141,12 +156,12 @@ def _validate(
                 count_batches,
                 open_compared,
                 open_subjects,
+                other_lengths,
                 unfit,
             )
 
-            limits = {{"min_sqnr": "min_sqnr_db"}.get(name, name): options[name] for name in _LIMITS}
-            tolerance = Tolerance(**limits)
-            loaded, original, data, notes = open_compared(directory, entry, options, stack, on_step)
+            tolerance = _tolerance(options)
+            loaded, original, data, notes = open_compared(directory, entry, options, tolerance, stack, on_step)
             subjects = open_subjects(directory, entry, stack)
             if options["server"]:
                 name = options["model"] or directory.name
@@ -161,6 +176,7 @@ def _validate(
                 f"signature {name!r} is not compared: {why}" for name in signatures if (why := unfit(original, name))
             ]
             signatures = [name for name in signatures if not unfit(original, name)]
+            notes += other_lengths(original, data, subjects)
             for recording in options["recorded"]:
                 on_step(f"reading {recording}")
                 artifacts = device_artifacts(entry)
@@ -196,7 +212,7 @@ def _write_cases(terminal: Terminal, directory: ExportDirectory, entry: VersionE
         from .validation import open_compared
 
         artifacts = device_artifacts(entry)
-        _, original, data, notes = open_compared(directory, entry, options, stack, on_step)
+        _, original, data, notes = open_compared(directory, entry, options, _tolerance(options), stack, on_step)
         on_step("writing cases")
         count = write_cases(path, artifacts, device_batches(original, data, artifacts))
     for note in notes:

@@ -19,6 +19,7 @@ from attnexport.core import (
     Samples,
     SamplesError,
     VersionEntry,
+    batched,
     load_samples,
     synthetic_samples,
 )
@@ -31,21 +32,27 @@ from attnexport.exporter import (
     open_version,
 )
 from attnexport.exporter.models import import_modules
+from attnexport.parity import Tolerance
 from attnexport.parity.edge_cases import edge_cases
-from attnexport.parity.validation import Batch, Subject, Validation
+from attnexport.parity.metrics import scores_name
+from attnexport.parity.validation import Batch, Subject, Validation, narrows, takes
 from attnexport.tflite import CompiledModelRunner, TFLiteRunner
+
+from .evaluation import check_labels
 
 _BATCH = 256
 _SYNTHETIC = 64
+_STEPS = 8  # of made-up samples, where the model leaves them free and no .tflite fixes them
 
 
 @dataclass(frozen=True)
 class Data:
-    """Samples to compare on, and what to call them; `given` where they are the user's."""
+    """Samples to compare on, and what to call them; `given` where they are the user's; `steps` of edge cases."""
 
     samples: Samples
     name: str
     given: bool
+    steps: int = _STEPS
 
 
 def check_unchanged(directory: ExportDirectory, entry: VersionEntry) -> None:
@@ -67,6 +74,7 @@ def open_compared(
     directory: ExportDirectory,
     entry: VersionEntry,
     options: dict[str, Any],
+    tolerance: Tolerance,
     stack: ExitStack,
     on_step: Callable[[str], None],
 ) -> tuple[LoadedModel, Original, Data, list[str]]:
@@ -84,19 +92,31 @@ def open_compared(
     loaded = open_version(directory, entry)
     labels = entry.source.get("labels")
     original = stack.enter_context(closing(open_original(loaded, classify=True, labels=labels)))
+    steps = _steps_of(entry, original)
     if options["evaluation"] is None:
         if options["max_accuracy_drop"] is not None:
             raise ArgumentError("--max-accuracy-drop needs --evaluation FILE, samples with 'labels'")
-        data = synthetic_data(original)
+        data = synthetic_data(original, steps)
         told = [f"without --evaluation, {data.name} are compared: they prove the computation, not its use"]
-        if any(artifact.calibrated_on_given for artifact in entry.artifacts):
+        if tolerance == Tolerance() and any(artifact.calibrated_on_given for artifact in entry.artifacts):
             told.append("of what is calibrated on samples of yours, the error on these is reported only")
         return loaded, original, data, told
     aliases = {old: new for new, old in entry.names.items()}
     samples = load_samples(Path(options["evaluation"]), original.inputs, aliases)
     if options["max_accuracy_drop"] is not None and samples.labels is None:
         raise SamplesError("--max-accuracy-drop needs to know what is right: evaluation samples with 'labels'")
-    return loaded, original, Data(samples, f"{len(samples)} evaluation samples", given=True), list(samples.notes)
+    if options["max_accuracy_drop"] is not None:
+        _check_labels(original, samples)
+    data = Data(samples, f"{len(samples)} evaluation samples", given=True, steps=steps)
+    return loaded, original, data, list(samples.notes)
+
+
+def _check_labels(original: Original, samples: Samples) -> None:
+    first = {name: array[:1] for name, array in samples.inputs.items()}
+    outputs = batched(original.reference, first)
+    scores = scores_name(outputs)
+    if scores is not None and samples.labels is not None:
+        check_labels(samples.labels, outputs[scores].shape[1])
 
 
 def open_subjects(directory: ExportDirectory, entry: VersionEntry, stack: ExitStack) -> list[Subject]:
@@ -134,6 +154,17 @@ def check_limits_measured(result: Validation, options: dict[str, Any]) -> None:
             )
 
 
+def other_lengths(original: Original, data: Data, subjects: Sequence[Subject]) -> list[str]:
+    """Notes on the artifacts that have fixed what the original leaves free, and not at the samples' size."""
+    default, notes = original.signatures[DEFAULT_SIGNATURE], []
+    for subject in subjects:
+        own = subject.runner.signatures.get(DEFAULT_SIGNATURE)
+        if own is not None and narrows(own, default) and not takes(own, data.samples.inputs):
+            steps = ", ".join(str(size) for spec in own.inputs for size in (spec.shape or ())[1:2])
+            notes.append(f"{subject.artifact} takes {steps} steps, and is not compared on these samples")
+    return list(dict.fromkeys(notes))
+
+
 def unfit(original: Original, name: str) -> str | None:
     """Why a signature cannot be compared, None where it can."""
     if name not in original.signatures:
@@ -159,21 +190,36 @@ def batches(original: Original, data: Data, signatures: Sequence[str]) -> Iterat
         for chunk in _chunks(data.samples):
             yield Batch(data.name, feed(chunk.inputs), name, chunk.labels, is_made_up=not data.given)
         default = original.signatures[DEFAULT_SIGNATURE]
-        for case, inputs in edge_cases(default, integers_below=original.integers_below):
+        for case, inputs in edge_cases(default, integers_below=original.integers_below, steps=data.steps):
             yield Batch(case, feed(inputs), name, is_edge=True)
 
 
 def count_batches(original: Original, data: Data, signatures: Sequence[str]) -> int:
     """How many `batches` there will be."""
-    edges = len(list(edge_cases(original.signatures[DEFAULT_SIGNATURE], integers_below=original.integers_below)))
+    default = original.signatures[DEFAULT_SIGNATURE]
+    edges = len(list(edge_cases(default, integers_below=original.integers_below, steps=data.steps)))
     fed = sum(name in original.feeds for name in signatures)
     return fed * (-(-len(data.samples) // _BATCH) + edges) + len(signatures) - fed
 
 
-def synthetic_data(original: Original) -> Data:
+def synthetic_data(original: Original, steps: int) -> Data:
     """Seeded samples, where nobody gave any."""
-    made = synthetic_samples(original.inputs, _SYNTHETIC, integers_below=original.integers_below)
-    return Data(made, f"{_SYNTHETIC} synthetic samples", given=False)
+    made = synthetic_samples(original.inputs, _SYNTHETIC, integers_below=original.integers_below, free_size=steps)
+    return Data(made, f"{_SYNTHETIC} synthetic samples", given=False, steps=steps)
+
+
+def _steps_of(entry: VersionEntry, original: Original) -> int:
+    """What free steps are in made-up samples: those that a .tflite of the version has fixed."""
+    free = {spec.name: spec.shape or () for spec in original.inputs}
+    for artifact in entry.artifacts:
+        for signature in artifact.signatures:
+            if artifact.kind != "tflite" or signature.name != DEFAULT_SIGNATURE:
+                continue
+            for spec in signature.inputs:
+                for size, fixed in list(zip(free.get(spec.name, ()), spec.shape or (), strict=False))[1:]:
+                    if size is None and fixed is not None:
+                        return fixed
+    return _STEPS
 
 
 def _saved_model(artifact: Artifact, path: Path, stack: ExitStack) -> list[Subject]:

@@ -15,7 +15,9 @@ _ODD_BATCH = 5
 _SHORTEST, _LONGEST = 1, 64  # of free steps
 
 
-def edge_cases(signature: Signature, *, integers_below: int | None = None) -> Iterator[tuple[str, Arrays]]:
+def edge_cases(
+    signature: Signature, *, integers_below: int | None = None, steps: int = 8
+) -> Iterator[tuple[str, Arrays]]:
     """Name and inputs of each edge case for a signature.
 
     Zeros, ones, large and tiny magnitudes (of integers the largest that there may be), one-hot steps, one step alone
@@ -24,12 +26,13 @@ def edge_cases(signature: Signature, *, integers_below: int | None = None) -> It
     Args:
         signature: What they are for, its batch free or fixed.
         integers_below: Integers must be less than this.
+        steps: What free steps are in all cases but the shortest and longest.
     """
     if not signature.is_batched:
         return
     specs = signature.inputs
 
-    def samples(n: int, seed: int, free_size: int = 8) -> Arrays:
+    def samples(n: int, seed: int, free_size: int = steps) -> Arrays:
         made = synthetic_samples(specs, n, seed=seed, integers_below=integers_below, free_size=free_size)
         return made.inputs
 

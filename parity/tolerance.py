@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 
 from attnexport.core.errors import ArgumentError, no_such
 
@@ -37,6 +38,8 @@ class Tolerance:
             raise ArgumentError("rtol and atol come together: give both, one of them 0 where it is not wanted")
         if self.min_agreement is not None and not 0 <= self.min_agreement <= 1:
             raise ArgumentError(f"min_agreement is a share from 0 to 1; received {self.min_agreement}")
+        if self.min_sqnr_db is not None and not isfinite(self.min_sqnr_db):
+            raise ArgumentError(f"min_sqnr must be a number of dB; received {self.min_sqnr_db}")
         for name in ("rtol", "atol", "max_accuracy_drop"):
             value = getattr(self, name)
             if value is not None and not value >= 0:

@@ -139,8 +139,11 @@ def validate(
             continue
         for number, subject in enumerate(subjects):
             signature = subject.runner.signatures.get(batch.signature)
-            if signature is None or (batch.is_edge and not takes(signature, batch.inputs)):
-                continue  # that it lacks a signature is for its gate to say; an edge may be of other steps
+            if signature is None:
+                continue  # that is for its gate to say
+            other = batch.is_edge or narrows(signature, reference.signatures[batch.signature])
+            if other and not takes(signature, batch.inputs):
+                continue  # of other steps
             key = number, batch.signature, batch.case
             if key not in series:
                 series[key] = _Series(subject, batch, limits)
@@ -247,6 +250,16 @@ class _Series:
             problem,
             inputs,
         )
+
+
+def narrows(signature: Signature, original: Signature) -> bool:
+    """Whether it has fixed a size beside the batch that the original leaves free."""
+    free = {spec.name: spec.shape or () for spec in original.inputs}
+    return any(
+        size is None and fixed is not None
+        for spec in signature.inputs
+        for size, fixed in zip(free.get(spec.name, ())[1:], (spec.shape or ())[1:], strict=False)
+    )
 
 
 def takes(signature: Signature, inputs: Arrays) -> bool:

@@ -77,12 +77,33 @@ def test_limits_that_nothing_can_be_held_to_are_refused(
     assert attnexport("validate", exported, *drop)[0] == 2
     code, _, err = attnexport("validate", exported, *drop, "--evaluation", "unlabelled.npz")
     assert (code, "samples with 'labels'" in err) == (3, True)
+    with np.load("unlabelled.npz") as samples:
+        np.savez("labelled.npz", **samples, labels=np.full(20, 10))
+    code, _, err = attnexport("validate", exported, *drop, "--evaluation", "labelled.npz")
+    assert (code, "labels must be classes, 0 to 9; there is 10" in err) == (3, True)
     (tmp_path / "one_value.py").write_text(
-        "import keras\n\n\ndef make():\n    return keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)], name='one')\n"
+        "import keras\n\n\ndef make():\n"
+        "    return keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)], name='one')\n"
     )
     assert attnexport("savedmodel", "one_value:make")[0] == 0
     code, _, err = attnexport("validate", "export/one", "--min-agreement", "0.9")
     assert (code, "no output that was compared is such" in err) == (3, True)
+
+
+def test_a_file_of_fixed_steps_is_compared_on_samples_of_that_length(attnexport: Run, tmp_path: Path) -> None:
+    """Made-up samples and edge cases are of its length; given ones of another one are for the SavedModel alone."""
+    words = ("--preset", "classifier", "--steps", "dynamic")
+    assert attnexport("savedmodel", *words, "--quiet")[0] == 0
+    assert attnexport("tflite", "export/classifier", "-q", "float32", "--steps", "20")[0] == 0
+    code, out, err = attnexport("validate", "export/classifier", "--json")
+    assert code == 0, err
+    checks = [each for each in json.loads(out)["checks"] if each["artifact"].endswith(".tflite")]
+    assert {each["is_edge"] for each in checks} == {True, False}
+    np.savez(tmp_path / "short.npz", sequence=np.ones((3, 7, 64), np.float32))
+    code, out, err = attnexport("validate", "export/classifier", "--evaluation", "short.npz")
+    assert code == 0, err
+    assert "classifier.float32.tflite takes 20 steps, and is not compared on these samples" in err
+    assert attnexport("validate", "export/classifier", "--write-cases", "cases.npz")[0] == 0
 
 
 def test_strings_that_nobody_gave_are_not_made_up(attnexport: Run, exported: Path) -> None:
@@ -207,6 +228,8 @@ def test_an_export_that_cannot_be_written_is_validated(
         (["--html", "nowhere/report.html"], 2, "--html nowhere/report.html is in nowhere, which is no directory"),
         (["nowhere"], 2, "nowhere is no export directory"),
         (["--rtol", "1e-3"], 2, "rtol and atol come together"),
+        (["--min-sqnr", "nan"], 2, "min_sqnr must be a number of dB"),
+        (["--write-cases", "cases.npz", "--html", "x.html"], 2, "--html has no use beside --write-cases"),
         (["--version", "9"], 2, "has no version 9; there is 1"),
         (["--evaluation", "nowhere.npz"], 2, "samples nowhere.npz do not exist"),
         (["--server", "127.0.0.1:1"], 6, "127.0.0.1:1"),

@@ -120,7 +120,7 @@ class SearchResult:
         if trial.changes:
             changed = "; ".join(f"{_listed(names)} in {level}" for level, names in trial.changes.items())
             told.append(
-                f"It is {start.name} but for {changed}, which costs {figures.size_bytes - start.figures.size_bytes:+,} "
+                f"It is {start.name} but for {changed}, which makes {figures.size_bytes - start.figures.size_bytes:+,} "
                 f"bytes and {figures.sqnr_db - start.figures.sqnr_db:+.1f} dB."
             )
         if trial.recipe.activations in ("int8", "int16") and trial.recipe.keep_float:
