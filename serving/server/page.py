@@ -92,11 +92,11 @@ def curl_line(name: str, signature: Signature, rest_port: int) -> str:
         return shlex.join(["curl", f"{url}/metadata"])
     if signature.method != "predict":
         body: Any = {"signature_name": signature.name, "examples": [{"FEATURE": [0.0]}]}
-        return shlex.join(["curl", "-d", json.dumps(body), f"{url}:{signature.method}"])
+        return shlex.join(["curl", f"{url}:{signature.method}", "-d", json.dumps(body)])
     if sum(_size(spec) for spec in signature.inputs) > _MOST_VALUES:
-        return shlex.join(["curl", "-d", "@request.json", f"{url}:predict"])
+        return shlex.join(["curl", f"{url}:predict", "-d", "@request.json"])
     body = {"signature_name": signature.name, "inputs": {spec.name: _sample(spec) for spec in signature.inputs}}
-    return shlex.join(["curl", "-d", json.dumps(body), f"{url}:predict"])
+    return shlex.join(["curl", f"{url}:predict", "-d", json.dumps(body)])
 
 
 def _size(spec: TensorSpec) -> int:

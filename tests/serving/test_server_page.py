@@ -48,8 +48,8 @@ def test_the_lines_of_the_page_work_as_they_stand(page: Any, tmp_path: Path) -> 
     asked = [shlex.split(line) for line in lines if line.startswith("curl") and ":predict" in line]
     assert len(asked) >= 6
     for words in asked:
-        assert words[1] == "-d"
-        assert page.http(words[3].partition(page.server.rest_address)[2], json.loads(words[2]))[0] == 200, words
+        assert words[2] == "-d"
+        assert page.http(words[1].partition(page.server.rest_address)[2], json.loads(words[3]))[0] == 200, words
     [line] = [
         shlex.split(line) for line in lines if line.startswith("attnexport predict") and "serving_default" in line
     ]
