@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 from attnexport.parity.pareto import Candidate, non_dominated
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_MOST_NAMES = 12  # more are numbered, as in the table beside the pictures
+_MOST_NAMES = 12  # of more the front is numbered, as in the table below the pictures
 # Where a name may stand, in points from its mark: first above on the left, where the front's line never runs.
 _OFFSETS = [
     (-5, 4, "right", "bottom"),
@@ -61,8 +62,8 @@ def _over(candidates: Sequence[Candidate], what: str, values: Sequence[float], a
         axes.set_xlabel(what)
         axes.set_ylabel("SQNR in dB")
         axes.grid(color=GREY, alpha=0.25, linewidth=0.5)
-        shown = [(x, y) for x, y, each in zip(values, heights, candidates, strict=True) if each in front]
-        axes.step(*zip(*_edge(shown), strict=True), where="post", color=BLUE, linewidth=1, alpha=0.5, zorder=1)
+        best = [(x, y) for x, y, each in zip(values, heights, candidates, strict=True) if each in front]
+        axes.step(*zip(*_edge(best), strict=True), where="post", color=BLUE, linewidth=1, alpha=0.5, zorder=1)
         for x, y, each in zip(values, heights, candidates, strict=True):
             axes.plot(x, y, **_mark(each, each in front))
         _room(axes, values, heights)
@@ -75,7 +76,9 @@ def _over(candidates: Sequence[Candidate], what: str, values: Sequence[float], a
         _sparse_ticks(axes, values)
         numbered = len(candidates) > _MOST_NAMES
         labels = [str(number) if numbered else each.name for number, each in enumerate(candidates, 1)]
-        _label(figure, axes, list(zip(values, heights, labels, strict=True)))
+        # Of many only those that matter, or no number could be read.
+        shown = [not numbered or each in front or each.chosen for each in candidates]
+        _label(figure, axes, list(compress(zip(values, heights, labels, strict=True), shown)))
 
     return picture(draw, (4.7, 3.3), alt, what.partition(" ")[0].capitalize() + " and error")
 
