@@ -73,9 +73,8 @@ def validate(terminal: Terminal, **options: Any) -> None:
     version = options["version"]
     entry = directory.newest() if version is None else directory.manifest().entry(version)
     terminal.silence_exit()
-    _tolerance(options)  # says before anything is loaded what is wrong with it
+    _check_arguments(options)
     if options["write_cases"]:
-        _refuse_beside_cases(options)
         _write_cases(terminal, directory, entry, options)
         return
     outcome = validate_version(terminal, directory, entry, options)
@@ -91,10 +90,19 @@ def _tolerance(options: dict[str, Any]) -> Tolerance:
     return Tolerance(**{{"min_sqnr": "min_sqnr_db"}.get(name, name): options[name] for name in _LIMITS})
 
 
-def _refuse_beside_cases(options: dict[str, Any]) -> None:
-    """--write-cases compares nothing, so what is about a comparison has no use beside it."""
+def _check_arguments(options: dict[str, Any]) -> None:
+    """Refuse what the arguments alone show, before TensorFlow is loaded."""
+    _tolerance(options)
+    evaluation = options["evaluation"]
+    if evaluation is not None and not Path(evaluation).exists():
+        raise ArgumentError(f"samples {evaluation} do not exist")
+    if evaluation is None and options["max_accuracy_drop"] is not None:
+        raise ArgumentError("--max-accuracy-drop needs --evaluation FILE, samples with 'labels'")
+    for recording in options["recorded"]:
+        if not Path(recording).exists():
+            raise ArgumentError(f"recording {recording} does not exist")
     for name in ("server", "serve", "html", "layers", "recorded", *_LIMITS):
-        if options[name] not in (None, False, ()):
+        if options["write_cases"] and options[name] not in (None, False, ()):
             raise ArgumentError(f"--{name.replace('_', '-')} has no use beside --write-cases, which compares nothing")
 
 

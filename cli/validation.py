@@ -10,7 +10,6 @@ from typing import Any
 
 from attnexport.core import (
     DEFAULT_SIGNATURE,
-    ArgumentError,
     Arrays,
     Artifact,
     ExportDirectory,
@@ -94,8 +93,6 @@ def open_compared(
     original = stack.enter_context(closing(open_original(loaded, classify=True, labels=labels)))
     steps = _steps_of(entry, original)
     if options["evaluation"] is None:
-        if options["max_accuracy_drop"] is not None:
-            raise ArgumentError("--max-accuracy-drop needs --evaluation FILE, samples with 'labels'")
         data = synthetic_data(original, steps)
         told = [f"without --evaluation, {data.name} are compared: they prove the computation, not its use"]
         if tolerance == Tolerance() and any(artifact.calibrated_on_given for artifact in entry.artifacts):
