@@ -87,11 +87,8 @@ def read_recording(path: Path, artifacts: Sequence[Artifact], cases: Iterable[Ba
         cases: What `device_batches` gives; it is gone through once.
 
     Raises:
-        ArgumentError: where it does not exist.
         SamplesError: where it is damaged, is no recording, or answers other cases.
     """
-    if not path.exists():
-        raise ArgumentError(f"recording {path} does not exist")
     arrays = read_arrays(path)
     told = {name: _text(path, name, arrays.pop(name, None)) for name in ("cases", "artifact")}
     artifact = next((each for each in artifacts if each.path == told["artifact"]), None)
