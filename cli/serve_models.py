@@ -7,48 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from attnexport.core import Arrays, Runner, Signature, batched
 from attnexport.serving.server import Code, LoadedModel, StatusError
 from attnexport.serving.server.loading import signature_definitions
 
-if TYPE_CHECKING:
-    from attnexport.exporter import ServedSavedModel
-
 GRAPHS = ("saved_model.pb", "saved_model.pbtxt")
 TFLITE_FILE = "model.tflite"  # as TF Serving names it in a version's directory
-
-
-class SessionModel:
-    """A SavedModel; what fails in its graph ends with the graph's own status."""
-
-    runtime = "TF1"
-
-    def __init__(self, session: ServedSavedModel) -> None:
-        from attnexport.exporter import CallError
-
-        self._session, self._failure = session, CallError
-
-    @property
-    def signatures(self) -> Mapping[str, Signature]:
-        return self._session.signatures
-
-    @property
-    def definitions(self) -> bytes:
-        return self._session.definitions
-
-    def run(self, inputs: Arrays, signature: str, outputs: Sequence[str]) -> Arrays:
-        try:
-            return self._session.run(inputs, signature, outputs)
-        except self._failure as error:
-            raise StatusError(Code(error.code), str(error)) from error
-
-    def warmup_records(self) -> Iterator[bytes]:
-        return self._session.warmup_records()
-
-    def close(self) -> None:
-        self._session.close()
 
 
 class RunnerModel:
@@ -61,14 +26,20 @@ class RunnerModel:
         self._free: queue.SimpleQueue[Runner] = queue.SimpleQueue()
         for runner in runners:
             self._free.put(runner)
+        self._batches = {name: (each.fixed_batch,) for name, each in runners[0].signatures.items()}
         self.signatures: Mapping[str, Signature] = _with_free_batch(runners[0].signatures)
         self.definitions = signature_definitions(self.signatures)
 
     def run(self, inputs: Arrays, signature: str, outputs: Sequence[str]) -> Arrays:
-        _check_rows(self.signatures[signature], inputs)
+        sizes = {array.shape[:1] for array in inputs.values()}
+        if sizes == {(0,)} and self.signatures[signature].is_batched:
+            raise StatusError(Code.INVALID_ARGUMENT, "the inputs hold no samples; at least one is wanted")
         runner = self._free.get()
         try:
-            given = batched(runner, inputs, signature=signature)
+            if sizes == {self._batches[signature]}:  # as it is called most, and for which the longer way is too long
+                given = runner.run(inputs, signature)
+            else:
+                given = batched(runner, inputs, signature=signature)
         finally:
             self._free.put(runner)
         return {name: given[name] for name in outputs} if outputs else given
@@ -87,13 +58,6 @@ def _with_free_batch(signatures: Mapping[str, Signature]) -> dict[str, Signature
         name: each.with_free_batch() if each.is_batched and each.fixed_batch is not None else each
         for name, each in signatures.items()
     }
-
-
-def _check_rows(signature: Signature, inputs: Arrays) -> None:
-    """LiteRT's buffers have one shape; other than a session it cannot try."""
-    signature.check_inputs(inputs)
-    if signature.is_batched and {len(array) for array in inputs.values()} == {0}:
-        raise StatusError(Code.INVALID_ARGUMENT, "the inputs hold no samples; at least one is wanted")
 
 
 @dataclass(frozen=True)
@@ -131,7 +95,6 @@ class ArtifactLoader:
         if path.is_dir():
             from attnexport.exporter import ServedSavedModel
 
-            session = ServedSavedModel(path, self.tags, self.intra_op_threads, self.inter_op_threads)
-            return SessionModel(session)
+            return ServedSavedModel(path, self.tags, self.intra_op_threads, self.inter_op_threads)
         runner = import_module("attnexport.tflite").TFLiteRunner  # LiteRT is loaded where a .tflite is served
         return RunnerModel([runner(path) for _ in range(self.interpreters)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -50,7 +50,13 @@ def fits(actual: tuple[int, ...], wanted: Shape | None) -> bool:
     """Whether an array of shape `actual` may be fed where `wanted` is declared."""
     if wanted is None:
         return True
-    return len(actual) == len(wanted) and all(w is None or a == w for a, w in zip(actual, wanted, strict=True))
+    if len(actual) != len(wanted):
+        return False
+    # Servers ask this for each request, and a generator would take longer than its sizes.
+    for size, declared in zip(actual, wanted, strict=True):  # noqa: SIM110
+        if declared is not None and size != declared:
+            return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -113,12 +119,16 @@ class Signature:
         specs = {kind: tuple(map(TensorSpec.from_json, document[kind])) for kind in ("inputs", "outputs")}
         return build(cls, document, **specs)
 
-    @property
+    @cached_property
+    def _input_names(self) -> frozenset[str]:
+        return frozenset(spec.name for spec in self.inputs)
+
+    @cached_property
     def is_batched(self) -> bool:
         """Whether every input and output has a first dimension, which is taken for the batch."""
         return all(spec.shape != () for spec in (*self.inputs, *self.outputs))
 
-    @property
+    @cached_property
     def fixed_batch(self) -> int | None:
         """The batch size that inputs are fixed to, or None where the batch is free."""
         sizes = {spec.shape[0] for spec in self.inputs if spec.shape} - {None}
@@ -138,19 +148,19 @@ class Signature:
         Raises:
             SamplesError: naming the first input that does not fit and what would.
         """
-        wanted = {spec.name: spec for spec in self.inputs}
-        missing, extra = sorted(wanted.keys() - inputs.keys()), sorted(inputs.keys() - wanted.keys())
-        if missing or extra:
+        if inputs.keys() != self._input_names:
+            names = self._input_names
+            missing, extra = sorted(names - inputs.keys()), sorted(inputs.keys() - names)
             told = ", ".join([f"missing {name!r}" for name in missing] + [f"unknown {name!r}" for name in extra])
             raise SamplesError(f"signature {self.name!r}: {told}; its inputs are {'; '.join(map(str, self.inputs))}")
-        for name, spec in wanted.items():
-            array = inputs[name]
-            dtype = dtype_name(array)
+        for spec in self.inputs:
+            array = inputs[spec.name]
+            dtype = _dtype_name(array.dtype)
             if dtype != spec.dtype:
-                raise SamplesError(f"input {name!r} of {self.name!r} has dtype {dtype}; {spec.dtype} is wanted")
+                raise SamplesError(f"input {spec.name!r} of {self.name!r} has dtype {dtype}; {spec.dtype} is wanted")
             if not fits(array.shape, spec.shape):
                 raise SamplesError(
-                    f"input {name!r} of {self.name!r} has shape {format_shape(array.shape)}; "
+                    f"input {spec.name!r} of {self.name!r} has shape {format_shape(array.shape)}; "
                     f"{format_shape(spec.shape)} is wanted"
                 )
 

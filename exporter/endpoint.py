@@ -11,6 +11,7 @@ import tensorflow as tf
 from attnexport.core.errors import ArgumentError, AttnexportError, ModelError
 from attnexport.core.signature import Arrays, Method, Signature, TensorSpec, check_name, duplicates
 
+from .products import plain_products
 from .tensorflow_errors import reason
 
 Tensors = dict[str, Any]
@@ -78,7 +79,8 @@ def trace(endpoint: Endpoint) -> TracedEndpoint:
     }
     function = tf.function(endpoint.function, input_signature=[specs], autograph=False)
     try:
-        outputs = function.get_concrete_function().structured_outputs
+        with plain_products():
+            outputs = function.get_concrete_function().structured_outputs
     except AttnexportError:
         raise
     except Exception as error:  # a user's layers may raise anything

@@ -14,6 +14,7 @@ from attnexport.core.errors import ModelError, first_line
 
 from .endpoint import TracedEndpoint
 from .models.traits import flat_layers
+from .products import plain_products
 
 _METHOD_NAMES = {
     "classify": tf.compat.v1.saved_model.CLASSIFY_METHOD_NAME,
@@ -39,7 +40,8 @@ def write_saved_model(path: Path, model: Any, endpoints: Sequence[TracedEndpoint
         archive.add_endpoint(each.endpoint.name, each.function)
     _track_tables(archive, model)
     try:
-        archive.write_out(str(path), verbose=False)
+        with plain_products():  # it traces once more, for those who load functions rather than signatures
+            archive.write_out(str(path), verbose=False)
     except (OSError, tf.errors.OpError):
         raise
     except Exception as error:  # TensorFlow asserts that everything a function uses is tracked

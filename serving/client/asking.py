@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from attnexport.core.errors import ArgumentError, DeadlineError, ServingError, UnavailableError, check_size
 from attnexport.serving.codec import ServedModel
@@ -108,7 +108,7 @@ class Asking:
 
 def unsigned(model: ServedModel) -> ServedModel:
     """The model without a signature, for calls that take none."""
-    return replace(model, signature="")
+    return model._replace(signature="")
 
 
 def _worded(error: UnavailableError, servers: int, rounds: int) -> UnavailableError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -134,7 +134,7 @@ class Predicting(Knowing):
         nearer = deadline.at_most(_EXPLAINING)
         try:
             if isinstance(error, NotFoundError):
-                states = yield from self.status_plan(replace(model, version=None, label=None), nearer)
+                states = yield from self.status_plan(model._replace(version=None, label=None), nearer)
                 there = [str(each.version) for each in states if each.state == "AVAILABLE"]
                 return _again(error, f"model {model.name!r} has no version {model.version}", there)
             metadata = yield from self.metadata_plan(model, nearer)

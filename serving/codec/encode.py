@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
@@ -45,20 +46,28 @@ def tensor_chunks(array: Any, form: Form) -> tuple[Chunks, int]:
             raise CodecError("a masked array cannot be sent: a tensor has no mask; send array.filled(value)")
         array = np.asarray(array)
     kind = by_dtype(array.dtype)
-    header = _header(kind.number, array.shape)
     if kind.number == STRING:
-        return _strings(header, array)
-    if array.dtype != kind.dtype or not array.flags.c_contiguous:
-        array = np.asarray(array, kind.dtype, order="C")
-    if form == "content" or kind.field in RAW_FIELDS:
-        body, size, field = array, array.nbytes, CONTENT if form == "content" else kind.field
-    else:
-        body = _packed(kind, array.reshape(-1))
-        size, field = len(body), kind.field
-    if not size:
+        return _strings(_header(kind.number, array.shape), array)
+    array = np.asarray(array, kind.dtype, order="C")
+    head = raw_head(array.dtype, array.shape, form)
+    if head is not None:
+        return [head, array], len(head) + array.nbytes
+    header = _header(kind.number, array.shape)
+    if not array.size:
         return [header], len(header)
-    head = header + varint(field << 3 | LENGTH) + varint(size)
-    return [head, body], len(head) + size
+    packed = _packed(kind, array.reshape(-1))
+    head = header + varint(kind.field << 3 | LENGTH) + varint(len(packed))
+    return [head, packed], len(head) + len(packed)
+
+
+@lru_cache(maxsize=256)  # a server answers in few shapes
+def raw_head(dtype: np.dtype[Any], shape: tuple[int, ...], form: Form) -> bytes | None:
+    """What stands before the memory of a contiguous array in its TensorProto; None where that is not what is sent."""
+    kind = by_dtype(dtype)
+    field, size = CONTENT if form == "content" else kind.field, prod(shape) * dtype.itemsize
+    if kind.number == STRING or dtype != kind.dtype or not size or field not in (CONTENT, *RAW_FIELDS):
+        return None
+    return _header(kind.number, shape) + varint(field << 3 | LENGTH) + varint(size)
 
 
 def check_size(size: int) -> None:
@@ -67,7 +76,6 @@ def check_size(size: int) -> None:
         raise CodecError(f"a message would be {size:,} bytes; 2 GiB is the most, send smaller batches")
 
 
-@lru_cache(maxsize=256)  # a server answers in few shapes
 def _header(number: int, shape: tuple[int, ...]) -> bytes:
     dims = b"".join([_dim(size) for size in shape])
     return bytes((DTYPE << 3 | VARINT, number, SHAPE << 3 | LENGTH)) + varint(len(dims)) + dims

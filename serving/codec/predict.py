@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from attnexport.core.errors import CodecError, first_line
 from attnexport.core.signature import Arrays
 
 from .decode import SPLAT_LIMIT, decode_tensor
-from .encode import Chunks, Form, check_size, tensor_chunks
+from .encode import Chunks, Form, check_size, raw_head, tensor_chunks
+from .framing import Framings
 from .wire import LENGTH, IrregularError, fields, varint
 
 # Field numbers of tensorflow.serving.PredictRequest and PredictResponse.
@@ -21,8 +24,7 @@ _KEY, _VALUE = 1, 2  # of a map's entry
 _MOST_KNOWN = 256  # bytes of a model_spec that is remembered
 
 
-@dataclass(frozen=True)
-class ServedModel:
+class ServedModel(NamedTuple):
     """Which model, version and signature a request is for, or a reply is from.
 
     `version` and `label` exclude each other; the server takes its newest version where both are None. An empty
@@ -54,8 +56,7 @@ class ServedModel:
         return cls(spec.name, version, label, spec.signature_name)
 
 
-@dataclass(frozen=True)
-class PredictCall:
+class PredictCall(NamedTuple):
     """What a PredictRequest asks: the model, its inputs by name, and the outputs wanted (all where empty)."""
 
     model: ServedModel
@@ -63,8 +64,7 @@ class PredictCall:
     outputs: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class PredictAnswer:
+class PredictAnswer(NamedTuple):
     """What a PredictResponse says: the model that answered, and its outputs by name."""
 
     model: ServedModel
@@ -79,11 +79,9 @@ def encode_predict_request(
     Raises:
         CodecError: naming the input that no tensor can hold; or where the message would exceed 2 GiB.
     """
-    chunks = _submessage(_REQUEST_SPEC, model.to_message().SerializeToString())
-    chunks += _tensors(_REQUEST_INPUTS, inputs, form)
-    for name in outputs:
-        chunks += _submessage(_REQUEST_FILTER, _name(name))
-    return _joined(chunks)
+    spec = _submessage(_REQUEST_SPEC, model.to_message().SerializeToString())
+    wanted = b"".join([_submessage(_REQUEST_FILTER, _name(name)) for name in outputs])
+    return _joined(spec, _REQUEST_INPUTS, inputs, form, wanted)
 
 
 def encode_predict_reply(model: ServedModel, outputs: Mapping[str, Any], form: Form = "values") -> bytes:
@@ -92,13 +90,17 @@ def encode_predict_reply(model: ServedModel, outputs: Mapping[str, Any], form: F
     Raises:
         CodecError: naming the output that no tensor can hold; or where the message would exceed 2 GiB.
     """
-    chunks = _tensors(_REPLY_OUTPUTS, outputs, form)
-    return _joined([*chunks, _answered(model)])
+    return _joined(b"", _REPLY_OUTPUTS, outputs, form, _answered(model))
+
+
+_Meaning = tuple[ServedModel, tuple[str, ...]]  # the model, and the outputs that are wanted
+_REQUESTS: Framings[_Meaning] = Framings()
+_REPLIES: Framings[_Meaning] = Framings()
 
 
 @lru_cache(maxsize=256)  # a server answers from few models
 def _answered(model: ServedModel) -> bytes:
-    return b"".join(_submessage(_REPLY_SPEC, model.to_message().SerializeToString()))
+    return _submessage(_REPLY_SPEC, model.to_message().SerializeToString())
 
 
 def decode_predict_request(data: bytes, *, splat_limit: int = SPLAT_LIMIT) -> PredictCall:
@@ -107,7 +109,9 @@ def decode_predict_request(data: bytes, *, splat_limit: int = SPLAT_LIMIT) -> Pr
     Raises:
         CodecError: where the bytes are damaged, naming the input.
     """
-    spec, inputs, wanted = _read(data, "PredictRequest", _REQUEST_SPEC, _REQUEST_INPUTS, _REQUEST_FILTER, splat_limit)
+    (spec, wanted), inputs = _REQUESTS.read(data) or _read(
+        data, "PredictRequest", _REQUEST_SPEC, _REQUEST_INPUTS, _REQUEST_FILTER, splat_limit, _REQUESTS
+    )
     return PredictCall(spec, inputs, wanted)
 
 
@@ -117,26 +121,55 @@ def decode_predict_reply(data: bytes, *, splat_limit: int = SPLAT_LIMIT) -> Pred
     Raises:
         CodecError: where the bytes are damaged, naming the output.
     """
-    spec, outputs, _ = _read(data, "PredictResponse", _REPLY_SPEC, _REPLY_OUTPUTS, None, splat_limit)
+    (spec, _), outputs = _REPLIES.read(data) or _read(
+        data, "PredictResponse", _REPLY_SPEC, _REPLY_OUTPUTS, None, splat_limit, _REPLIES
+    )
     return PredictAnswer(spec, outputs)
 
 
-def _submessage(field: int, data: bytes) -> Chunks:
-    return [varint(field << 3 | LENGTH) + varint(len(data)), data]
+def _submessage(field: int, data: bytes) -> bytes:
+    return varint(field << 3 | LENGTH) + varint(len(data)) + data
 
 
-def _tensors(field: int, arrays: Mapping[str, Any], form: Form) -> Chunks:
-    chunks: Chunks = []
+def _joined(before: bytes, field: int, arrays: Mapping[str, Any], form: Form, behind: bytes) -> bytes:
+    """A message that has a map of tensors between other fields."""
+    chunks: Chunks = [before]
+    whole = len(before) + len(behind)
     for name, array in arrays.items():
         try:
+            if type(array) is np.ndarray and array.flags.c_contiguous:
+                head, size = _head(field, name, array.dtype, array.shape, form)
+                if size:
+                    chunks += (head, array)
+                    whole += size
+                    continue
             tensor, size = tensor_chunks(array, form)
         except CodecError as error:
             raise CodecError(f"{name!r}: {error}") from error
-        key = _name(name)
-        head = b"\x0a" + varint(len(key)) + key + b"\x12" + varint(size)
-        chunks.append(varint(field << 3 | LENGTH) + varint(len(head) + size) + head)
-        chunks += tensor
-    return chunks
+        head = _entry_head(field, name, size)
+        chunks += (head, *tensor)
+        whole += len(head) + size
+    check_size(whole)
+    chunks.append(behind)
+    return b"".join(chunks)
+
+
+@lru_cache(maxsize=256)  # as many outputs, and shapes of them, as a server answers with
+def _head(field: int, name: str, dtype: np.dtype[Any], shape: tuple[int, ...], form: Form) -> tuple[bytes, int]:
+    """What stands before the memory of a contiguous array, and the bytes of both; 0 where that is not what is sent."""
+    head = raw_head(dtype, shape, form)
+    if head is None:
+        return b"", 0
+    size = prod(shape) * dtype.itemsize
+    head = _entry_head(field, name, len(head) + size) + head
+    return head, len(head) + size
+
+
+def _entry_head(field: int, name: str, size: int) -> bytes:
+    """What stands before a tensor of so many bytes in a map."""
+    key = _name(name)
+    head = b"\x0a" + varint(len(key)) + key + b"\x12" + varint(size)
+    return varint(field << 3 | LENGTH) + varint(len(head) + size) + head
 
 
 def _name(name: Any) -> bytes:
@@ -147,19 +180,17 @@ def _name(name: Any) -> bytes:
     return encoded
 
 
-def _joined(chunks: Chunks) -> bytes:
-    check_size(sum(chunk.nbytes if hasattr(chunk, "nbytes") else len(chunk) for chunk in chunks))
-    return b"".join(chunks)
-
-
 def _read(
-    data: bytes, kind: str, spec_field: int, tensor_field: int, filter_field: int | None, splat_limit: int
-) -> tuple[ServedModel, Arrays, tuple[str, ...]]:
+    data: bytes, kind: str, spec_field: int, tensor_field: int, filter_field: int | None, splat_limit: int,
+    known: Framings[_Meaning],
+) -> tuple[_Meaning, Arrays]:  # fmt: skip
     try:
-        return _scan(data, spec_field, tensor_field, filter_field, splat_limit)
+        spec, arrays, wanted = _scan(data, spec_field, tensor_field, filter_field, splat_limit)
+        known.remember(data, (spec, wanted), arrays)
     except IrregularError:
         usual = _usual_form(data, kind)
-        return _scan(usual, spec_field, tensor_field, filter_field, splat_limit)
+        spec, arrays, wanted = _scan(usual, spec_field, tensor_field, filter_field, splat_limit)
+    return (spec, wanted), arrays
 
 
 def _scan(

@@ -22,6 +22,7 @@ from .workers import Workers
 
 _MOST_DETAIL = 2000  # characters: gRPC drops replies whose trailers are longer than 8 KB
 _MOST_WAITING = 1000  # requests that run or wait for a thread
+_LONG = 0.005  # seconds that a request waits before anyone asks whether its client still does
 _CODES = {code: status for status in grpc.StatusCode for code in [status.value[0]]}
 
 OnAccess = Callable[[str, str, str, Code, float], None]
@@ -137,13 +138,15 @@ class GrpcEdge:
 
     def _measured(self, api: str, handle: Callable[[bytes, Alive, list[str]], bytes]) -> Callable[[bytes, Any], bytes]:
         """A handler that counts, and that ends every failure in a status."""
+        count, known, waited = self._plane.metrics.request, self._plane.known, self._pool.waited
 
         def respond(data: bytes, context: Any) -> bytes:
             begin = time.perf_counter()
             asked: list[str] = []  # the model's name, once it is known
             code, reply, status = Code.OK, b"", None
             try:
-                if not context.is_active():  # it waited for a thread longer than its client for it
+                # Asking costs as much as a small model's whole codec, so it is asked after what waited for a thread.
+                if waited() > _LONG and not context.is_active():
                     raise StatusError(Code.CANCELLED, "nobody waits for this request any more")
                 reply = handle(data, context.is_active, asked)
             except Exception as error:
@@ -151,7 +154,7 @@ class GrpcEdge:
                 code = status.code
             seconds = time.perf_counter() - begin
             name = asked[0] if asked else ""
-            self._plane.metrics.request(self._plane.known(name), api, "GRPC", code, seconds)
+            count(known(name), api, "GRPC", code, seconds)
             self._on_access("GRPC", api, name, code, seconds)
             if status is not None:
                 context.abort(_CODES[int(code)], str(status)[:_MOST_DETAIL])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from attnexport.core.errors import no_such, one_of
-from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature, dtype_name, duplicates
+from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature, duplicates
 
 from . import examples
 from .metrics import Metrics
@@ -47,14 +47,13 @@ class Inference:
             name: The signature, `serving_default` where empty.
             inputs: Arrays by input name.
             wanted: The outputs that are returned, all where empty.
-            alive: Whether somebody still waits for the answer.
+            alive: Whether somebody still waits for the answer; asked by those who wait for a batch.
 
         Raises:
-            StatusError: for an unknown signature or output, or inputs that differ from the signature's in name or
-                dtype.
+            StatusError: for an unknown signature or output.
+            SamplesError: for inputs that differ from the signature's in name, dtype or shape.
         """
         signature = self.signature(version, name)
-        _check_inputs(signature, inputs)
         if wanted:
             _check_outputs(signature, wanted)
         return self.run(version, signature, inputs, wanted, alive, "Predict")
@@ -66,10 +65,10 @@ class Inference:
             StatusError: FAILED_PRECONDITION where there is none of that name.
         """
         name = name or DEFAULT_SIGNATURE
-        signatures = version.model.signatures
-        if name not in signatures:
+        found = version.model.signatures.get(name)
+        if found is None:
             raise StatusError(Code.FAILED_PRECONDITION, f"{_place(version)}: {_no_signature(name, version)}")
-        return signatures[name]
+        return found
 
     def examples(
         self, version: ServedVersion, name: str, method: str, message: Any, result: Any, alive: Alive = always
@@ -109,9 +108,12 @@ class Inference:
         alive: Alive,
         api: str,
     ) -> Arrays:
-        """Call the model, in a batch where that is on."""
-        if not alive():
-            raise StatusError(Code.DEADLINE_EXCEEDED, "nobody waits for this request any more")
+        """Call the model, in a batch where that is on.
+
+        Raises:
+            SamplesError: for inputs that differ from the signature's in name, dtype or shape.
+        """
+        signature.check_inputs(inputs)
         begin = time.perf_counter()
         if version.batcher is None:
             outputs = version.model.run(inputs, signature.name, wanted)
@@ -129,25 +131,6 @@ def _place(version: ServedVersion) -> str:
 
 def _no_signature(name: str, version: ServedVersion) -> str:
     return no_such("signature", name, sorted(version.model.signatures))
-
-
-def _check_inputs(signature: Signature, inputs: Arrays) -> None:
-    specs = signature.inputs
-    if len(inputs) != len(specs) or any(
-        spec.name not in inputs or dtype_name(inputs[spec.name]) != spec.dtype for spec in specs
-    ):
-        raise _misfit(signature, inputs)
-
-
-def _misfit(signature: Signature, inputs: Arrays) -> StatusError:
-    wanted = {spec.name: spec.dtype for spec in signature.inputs}
-    if wanted.keys() != inputs.keys():
-        missing, extra = sorted(wanted.keys() - inputs.keys()), sorted(inputs.keys() - wanted.keys())
-        told = ", ".join([f"missing {name!r}" for name in missing] + [f"unknown {name!r}" for name in extra])
-        return invalid(f"signature {signature.name!r}: {told}; its inputs are {'; '.join(map(str, signature.inputs))}")
-    given = {name: dtype_name(inputs[name]) for name in wanted}
-    name = next(name for name, dtype in wanted.items() if given[name] != dtype)
-    return invalid(f"input {name!r} of {signature.name!r} has dtype {given[name]}; {wanted[name]} is wanted")
 
 
 def _check_outputs(signature: Signature, wanted: Sequence[str]) -> None:

@@ -25,11 +25,11 @@ class LoadedModel(Protocol):
         """A serialized tensorflow.serving.SignatureDefMap: all signatures as the artifact has them."""
 
     def run(self, inputs: Arrays, signature: str, outputs: Sequence[str]) -> Arrays:
-        """One call. Names and dtypes were checked, shapes were not.
+        """One call. That the inputs fit the signature was checked.
 
         Raises:
-            StatusError: where the model says which status a failure has.
-            ContentError: where the call fails for what it was given.
+            ContentError: where the call fails. Its `code`, where it has one, is the number in google.rpc.Code that the
+                request ends with; without, that is INVALID_ARGUMENT.
         """
 
     def warmup_records(self) -> Iterator[bytes]:

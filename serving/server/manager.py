@@ -131,8 +131,8 @@ class ModelManager:
         return found
 
     def _find(self, asked: ServedModel) -> ServedVersion:
-        served = self.served(asked.name)
-        number = asked.version
+        model = self._models.get(asked.name) or self._model(asked.name)
+        served, number = model.served, asked.version
         if asked.label is not None:
             if asked.label not in served.labels:
                 raise invalid(no_such(f"label of model {asked.name!r}", asked.label, sorted(served.labels)))

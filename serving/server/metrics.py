@@ -27,7 +27,7 @@ class Traffic:
     """Of one model since the start: requests by how they ended, and their mean latency in ms."""
 
     by_status: dict[str, int]
-    mean_ms: float | None
+    mean_ms: float
 
 
 class Counts:
@@ -67,21 +67,24 @@ class Histograms:
     def __init__(self, name: str, text: str, *labels: str, bounds: Sequence[float] | None = None) -> None:
         self._about = PREFIX + name, text, labels
         self._bounds = _BOUNDS if bounds is None else list(bounds)
-        self._tallies: dict[tuple[str, ...], list[int]] = {}
-        self._sums: dict[tuple[str, ...], float] = defaultdict(float)
+        self._tallies: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0] * (len(self._bounds) + 1))
+        self._sums: dict[tuple[Any, ...], float] = defaultdict(float)
         self._lock = threading.Lock()
 
-    def observe(self, value: float, *labels: str) -> None:
+    def observe(self, value: float, *labels: Any) -> None:
         """Put one more value in its bucket."""
         place = bisect_left(self._bounds, value)
         with self._lock:
-            tally = self._tallies.get(labels)
-            if tally is None:
-                tally = self._tallies[labels] = [0] * (len(self._bounds) + 1)
-            tally[place] += 1
+            self._tallies[labels][place] += 1
             self._sums[labels] += value
 
-    def items(self) -> list[tuple[tuple[str, ...], list[int], float]]:
+    def add(self, tally: Sequence[int], total: float, *labels: Any) -> None:
+        """Add values that were put in buckets elsewhere, and their sum."""
+        with self._lock:
+            self._tallies[labels] = [mine + more for mine, more in zip(self._tallies[labels], tally, strict=True)]
+            self._sums[labels] += total
+
+    def items(self) -> list[tuple[tuple[Any, ...], list[int], float]]:
         """Labels, values a bucket, and the sum of the values."""
         with self._lock:
             return [(labels, list(tally), self._sums[labels]) for labels, tally in self._tallies.items()]
@@ -100,10 +103,8 @@ class Metrics:
     """The counters and histograms of one server."""
 
     def __init__(self) -> None:
-        self._requests = Counts("request_count", "Requests by how they ended.", "model_name", "status")
-        self._latency = Histograms(
-            "request_latency", "Of requests, in microseconds.", "model_name", "API", "entrypoint"
-        )
+        # One for both of TF Serving's, which are sums over it: each request is counted once.
+        self._requests = Histograms("requests", "", "model_name", "API", "entrypoint", "status")
         self._runtime = Histograms(
             "runtime_latency", "Of calls of the model, in microseconds.", "model_name", "API", "runtime"
         )
@@ -120,9 +121,7 @@ class Metrics:
 
     def request(self, model: str | None, api: str, entrypoint: str, code: Code, seconds: float) -> None:
         """A request ended; `model` is None where there is none of the name that it gave."""
-        name = _UNKNOWN_MODEL if model is None else model
-        self._requests.add(1, name, code.name)
-        self._latency.observe(seconds * 1e6, name, api, entrypoint)
+        self._requests.observe(seconds * 1e6, _UNKNOWN_MODEL if model is None else model, api, entrypoint, code)
 
     def call(self, model: str, api: str, runtime: str, seconds: float) -> None:
         """A call of the model ended."""
@@ -143,9 +142,13 @@ class Metrics:
 
     def collect(self) -> Iterator[Any]:
         """Every metric, for the registry."""
+        count = Counts("request_count", "Requests by how they ended.", "model_name", "status")
+        latency = Histograms("request_latency", "Of requests, in microseconds.", "model_name", "API", "entrypoint")
+        for (model, api, entrypoint, status), tally, total in self._requests.items():
+            count.add(sum(tally), model, Code(status).name)
+            latency.add(tally, total, model, api, entrypoint)
         for metric in (
-            self._requests, self._latency, self._runtime, self._examples, self._example_counts, self._warmup,
-            self._queuing,
+            count, latency, self._runtime, self._examples, self._example_counts, self._warmup, self._queuing
         ):  # fmt: skip
             yield metric.family()
 
@@ -157,13 +160,12 @@ class Metrics:
 
     def traffic(self) -> dict[str, Traffic]:
         """By model."""
-        counts: dict[str, dict[str, int]] = defaultdict(dict)
+        counts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
         sums: dict[str, float] = defaultdict(float)
-        for (model, status), count in self._requests.items():
-            counts[model][status] = count
-        for (model, _, _), _, total in self._latency.items():
+        for (model, _, _, status), tally, total in self._requests.items():
+            counts[model][Code(status).name] += sum(tally)
             sums[model] += total / 1000
         return {
-            model: Traffic(by_status, sums[model] / sum(by_status.values()) if by_status else None)
+            model: Traffic(dict(by_status), sums[model] / sum(by_status.values()))
             for model, by_status in counts.items()
         }

@@ -71,6 +71,8 @@ class RestApi:
         return answer
 
     def _run(self, api: str, model: ServedModel, body: bytes, alive: Alive) -> str:
+        if not alive():
+            raise StatusError(Code.DEADLINE_EXCEEDED, "nobody waits for this request any more")
         document = parse(body)
         signature = document.get("signature_name", "")
         if api == "Predict":

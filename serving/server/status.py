@@ -59,8 +59,8 @@ def status_of(error: BaseException) -> StatusError:
     """Any failure of a request as a status; what nobody foresaw is INTERNAL."""
     if isinstance(error, StatusError):
         return error
-    if isinstance(error, CodecError | ContentError):
-        return invalid(str(error))
+    if isinstance(error, CodecError | ContentError):  # a model's own failures say which code they have
+        return StatusError(Code(getattr(error, "code", Code.INVALID_ARGUMENT)), str(error))
     if isinstance(error, MemoryError):
         return StatusError(Code.RESOURCE_EXHAUSTED, f"out of memory: {first_line(error)}")
     return StatusError(Code.INTERNAL, f"{type(error).__name__}: {first_line(error)}; this is a bug of attnexport")

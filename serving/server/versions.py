@@ -55,7 +55,8 @@ class ServedVersion:
         self.batcher: Batcher | None = None
         self._model: LoadedModel | None = None
         self._holders = 0
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
 
     @property
     def model(self) -> LoadedModel:
@@ -85,7 +86,7 @@ class ServedVersion:
 
     def acquire(self) -> bool:
         """Hold the version, unless it is no longer available."""
-        with self._changed:
+        with self._lock:  # which costs a request less than the condition around it
             if self.status.state is not State.AVAILABLE:
                 return False
             self._holders += 1
@@ -93,9 +94,9 @@ class ServedVersion:
 
     def release(self) -> None:
         """Let go of it."""
-        with self._changed:
+        with self._lock:
             self._holders -= 1
-            if not self._holders:
+            if not self._holders and self.status.state is State.UNLOADING:
                 self._changed.notify_all()
 
     def __enter__(self) -> ServedVersion:

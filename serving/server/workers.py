@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -48,15 +49,22 @@ class Workers(Executor):
     """
 
     def __init__(self, count: int) -> None:
-        self._tasks: queue.SimpleQueue[tuple[Ending, Callable[..., Any], tuple[Any, ...]] | None] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[tuple[Ending, float, Callable[..., Any], tuple[Any, ...]] | None] = (
+            queue.SimpleQueue()
+        )
+        self._own = threading.local()
         self._threads = [threading.Thread(target=self._work, name=f"grpc-{n}", daemon=True) for n in range(count)]
         for thread in self._threads:
             thread.start()
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         ending = Ending()
-        self._tasks.put((ending, partial(function, **kwargs) if kwargs else function, args))
+        self._tasks.put((ending, time.monotonic(), partial(function, **kwargs) if kwargs else function, args))
         return ending
+
+    def waited(self) -> float:
+        """The seconds that the task of this very thread waited for it; 0 where it is none of its threads."""
+        return getattr(self._own, "waited", 0.0)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         for _ in self._threads:
@@ -67,7 +75,8 @@ class Workers(Executor):
 
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:
-            ending, function, args = task
+            ending, since, function, args = task
+            self._own.waited = time.monotonic() - since
             try:
                 function(*args)
                 ending.end()

@@ -1,0 +1,153 @@
+"""Messages that are read by comparing them with an earlier one say what they say when they are read alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tensorflow_serving.apis import predict_pb2
+
+from attnexport.core import CodecError
+from attnexport.serving.codec import (
+    PredictAnswer,
+    PredictCall,
+    ServedModel,
+    decode_predict_reply,
+    decode_predict_request,
+    encode_predict_reply,
+    encode_predict_request,
+    predict,
+)
+
+MODEL = ServedModel("a_model_with_a_name", 3, None, "serving_default")
+
+
+@pytest.fixture(autouse=True)
+def nothing_known() -> None:
+    forget()
+
+
+def forget() -> None:
+    for framings in (predict._REQUESTS, predict._REPLIES):
+        framings._known.clear()
+
+
+def known() -> int:
+    return sum(len(alike) for each in (predict._REQUESTS, predict._REPLIES) for alike in each._known.values())
+
+
+def alone(data: bytes) -> PredictCall | str:
+    """What a message says to a reader that has met none, or that it is refused."""
+    forget()
+    return told(data)
+
+
+def told(data: bytes) -> PredictCall | str:
+    try:
+        return decode_predict_request(data)
+    except CodecError as error:
+        return str(error)
+
+
+def same(one: Any, other: Any) -> bool:
+    if isinstance(one, str) or isinstance(other, str):
+        return bool(one == other)
+    return (one.model, one.outputs, list(one.inputs)) == (other.model, other.outputs, list(other.inputs)) and all(
+        (array.dtype, array.shape, array.tobytes())
+        == (other.inputs[name].dtype, other.inputs[name].shape, other.inputs[name].tobytes())
+        for name, array in one.inputs.items()
+    )
+
+
+def inputs(seed: int) -> dict[str, Any]:
+    rng = np.random.default_rng(seed)
+    return {
+        "ids": rng.integers(0, 100, (2, 5)),
+        "mask": rng.integers(-9, 9, (2, 5)).astype(np.int8),
+        "x": rng.normal(size=(2, 5, 3)).astype(np.float32),
+    }
+
+
+def test_other_values_in_the_same_framing_are_other_values() -> None:
+    for seed in range(3):
+        message = predict_pb2.PredictRequest.FromString(encode_predict_request(MODEL, inputs(seed), ["y"]))
+        call = decode_predict_request(message.SerializeToString(deterministic=True))
+        assert call.model == MODEL
+        assert call.outputs == ("y",)
+        assert call.inputs.keys() == inputs(seed).keys()
+        for name, tensor in message.inputs.items():
+            np.testing.assert_array_equal(call.inputs[name], tf.make_ndarray(tensor))
+            assert call.inputs[name].dtype == tf.make_ndarray(tensor).dtype
+            assert not call.inputs[name].flags.writeable
+        assert known() == 1, "the first one was remembered, and the others are like it"
+
+
+def test_replies_too_in_both_forms() -> None:
+    for form in ("values", "content"):
+        for seed in (1, 2):
+            outputs = {"scores": np.random.default_rng(seed).normal(size=(4, 10)).astype(np.float32)}
+            reply = encode_predict_reply(MODEL, outputs, form)
+            message = predict_pb2.PredictResponse.FromString(reply)
+            np.testing.assert_array_equal(tf.make_ndarray(message.outputs["scores"]), outputs["scores"])
+            answer = decode_predict_reply(reply)
+            assert isinstance(answer, PredictAnswer)
+            assert answer.model == MODEL
+            np.testing.assert_array_equal(answer.outputs["scores"], outputs["scores"])
+    assert known() == 2
+
+
+@pytest.mark.parametrize(
+    ("array", "form"),
+    [
+        (np.array([True, False]), "content"),  # other bytes than 0 and 1 are looked for
+        (np.arange(3), "values"),  # varints, of which larger ones are longer
+        (np.array([b"ab"], object), "content"),
+        (np.zeros((0, 3), np.float32), "content"),
+    ],
+)
+def test_what_is_computed_from_a_message_is_computed_each_time(array: np.ndarray[Any, Any], form: Any) -> None:
+    decode_predict_request(encode_predict_request(MODEL, {"x": array}, form=form))
+    assert not known()
+
+
+def test_fewer_values_than_the_shape_holds_are_filled_up_each_time() -> None:
+    request = predict_pb2.PredictRequest.FromString(encode_predict_request(MODEL, {}))
+    request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.zeros((2, 3), np.float32)))
+    request.inputs["x"].ClearField("tensor_content")
+    request.inputs["x"].float_val.append(7)
+    for _ in range(2):
+        call = decode_predict_request(request.SerializeToString())
+        np.testing.assert_array_equal(call.inputs["x"], np.full((2, 3), 7, np.float32))
+    assert not known()
+
+
+FIRST, SECOND = (encode_predict_request(MODEL, inputs(seed), ["y", "z"]) for seed in (0, 1))
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(st.integers(0, len(SECOND) - 1), st.integers(0, 255), st.booleans())
+def test_a_byte_changed_anywhere_means_what_it_means_alone(place: int, byte: int, tail: bool) -> None:
+    """Around the values too: in names, lengths, shapes and dtypes."""
+    changed = SECOND[:place] + bytes([byte]) + SECOND[place + 1 :]
+    if tail:  # another message of the same length
+        changed = changed[:-2] + changed[-1:] + changed[-2:-1]
+    wanted = alone(changed)
+    forget()
+    decode_predict_request(FIRST)
+    assert known() == 1
+    assert same(told(changed), wanted)
+
+
+def test_names_that_clients_make_up_do_not_fill_the_memory() -> None:
+    x = np.ones((1, 3), np.float32)
+    for number in range(3000):
+        decode_predict_request(encode_predict_request(ServedModel("m" * (number // 9), number), {"x": x}))
+        assert known() <= 256 * 8
+    long = {"x" * 5000: x}
+    forget()
+    decode_predict_request(encode_predict_request(MODEL, long))
+    assert not known()
