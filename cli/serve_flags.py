@@ -35,7 +35,7 @@ _NUMBERS: dict[str, tuple[float | None, str]] = {
     "tensorflow_session_parallelism": (0, "Threads of a session, for both of the next; 0: as they say."),
     "tensorflow_intra_op_parallelism": (0, "Threads within an operator; 0: one."),
     "tensorflow_inter_op_parallelism": (0, "Threads between operators; 0: one."),
-    "grpc_max_threads": (0, "Threads that run gRPC requests; 0: one more than cores, or 64 with batching."),
+    "grpc_max_threads": (0, "Threads that run gRPC requests; 0: as many as cores, or 64 with batching."),
     "num_request_iterations_for_warmup": (1, "How often each warm-up record is replayed."),
     "num_tflite_interpreters_per_pool": (1, "How many requests a .tflite answers at once."),
     "version": (None, "Serve this version alone, of --model_base_path."),

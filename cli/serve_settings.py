@@ -12,9 +12,9 @@ from attnexport.serving.server.metrics import DEFAULT_PATH
 from attnexport.serving.server.parameters import BatchingParameters, MonitoringConfig, SSLConfig, read_text
 
 _PORT, _REST_PORT = 8500, 8501
-# A model computes in the thread of its request, and more of them than cores wait for each other; one beside them takes
-# requests in. With batching, requests wait in their threads for company.
-_THREADS, _BATCHING_THREADS = (os.cpu_count() or 1) + 1, 64
+# A model computes in the thread of its request: more threads than cores wait for each other, in Python's lock too. With
+# batching, requests wait in their threads for company.
+_THREADS, _BATCHING_THREADS = max(2, os.cpu_count() or 1), 64
 
 
 def server_options(options: dict[str, Any], *, rest_by_default: bool) -> ServerOptions:

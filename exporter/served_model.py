@@ -129,7 +129,9 @@ class ServedSavedModel:
         )
         found = self._callables.get((signature, names)) or self._make_callable(signature, names)
         try:
-            values = found.call(*[_aligned(inputs[name]) for name in found.takes])
+            # What is read from a message may begin at any byte; TensorFlow takes longer over such than a copy does.
+            arrays = [array if (array := inputs[name]).flags.aligned else array.copy() for name in found.takes]
+            values = found.call(*arrays)
         except tf.errors.OpError as error:
             raise CallError(f"signature {signature!r} fails: {reason(error)}", int(error.error_code)) from error
         except (ValueError, TypeError) as error:  # a placeholder that is fed with another shape
@@ -178,8 +180,3 @@ def _give_back() -> None:
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # another libc
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def _aligned(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """What is read from a message may begin at any byte; TensorFlow takes longer over such than a copy does."""
-    return array if array.flags.aligned else array.copy()

@@ -138,7 +138,7 @@ class GrpcEdge:
 
     def _measured(self, api: str, handle: Callable[[bytes, Alive, list[str]], bytes]) -> Callable[[bytes, Any], bytes]:
         """A handler that counts, and that ends every failure in a status."""
-        count, known, waited = self._plane.metrics.request, self._plane.known, self._pool.waited
+        count, known, task = self._plane.metrics.request, self._plane.known, self._pool.task
 
         def respond(data: bytes, context: Any) -> bytes:
             begin = time.perf_counter()
@@ -146,7 +146,7 @@ class GrpcEdge:
             code, reply, status = Code.OK, b"", None
             try:
                 # Asking costs as much as a small model's whole codec, so it is asked after what waited for a thread.
-                if waited() > _LONG and not context.is_active():
+                if task.waited > _LONG and not context.is_active():
                     raise StatusError(Code.CANCELLED, "nobody waits for this request any more")
                 reply = handle(data, context.is_active, asked)
             except Exception as error:

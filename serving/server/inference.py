@@ -114,14 +114,15 @@ class Inference:
             SamplesError: for inputs that differ from the signature's in name, dtype or shape.
         """
         signature.check_inputs(inputs)
+        model = version.model
         begin = time.perf_counter()
         if version.batcher is None:
-            outputs = version.model.run(inputs, signature.name, wanted)
+            outputs = model.run(inputs, signature.name, wanted)
         else:
             outputs = version.batcher.run(
                 inputs, signature, wanted, alive, lambda seconds: self.metrics.queued(version.name, seconds)
             )
-        self.metrics.call(version.name, api, version.model.runtime, time.perf_counter() - begin)
+        self.metrics.call(version.name, api, model.runtime, time.perf_counter() - begin)
         return outputs
 
 

@@ -41,18 +41,31 @@ class Ending:
             callback(self)
 
 
+class Task(threading.local):
+    """What a thread works at.
+
+    Attributes:
+        waited: The seconds that it waited for the thread; 0 in other threads than a pool's.
+    """
+
+    waited = 0.0
+
+
 class Workers(Executor):
     """A fixed number of threads and one queue.
 
     A ThreadPoolExecutor does more for each task (a future with a condition, locks, a semaphore), which costs as much as
     a small model computes.
+
+    Attributes:
+        task: Of the calling thread.
     """
 
     def __init__(self, count: int) -> None:
         self._tasks: queue.SimpleQueue[tuple[Ending, float, Callable[..., Any], tuple[Any, ...]] | None] = (
             queue.SimpleQueue()
         )
-        self._own = threading.local()
+        self.task = Task()
         self._threads = [threading.Thread(target=self._work, name=f"grpc-{n}", daemon=True) for n in range(count)]
         for thread in self._threads:
             thread.start()
@@ -61,10 +74,6 @@ class Workers(Executor):
         ending = Ending()
         self._tasks.put((ending, time.monotonic(), partial(function, **kwargs) if kwargs else function, args))
         return ending
-
-    def waited(self) -> float:
-        """The seconds that the task of this very thread waited for it; 0 where it is none of its threads."""
-        return getattr(self._own, "waited", 0.0)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         for _ in self._threads:
@@ -76,7 +85,7 @@ class Workers(Executor):
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:
             ending, since, function, args = task
-            self._own.waited = time.monotonic() - since
+            self.task.waited = time.monotonic() - since
             try:
                 function(*args)
                 ending.end()
