@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Before anything imports TensorFlow.
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -24,6 +25,10 @@ os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 # A shell that starts the suite in the background has SIGINT ignored, and all processes that tests start would inherit
 # that; a handler of Python's own they do not.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The same examples in every run, and no word on how long a busy machine takes over them.
+settings.register_profile("suite", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 ROOT = Path(__file__).resolve().parent.parent
 

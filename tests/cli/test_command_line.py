@@ -121,7 +121,7 @@ def test_the_terminal_stays_clean_and_debug_lifts_the_lid(tmp_path: Path) -> Non
     )
     assert clean.stderr == ""
     assert not any(word in clean.stdout for word in LIBRARY_WORDS)
-    assert "oneDNN" in debug.stderr
+    assert any(word in debug.stderr for word in LIBRARY_WORDS)  # which ones depends on the processor
     assert not any(word in debug.stdout for word in LIBRARY_WORDS)
 
 

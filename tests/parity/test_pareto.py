@@ -33,7 +33,7 @@ def test_what_misses_its_budget_is_beaten_by_whatever_meets_its_own() -> None:
     assert len(non_dominated(found[:1])) == 1, "where none meets it, the nearest are shown"
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(FIGURES, max_size=9))
 def test_the_front_beats_all_others_and_none_of_its_own(figures: list[tuple[int, float, float, bool]]) -> None:
     found = candidates(*figures)

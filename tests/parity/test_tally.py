@@ -29,7 +29,7 @@ def measured(expected: Any, actual: Any, cuts: tuple[int, ...] = (), **options: 
     return tally.result()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ROWS, ROWS)
 def test_metrics_are_those_of_numpy_and_scipy(expected: Any, actual: Any) -> None:
     found = measured(expected, actual, rtol=0.1, atol=0.01)
@@ -72,7 +72,7 @@ WILD = arrays.arrays(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(WILD, WILD)
 def test_adversarial_arrays_are_measured_as_by_hand(expected: Any, actual: Any) -> None:
     """NaN, infinities, denormals, zeros of both signs and the largest floats: element by element in plain Python."""
@@ -106,7 +106,7 @@ def test_adversarial_arrays_are_measured_as_by_hand(expected: Any, actual: Any) 
     assert (found.kl_divergence is None) == (found.top_1_agreement is None) == (not finite)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(ROWS, ROWS, st.lists(st.integers(1, 11), max_size=4))
 def test_batches_make_no_difference(expected: Any, actual: Any, cuts: list[int]) -> None:
     whole, parts = measured(expected, actual), measured(expected, actual, tuple(sorted(cuts)))

@@ -72,7 +72,7 @@ def arrays(draw: st.DrawFn) -> np.ndarray[Any, Any]:
 
 
 @given(arrays(), st.sampled_from(LAYOUTS), st.sampled_from(["content", "values"]))
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 def test_what_is_encoded_is_what_tensorflow_reads(array: np.ndarray[Any, Any], layout: str, form: Any) -> None:
     encoded = encode_tensor(laid_out(array, layout), form)
     same(decode_tensor(encoded), array)
@@ -81,7 +81,7 @@ def test_what_is_encoded_is_what_tensorflow_reads(array: np.ndarray[Any, Any], l
 
 
 @given(arrays(), st.sampled_from([layout for layout in LAYOUTS if layout != "big-endian"]))  # which TF gets wrong
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_what_tensorflow_encodes_is_decoded(array: np.ndarray[Any, Any], layout: str) -> None:
     """One element goes into a `*_val` field, more into tensor_content; as TF does it, the bytes are ours too."""
     assume(array.dtype.name not in CONTENT_ONLY or array.size > 1)
@@ -126,7 +126,7 @@ def value_lists(draw: st.DrawFn) -> tensor_pb2.TensorProto:
 
 
 @given(value_lists())
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 def test_every_values_field_is_read_as_tensorflow_reads_it_with_splat(proto: tensor_pb2.TensorProto) -> None:
     same_as_tensorflow(decode_tensor(proto.SerializeToString()), tf.make_ndarray(proto))
 
@@ -156,7 +156,6 @@ def test_large_integers_without_the_arrays_of_protobuf_7(monkeypatch: pytest.Mon
 
 
 @given(st.lists(st.one_of(st.binary(max_size=200), st.text(max_size=20)), max_size=6), st.sampled_from([1, 2]))
-@settings(deadline=None)
 def test_strings_are_object_arrays_of_bytes(items: list[Any], rank: int) -> None:
     array = np.empty(len(items), object)
     array[:] = items

@@ -95,7 +95,7 @@ def test_what_is_filled_is_bounded_and_the_bound_can_be_lowered() -> None:
 
 
 @given(st.binary(max_size=60))
-@settings(deadline=None, max_examples=1500)
+@settings(max_examples=1500)
 def test_any_bytes_are_a_tensor_or_an_error(data: bytes) -> None:
     for decode in (decode_tensor, decode_predict_request, decode_predict_reply):
         with contextlib.suppress(CodecError):
@@ -111,7 +111,7 @@ GOOD = [
 
 
 @given(st.sampled_from(GOOD), st.integers(0, 10_000), st.integers(0, 255), st.integers(0, 10_000))
-@settings(deadline=None, max_examples=1500)
+@settings(max_examples=1500)
 def test_a_changed_byte_gives_what_tensorflow_gives_or_an_error(data: bytes, at: int, byte: int, cut: int) -> None:
     """Where both read something, they read the same."""
     changed = bytearray(data)

@@ -128,7 +128,7 @@ def test_fewer_values_than_the_shape_holds_are_filled_up_each_time() -> None:
 FIRST, SECOND = (encode_predict_request(MODEL, inputs(seed), ["y", "z"]) for seed in (0, 1))
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=400)
 @given(st.integers(0, len(SECOND) - 1), st.integers(0, 255), st.booleans())
 def test_a_byte_changed_anywhere_means_what_it_means_alone(place: int, byte: int, tail: bool) -> None:
     """Around the values too: in names, lengths, shapes and dtypes."""

@@ -24,7 +24,7 @@ TENSORS = arrays.arrays(
     elements=st.floats(width=32, allow_nan=True, allow_infinity=True),
 )
 INTEGERS = arrays.arrays(np.int64, st.tuples(st.integers(1, 4), st.just(2)), elements=st.integers(-(2**40), 2**40))
-SHARED = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+SHARED = settings(max_examples=60, suppress_health_check=list(HealthCheck))
 
 
 def in_process(serving: Any, inputs: dict[str, Any], signature: str = "serving_default") -> dict[str, Any]:

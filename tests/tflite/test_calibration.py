@@ -26,7 +26,7 @@ def data(n: int, seed: int = 0) -> np.ndarray[Any, Any]:
     return np.random.default_rng(seed).standard_normal((n, 3)).astype(np.float32)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.permutations(range(25)), st.lists(st.integers(0, 24), max_size=20))
 def test_order_and_repetition_change_nothing(order: list[int], repeated: list[int]) -> None:
     rows = data(25)
