@@ -40,6 +40,11 @@ _NUMBERS: dict[str, tuple[float | None, str]] = {
     "num_tflite_interpreters_per_pool": (1, "How many requests a .tflite answers at once."),
     "version": (None, "Serve this version alone, of --model_base_path."),
 }
+# To TF Serving, as none at all.
+_MAY_BE_NEGATIVE = (
+    "file_system_poll_wait_seconds", "model_config_file_poll_wait_seconds", "max_num_load_retries",
+    "load_retry_interval_micros",
+)  # fmt: skip
 _TRUE_OR_FALSE: dict[str, tuple[bool, str]] = {
     "rest_api_enable_cors_support": (False, "Let pages of other origins ask."),
     "enable_batching": (False, "Join requests that arrive together."),
@@ -116,7 +121,8 @@ def serving_flags(function: Callable[..., Any]) -> Callable[..., Any]:
     for name, (default, text) in _TEXT.items():
         options.append(click.option(f"--{name}", default=default, help=text, show_default=bool(default)))
     for key, (number, text) in _NUMBERS.items():
-        kind = float if key.endswith("seconds") else int
+        least = None if key in _MAY_BE_NEGATIVE else 0
+        kind: Any = click.FloatRange(least) if key.endswith("seconds") else click.IntRange(least)
         options.append(click.option(f"--{key}", type=kind, default=number, help=text, show_default=number is not None))
     for key, (truth, text) in _TRUE_OR_FALSE.items():
         options.append(click.option(f"--{key}", type=Truth(), default=truth, show_default=True, help=text))

@@ -32,8 +32,12 @@ class RunnerModel:
 
     def run(self, inputs: Arrays, signature: str, outputs: Sequence[str]) -> Arrays:
         sizes = {array.shape[:1] for array in inputs.values()}
-        if sizes == {(0,)} and self.signatures[signature].is_batched:
-            raise StatusError(Code.INVALID_ARGUMENT, "the inputs hold no samples; at least one is wanted")
+        if self.signatures[signature].is_batched and (len(sizes) > 1 or sizes == {(0,)}):
+            counts = ", ".join(f"{name} {len(array)}" for name, array in sorted(inputs.items()))
+            raise StatusError(
+                Code.INVALID_ARGUMENT,
+                f"the inputs hold no samples, or different numbers of them ({counts}); the same, at least 1, is wanted",
+            )
         runner = self._free.get()
         try:
             if sizes == {self._batches[signature]}:  # as it is called most, and for which the longer way is too long

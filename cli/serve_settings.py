@@ -12,9 +12,11 @@ from attnexport.serving.server.metrics import DEFAULT_PATH
 from attnexport.serving.server.parameters import BatchingParameters, MonitoringConfig, SSLConfig, read_text
 
 _PORT, _REST_PORT = 8500, 8501
+# Those that this process may use.
+_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 # A model computes in the thread of its request: more threads than cores wait for each other, in Python's lock too. With
 # batching, requests wait in their threads for company.
-_THREADS, _BATCHING_THREADS = max(2, os.cpu_count() or 1), 64
+_THREADS, _BATCHING_THREADS = max(2, _CORES), 64
 
 
 def server_options(options: dict[str, Any], *, rest_by_default: bool) -> ServerOptions:
@@ -68,7 +70,7 @@ def _batching(options: dict[str, Any]) -> BatchingOptions | None:
         raise ArgumentError("--batching_parameters_file is given without --enable_batching; give both or neither")
     if not options["enable_batching"]:
         return None
-    given: dict[str, Any] = {"num_batch_threads": os.cpu_count() or 1}
+    given: dict[str, Any] = {"num_batch_threads": _CORES}
     if path:
         message = read_text(Path(path), BatchingParameters)
         for field, value in message.ListFields():

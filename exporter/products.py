@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,7 @@ from unittest import mock
 import tensorflow as tf
 
 _tensordot = tf.tensordot
+_tracing = threading.RLock()  # or the one that ends last would put back what the other had put there
 
 
 @contextmanager
@@ -20,7 +22,7 @@ def plain_products() -> Iterator[None]:
     small operators more for each layer, which take a small model as long as all its products. The numbers are the
     same to the last bit, and TFLite's converter makes the same of both.
     """
-    with mock.patch.object(tf, "tensordot", _product):
+    with _tracing, mock.patch.object(tf, "tensordot", _product):
         yield
 
 

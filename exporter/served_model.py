@@ -18,14 +18,14 @@ from tensorflow_serving.apis import get_model_metadata_pb2
 from attnexport.core.errors import ModelError
 from attnexport.core.signature import Arrays, Signature
 
+from .executor import PLAIN_EXECUTOR, USUAL_EXECUTOR, executor_for
 from .runners import is_dense, signature_of, without_deprecations
 from .tensorflow_errors import reason
 from .warmup import RECORDS_PATH
 
 _INVALID_ARGUMENT = 3
-# The second takes neither loops nor branches nor variables of TF 1, and a tenth less time for a small graph.
-_USUAL_EXECUTOR, _PLAIN_EXECUTOR = "DEFAULT", "SINGLE_THREADED_EXECUTOR"
 _OWN_THREADS, _CALLERS_THREAD = 0, -1  # RunOptions.inter_op_thread_pool
+_MOST_CALLABLES = 64  # each is a copy of the graph, and a client may ask for any of the outputs' subsets
 
 
 class CallError(ModelError):
@@ -53,8 +53,8 @@ class ServedSavedModel:
 
     Beside SavedModelRunner it checks nothing (the server has) and runs each call in one thread, which for small
     models is the faster way: many requests share the cores anyhow. That thread is the caller's, which spares a small
-    graph eight times what it computes, and TensorFlow's plain executor does the work; graphs that this refuses, and
-    those that may use several threads, run in the session's own threads.
+    graph eight times what it computes; with several threads between operators they are the session's own. Of the
+    executors it takes the one that is faster for the graph.
 
     Args:
         path: The SavedModel.
@@ -74,42 +74,25 @@ class ServedSavedModel:
         self._path = path
         self._callables: dict[tuple[str, tuple[str, ...]], _Callable] = {}  # no names are all outputs
         self._making = threading.Lock()
-        config = tf.compat.v1.ConfigProto(
-            intra_op_parallelism_threads=intra_op_threads, inter_op_parallelism_threads=inter_op_threads
-        )
-        try:
-            if inter_op_threads > 1 or not self._opened(config, tags, plain=True):
-                self._opened(config, tags, plain=False)
-        except Exception as error:  # protobuf's, TensorFlow's and the operating system's
-            raise ModelError(f"{path} does not load in a session: {reason(error)}") from error
-        found = get_model_metadata_pb2.SignatureDefMap()
-        for name, definition in self._definitions.items():
-            found.signature_def[name].CopyFrom(definition)
-        self.definitions: bytes = found.SerializeToString(deterministic=True)
-
-    def _opened(self, config: Any, tags: Sequence[str], *, plain: bool) -> bool:
-        """Load the model; whether the plain executor takes all of it, where it is to."""
-        config.experimental.executor_type = _PLAIN_EXECUTOR if plain else _USUAL_EXECUTOR
-        self._threads = _CALLERS_THREAD if plain else _OWN_THREADS
-        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
+        self._threads = _CALLERS_THREAD if inter_op_threads == 1 else _OWN_THREADS
+        executor = executor_for(path) if inter_op_threads == 1 else USUAL_EXECUTOR
+        self._session = _open_session(executor, intra_op_threads, inter_op_threads)
         try:
             with self._session.graph.as_default(), without_deprecations():
-                meta_graph = tf.compat.v1.saved_model.load(self._session, list(tags), str(self._path))
+                meta_graph = tf.compat.v1.saved_model.load(self._session, list(tags), str(path))
             self._definitions = dict(meta_graph.signature_def.items())
             self.signatures: Mapping[str, Signature] = {
                 name: signature_of(name, definition)
                 for name, definition in self._definitions.items()
                 if is_dense(definition.inputs) and is_dense(definition.outputs)
             }
-            for name in self.signatures if plain else ():  # it says only now what it does not take
-                self._make_callable(name, ())
-        except Exception as error:
-            self._callables.clear()
+        except Exception as error:  # protobuf's, TensorFlow's and the operating system's
             self._session.close()
-            if plain and isinstance(error, tf.errors.OpError):
-                return False
-            raise
-        return True
+            raise ModelError(f"{path} does not load in a session: {reason(error)}") from error
+        found = get_model_metadata_pb2.SignatureDefMap()
+        for name, definition in self._definitions.items():
+            found.signature_def[name].CopyFrom(definition)
+        self.definitions: bytes = found.SerializeToString(deterministic=True)
 
     def run(self, inputs: Arrays, signature: str, outputs: Sequence[str] = ()) -> Arrays:
         """Run a signature on inputs of its names and dtypes.
@@ -127,8 +110,8 @@ class ServedSavedModel:
         names = (
             tuple([each.name for each in self.signatures[signature].outputs if each.name in outputs]) if outputs else ()
         )
-        found = self._callables.get((signature, names)) or self._make_callable(signature, names)
         try:
+            found = self._callables.get((signature, names)) or self._make_callable(signature, names)
             # What is read from a message may begin at any byte; TensorFlow takes longer over such than a copy does.
             arrays = [array if (array := inputs[name]).flags.aligned else array.copy() for name in found.takes]
             values = found.call(*arrays)
@@ -136,7 +119,8 @@ class ServedSavedModel:
             raise CallError(f"signature {signature!r} fails: {reason(error)}", int(error.error_code)) from error
         except (ValueError, TypeError) as error:  # a placeholder that is fed with another shape
             raise CallError(f"signature {signature!r} fails: {reason(error)}", _INVALID_ARGUMENT) from error
-        return dict(zip(found.gives, map(np.asarray, values), strict=True))
+        given = dict(zip(found.gives, map(np.asarray, values), strict=True))
+        return {name: given[name] for name in names} if names and names != found.gives else given
 
     def warmup_records(self) -> Iterator[bytes]:
         """The serialized PredictionLogs that lie in the SavedModel; none where it has none.
@@ -161,18 +145,36 @@ class ServedSavedModel:
         _give_back()
 
     def _make_callable(self, signature: str, names: tuple[str, ...]) -> _Callable:
-        spec, definition = self.signatures[signature], self._definitions[signature]
-        takes = tuple(each.name for each in spec.inputs)
-        gives = names or tuple(each.name for each in spec.outputs)
-        options = config_pb2.CallableOptions()
-        options.feed.extend(definition.inputs[name].name for name in takes)
-        options.fetch.extend(definition.outputs[name].name for name in gives)
-        options.run_options.inter_op_thread_pool = self._threads
-        with self._making:
-            # make_callable, which is public, takes no such options.
-            made = _Callable(takes, gives, self._session._make_callable_from_options(options))
-            self._callables[signature, names] = made
+        with self._making:  # each copies the graph, so there is one of each
+            made = self._callables.get((signature, names))
+            if made is None and names and len(self._callables) >= _MOST_CALLABLES:
+                names = ()
+                made = self._callables.get((signature, names))
+            if made is None:
+                spec, definition = self.signatures[signature], self._definitions[signature]
+                takes = tuple(each.name for each in spec.inputs)
+                gives = names or tuple(each.name for each in spec.outputs)
+                options = config_pb2.CallableOptions()
+                options.feed.extend(definition.inputs[name].name for name in takes)
+                options.fetch.extend(definition.outputs[name].name for name in gives)
+                options.run_options.inter_op_thread_pool = self._threads
+                # make_callable, which is public, takes no such options.
+                made = _Callable(takes, gives, self._session._make_callable_from_options(options))
+                self._callables[signature, names] = made
         return made
+
+
+def _open_session(executor: str, intra_op_threads: int, inter_op_threads: int) -> Any:
+    config = tf.compat.v1.ConfigProto(
+        intra_op_parallelism_threads=intra_op_threads, inter_op_parallelism_threads=inter_op_threads
+    )
+    config.experimental.executor_type = executor
+    session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
+    if executor == PLAIN_EXECUTOR and len(session.list_devices()) > 1:
+        # Parts on other devices wait for each other, which one thread cannot.
+        session.close()
+        return _open_session(USUAL_EXECUTOR, intra_op_threads, inter_op_threads)
+    return session
 
 
 def _give_back() -> None:

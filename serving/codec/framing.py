@@ -57,23 +57,29 @@ class Framings(Generic[Meaning]):
         return None
 
     def remember(self, data: bytes, meaning: Meaning, arrays: Arrays) -> None:
-        """Keep how a message lies that was read as this, where each array is a part of its bytes as they are."""
+        """Keep how a message lies that was read as this, where each array is a part of its bytes as they are.
+
+        What is kept is kept for good: were it given up for others, senders of many lengths would pay for each message.
+        """
+        alike = self._known.get(len(data), ())
+        full = len(alike) >= _MOST_ALIKE or (not alike and len(self._known) >= _MOST_LENGTHS)
+        # Objects are no part of the bytes, and a boolean is looked at.
+        if full or any(array.dtype.kind in "Ob" for array in arrays.values()):
+            return
         found = _framing(data, meaning, arrays)
         if found is not None:
-            alike = self._known.get(len(data), ())
-            if not alike and len(self._known) >= _MOST_LENGTHS:
-                self._known.clear()  # somebody makes up names, or there are more than it pays to keep
-            self._known[len(data)] = (found, *alike[: _MOST_ALIKE - 1])
+            self._known[len(data)] = (found, *alike)
 
 
 def _framing(data: bytes, meaning: Meaning, arrays: Arrays) -> Framing[Meaning] | None:
-    start = _address(np.frombuffer(data, np.uint8)) if data else 0
+    if not arrays or len(data) - sum(array.nbytes for array in arrays.values()) > _MOST_AROUND:
+        return None
+    start = _address(np.frombuffer(data, np.uint8))
     parts, spans = [], []
     for name, array in arrays.items():
         begin = _address(array) - start
-        # What is not the memory of the message was computed from it, and a boolean is looked at.
-        if array.dtype.kind in "Ob" or not array.nbytes or not 0 <= begin <= len(data) - array.nbytes:
-            return None
+        if not array.nbytes or not 0 <= begin <= len(data) - array.nbytes:
+            return None  # it was computed from the bytes
         parts.append((name, array.dtype, begin, array.shape))
         spans.append((begin, begin + array.nbytes))
     gaps, end = [], 0
@@ -83,8 +89,6 @@ def _framing(data: bytes, meaning: Meaning, arrays: Arrays) -> Framing[Meaning] 
         gaps.append((end, begin))
         end = behind
     gaps.append((end, len(data)))
-    if not parts or sum(end - begin for begin, end in gaps) > _MOST_AROUND:
-        return None
     return Framing(meaning, tuple((begin, end, data[begin:end]) for begin, end in gaps), tuple(parts))
 
 

@@ -176,7 +176,7 @@ def _name(name: Any) -> bytes:
     try:
         encoded: bytes = name.encode()
     except (AttributeError, UnicodeEncodeError) as error:
-        raise CodecError(f"{name!r} is no name of a tensor; text is wanted") from error
+        raise CodecError(f"the name of a tensor must be text; received {name!r}") from error
     return encoded
 
 

@@ -120,7 +120,8 @@ class Batcher:
             StatusError: INVALID_ARGUMENT for one that no batch can hold, UNAVAILABLE where the queue is full.
             Exception: what the model raises for this request alone.
         """
-        if not signature.is_batched or signature.fixed_batch is not None:
+        scalars = any(array.ndim == 0 for array in inputs.values())  # for inputs of any rank
+        if scalars or not signature.is_batched or signature.fixed_batch is not None:
             return self._model.run(inputs, signature.name, outputs)
         sizes = {len(array) for array in inputs.values()}
         if len(sizes) > 1:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +25,9 @@ from .workers import Workers
 
 _MOST_DETAIL = 2000  # characters: gRPC drops replies whose trailers are longer than 8 KB
 _MOST_WAITING = 1000  # requests that run or wait for a thread
+_CONTROL_THREADS = 4
 _LONG = 0.005  # seconds that a request waits before anyone asks whether its client still does
+_RUN_MODELS = ("Predict", "Classify", "Regress", "MultiInference")
 _CODES = {code: status for status in grpc.StatusCode for code in [status.value[0]]}
 
 OnAccess = Callable[[str, str, str, Code, float], None]
@@ -33,7 +38,7 @@ class GrpcOptions:
     """How the gRPC edge is opened.
 
     Attributes:
-        threads: That run requests.
+        threads: That run models. What runs none (status, metadata, health, a new configuration) has its own.
         content: Whether replies are in `tensor_content` rather than in `*_val` fields.
         largest_message: In bytes, of requests and replies.
         health: Whether the health service answers.
@@ -61,7 +66,7 @@ class GrpcEdge:
     def __init__(self, plane: DataPlane, address: str | None, options: GrpcOptions, on_access: OnAccess) -> None:
         self._plane, self._on_access = plane, on_access
         self._form: Form = "content" if options.content else "values"
-        self._pool = Workers(options.threads)
+        self._pool, self._control = Workers(options.threads), Workers(_CONTROL_THREADS)
         limits = [
             ("grpc.max_receive_message_length", options.largest_message),
             ("grpc.max_send_message_length", options.largest_message),
@@ -72,7 +77,7 @@ class GrpcEdge:
         )
         for service, handlers in self._handlers().items():
             self._server.add_registered_method_handlers(service, handlers)
-        self._health = _add_health(self._server) if options.health else None
+        self._health = self._add_health() if options.health else None
         self.port = 0
         try:
             if address is not None:
@@ -92,7 +97,8 @@ class GrpcEdge:
         """Refuse new requests, wait `grace` seconds for those that run, then end."""
         self._set_health(serving=False)
         self._server.stop(grace).wait()
-        self._pool.shutdown()
+        for pool in (self._pool, self._control):
+            pool.shutdown()
 
     def _listen(self, address: str, credentials: Any) -> int:
         try:
@@ -101,13 +107,9 @@ class GrpcEdge:
             else:
                 port = self._server.add_secure_port(address, credentials)
         except RuntimeError as error:
-            port, said = 0, error
-        else:
-            said = RuntimeError()
-        if not port:
             raise StorageError(
-                f"gRPC cannot listen on {address}: another server may be there; give another --port, or stop it"
-            ) from said
+                f"gRPC cannot listen on {address}: {_why_not(address, secure=credentials is not None)}"
+            ) from error
         return int(port)
 
     def _set_health(self, *, serving: bool) -> None:
@@ -131,10 +133,28 @@ class GrpcEdge:
         services: dict[str, dict[str, Any]] = {}
         for name, method in METHODS.items():
             handle = self._predict if name == "Predict" else self._messages(method.request, work[name])
-            services.setdefault(method.service, {})[name] = grpc.unary_unary_rpc_method_handler(
-                self._measured(name, handle)
-            )
+            respond = self._measured(name, handle)
+            if name not in _RUN_MODELS:
+                respond = self._aside(respond)
+            services.setdefault(method.service, {})[name] = grpc.unary_unary_rpc_method_handler(respond)
         return services
+
+    def _add_health(self) -> Any:
+        from grpc_health.v1 import health, health_pb2_grpc
+
+        servicer = health.HealthServicer(experimental_thread_pool=self._control)
+        servicer.Check = self._aside(servicer.Check)
+        health_pb2_grpc.add_HealthServicer_to_server(servicer, self._server)
+        return servicer
+
+    def _aside(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
+        """The same, run by threads that slow models do not keep: a server is not ill because it is busy."""
+
+        def run(*args: Any) -> Any:
+            return behavior(*args)
+
+        run.experimental_thread_pool = self._control  # type: ignore[attr-defined]
+        return run
 
     def _measured(self, api: str, handle: Callable[[bytes, Alive, list[str]], bytes]) -> Callable[[bytes, Any], bytes]:
         """A handler that counts, and that ends every failure in a status."""
@@ -184,12 +204,22 @@ class GrpcEdge:
         return handle
 
 
-def _add_health(server: Any) -> Any:
-    from grpc_health.v1 import health, health_pb2_grpc
-
-    servicer = health.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-    return servicer
+def _why_not(address: str, *, secure: bool) -> str:
+    """What keeps gRPC from an address; it does not say, so the address is tried once more without it."""
+    path, (host, _, port) = address.removeprefix("unix:"), address.rpartition(":")
+    try:
+        if path != address:
+            with socket.socket(socket.AF_UNIX) as tried:
+                tried.bind(path)
+            os.unlink(path)
+        else:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            socket.create_server((host.strip("[]"), int(port)), family=family).close()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return "another server is there; give another --port, or stop it"
+        return f"{error.strerror or error}"
+    return "certificate and key of the SSL configuration are not usable PEM" if secure else "gRPC does not say why"
 
 
 def server_credentials(config: Any) -> Any:

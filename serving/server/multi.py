@@ -48,6 +48,8 @@ def multi_inference(
         raise invalid(f"the signatures {', '.join(names)} read different tensors; MultiInference feeds one")
     reply = MultiInferenceResponse()
     for name, (_, full_name) in zip(names, tasks, strict=True):
+        if not alive():
+            raise StatusError(Code.DEADLINE_EXCEEDED, "nobody waits for this request any more")
         method, added = _METHODS[full_name], reply.results.add()
         result = added.classification_result if method == "classify" else added.regression_result
         inference.examples(version, name, method, message, result, alive)

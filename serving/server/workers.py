@@ -8,11 +8,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 _LOG = logging.getLogger(__name__)
+_LAST_SECONDS = 1.0  # for threads to end; a call that never does keeps its own, and the process does not wait for it
 
 
 class Ending:
@@ -51,11 +52,11 @@ class Task(threading.local):
     waited = 0.0
 
 
-class Workers(Executor):
+class Workers(ThreadPoolExecutor):
     """A fixed number of threads and one queue.
 
     A ThreadPoolExecutor does more for each task (a future with a condition, locks, a semaphore), which costs as much as
-    a small model computes.
+    a small model computes. It is one in name only: gRPC takes no others for methods that have threads of their own.
 
     Attributes:
         task: Of the calling thread.
@@ -66,7 +67,7 @@ class Workers(Executor):
             queue.SimpleQueue()
         )
         self.task = Task()
-        self._threads = [threading.Thread(target=self._work, name=f"grpc-{n}", daemon=True) for n in range(count)]
+        self._threads = {threading.Thread(target=self._work, name=f"grpc-{n}", daemon=True) for n in range(count)}
         for thread in self._threads:
             thread.start()
 
@@ -78,9 +79,9 @@ class Workers(Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         for _ in self._threads:
             self._tasks.put(None)
-        if wait:
-            for thread in self._threads:
-                thread.join()
+        until = time.monotonic() + (_LAST_SECONDS if wait else 0)
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
 
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:

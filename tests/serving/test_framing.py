@@ -142,6 +142,16 @@ def test_a_byte_changed_anywhere_means_what_it_means_alone(place: int, byte: int
     assert same(told(changed), wanted)
 
 
+def test_what_is_known_stays_known_when_there_is_room_for_no_more() -> None:
+    for count in range(1, 400):  # as many lengths
+        x = np.full((1, count), count, np.float32)
+        request = encode_predict_request(MODEL, {"x": x})
+        for _ in range(2):
+            np.testing.assert_array_equal(decode_predict_request(request).inputs["x"], x)
+    assert known() == 256
+    assert predict._REQUESTS.read(encode_predict_request(MODEL, {"x": np.zeros((1, 1), np.float32)})) is not None
+
+
 def test_names_that_clients_make_up_do_not_fill_the_memory() -> None:
     x = np.ones((1, 3), np.float32)
     for number in range(3000):

@@ -31,7 +31,7 @@ class Model:
         self.entered, self.go = threading.Event(), threading.Event()
 
     def run(self, inputs: Arrays, signature: str, outputs: Sequence[str]) -> Arrays:
-        self.sizes.append(len(inputs["x"]))
+        self.sizes.append((inputs["x"].shape or (1,))[0])
         self.entered.set()
         assert self.go.wait(60)
         if (inputs["x"] < 0).any():
@@ -157,3 +157,12 @@ def test_a_server_with_batching_gives_each_client_its_own(start_serving: Any, mo
     assert answers == {n: [2.0 * n + 2] * 3 * (1 + n % 3) for n in range(24)}
     metrics = running.http("/monitoring/prometheus/metrics")[1]
     assert 'batching_session:queuing_latency_count{model_name="m"} 24.0' in metrics
+
+
+def test_a_scalar_for_an_input_of_any_rank_runs_alone() -> None:
+    anything = Signature("any", (TensorSpec("x", "float32", None),), (TensorSpec("y", "float32", None),))
+    model = Model()
+    model.go.set()
+    batcher = Batcher(model, BatchingOptions())
+    assert batcher.run({"x": np.asarray(np.float32(3))}, anything, (), lambda: True)["y"] == 6
+    batcher.close()

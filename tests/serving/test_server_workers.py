@@ -47,3 +47,12 @@ def test_a_task_that_fails_takes_no_thread_with_it(caplog: pytest.LogCaptureFixt
         assert done.wait(60)
         workers.shutdown()
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_task_that_never_ends_does_not_keep_the_others_from_ending() -> None:
+    workers, begun, go = Workers(2), threading.Event(), threading.Event()
+    workers.submit(lambda: (begun.set(), go.wait(60)))
+    assert begun.wait(60)
+    workers.shutdown()
+    assert sum(thread.is_alive() for thread in workers._threads) == 1
+    go.set()

@@ -134,7 +134,7 @@ def test_errors_carry_what_was_asked_and_what_would_be_right(server: Any, connec
         ({"version": 2**63}, ArgumentError, "version must be at most 9223372036854775807"),
         ({"model": 5}, ArgumentError, "model must be printable text; received 5"),
         ({"model": "\ud800"}, ArgumentError, "model must be printable text"),
-        ({"outputs": [3]}, CodecError, "3 is no name of a tensor"),
+        ({"outputs": [3]}, CodecError, "must be text; received 3"),
         ({"outputs": "y"}, ArgumentError, "outputs are a list of names; received 'y'"),
         ({"timeout": 0}, ArgumentError, "timeout must be a number of seconds above 0; received 0"),
         ({"max_batch": 0}, ArgumentError, "max_batch must be a whole number of at least 1"),

@@ -1,0 +1,59 @@
+"""Which of TensorFlow's executors runs a graph: the usual one, or a plain one that small graphs run faster in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.message import DecodeError
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.framework import op_def_registry
+
+USUAL_EXECUTOR, PLAIN_EXECUTOR = "DEFAULT", "SINGLE_THREADED_EXECUTOR"  # ConfigProto.experimental.executor_type
+
+_LARGEST_GRAPH = 8 << 20  # bytes; where a call takes long, an executor's share of it is nothing
+# The plain executor has no frames, so it takes no loops and branches of TF 1. Those of TF 2 are functions.
+_CONTROL_FLOW = {
+    f"{prefix}{name}"
+    for prefix in ("", "Ref")
+    for name in ("Switch", "Merge", "Enter", "Exit", "NextIteration", "LoopCond")
+}
+# What has a state and never waits for another operator, as a queue does.
+_NEVER_WAITS = {
+    "Assert", "AssignVariableOp", "Case", "DisableCopyOnRead", "HashTableV2", "If", "InitializeTableFromTextFileV2",
+    "InitializeTableV2", "LookupTableExportV2", "LookupTableFindV2", "LookupTableImportV2", "LookupTableSizeV2",
+    "MergeV2Checkpoints", "ReadVariableOp", "ResourceGather", "ResourceGatherNd", "RestoreV2", "SaveV2",
+    "StatefulPartitionedCall", "VarHandleOp", "VarIsInitializedOp", "While",
+}  # fmt: skip
+
+
+def executor_for(path: Path) -> str:
+    """The executor for a SavedModel: the plain one where nothing in its graph can make that wait for itself.
+
+    It runs one operator after the other in one thread, so an operator that waits for another one (a queue, a
+    staging area, a collective) would wait for good. All operators without a state are safe, and of the others those
+    that are known to be.
+    """
+    graph_file = path / "saved_model.pb"
+    try:
+        if graph_file.stat().st_size > _LARGEST_GRAPH:
+            return USUAL_EXECUTOR
+        message = saved_model_pb2.SavedModel.FromString(graph_file.read_bytes())
+    except (OSError, DecodeError):  # loading says what is wrong
+        return USUAL_EXECUTOR
+    return PLAIN_EXECUTOR if all(map(_is_plain, _operators(message))) else USUAL_EXECUTOR
+
+
+def _operators(message: Any) -> Iterator[str]:
+    for meta_graph in message.meta_graphs:
+        graph = meta_graph.graph_def
+        for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
+            yield from (node.op for node in nodes)
+
+
+def _is_plain(operator: str) -> bool:
+    definition = op_def_registry.get(operator)
+    if definition is None or operator in _CONTROL_FLOW:
+        return False
+    return operator in _NEVER_WAITS or not definition.is_stateful
