@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -46,17 +46,12 @@ def format_shape(shape: Shape | None) -> str:
     return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
 
 
+@lru_cache(maxsize=4096)  # servers ask this for each request, in few shapes
 def fits(actual: tuple[int, ...], wanted: Shape | None) -> bool:
     """Whether an array of shape `actual` may be fed where `wanted` is declared."""
     if wanted is None:
         return True
-    if len(actual) != len(wanted):
-        return False
-    # Servers ask this for each request, and a generator would take longer than its sizes.
-    for size, declared in zip(actual, wanted, strict=True):  # noqa: SIM110
-        if declared is not None and size != declared:
-            return False
-    return True
+    return len(actual) == len(wanted) and all(w is None or a == w for a, w in zip(actual, wanted, strict=True))
 
 
 @dataclass(frozen=True)
