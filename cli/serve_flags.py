@@ -27,7 +27,7 @@ _TEXT: dict[str, tuple[Any, str]] = {
 }
 _NUMBERS: dict[str, tuple[float | None, str]] = {
     "rest_api_num_threads": (8, "Threads that run REST requests."),
-    "rest_api_timeout_in_ms": (30000, "After which a REST request is answered 504."),
+    "rest_api_timeout_in_ms": (30000, "For reading a REST request (else 408) and running it (504); 0: no limit."),
     "model_config_file_poll_wait_seconds": (0, "Between two looks at --model_config_file; 0: never again."),
     "file_system_poll_wait_seconds": (1, "Between two looks for new versions; 0: never again."),
     "max_num_load_retries": (0, "How often a version that fails to load is tried again."),

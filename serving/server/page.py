@@ -7,6 +7,7 @@ import shlex
 from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from attnexport.core.signature import DEFAULT_SIGNATURE, Signature, TensorSpec
 from attnexport.serving.codec import ServedModel
@@ -87,7 +88,7 @@ def predict_line(name: str, signature: Signature, grpc_address: str) -> str:
 
 def curl_line(name: str, signature: Signature, rest_port: int) -> str:
     """The curl that asks a signature, with made-up values where they are not too many."""
-    url = f"http://127.0.0.1:{rest_port}/v1/models/{name}"
+    url = f"http://127.0.0.1:{rest_port}/v1/models/{quote(name, safe='')}"
     if any(spec.dtype in ("float16", "bfloat16", "complex64", "complex128") for spec in signature.inputs):
         return shlex.join(["curl", f"{url}/metadata"])
     if signature.method != "predict":

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import time
+import zlib
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 from google.protobuf import json_format
 
@@ -17,6 +19,7 @@ from attnexport.serving.messages import (
     GetModelMetadataRequest,
     GetModelStatusRequest,
     RegressionRequest,
+    SignatureDefMap,
 )
 
 from .dataplane import DataPlane
@@ -30,6 +33,7 @@ _CHOICE = r"(?:/(?:versions/(?P<version>\d+)|labels/(?P<label>[^/:]+)))?"
 _RUN = re.compile(rf"/v1/models/(?P<model>[^/:]+){_CHOICE}:(?P<verb>classify|regress|predict)", re.IGNORECASE)
 _ASK = re.compile(rf"/v1/models(?:/(?P<model>[^/:]+))?{_CHOICE}(?P<metadata>/metadata)?", re.IGNORECASE)
 _MOST_VERSION = 2**63 - 1
+_SLICE = 1 << 14  # bytes of gzip at a time: each of its members copies what follows it in its slice
 
 
 @dataclass(frozen=True)
@@ -40,24 +44,44 @@ class Answer:
     body: str
 
 
+class BodyError(StatusError):
+    """A body that HTTP has a status of its own for.
+
+    Attributes:
+        http: That status.
+    """
+
+    def __init__(self, http: int, text: str) -> None:
+        super().__init__(Code.OUT_OF_RANGE, text)
+        self.http = http
+
+
 class RestApi:
-    """Answers REST requests from a data plane."""
+    """Answers REST requests from a data plane; unpacked bodies may have `largest_body` bytes."""
 
-    def __init__(self, plane: DataPlane, on_access: OnAccess) -> None:
-        self._plane, self._on_access = plane, on_access
+    def __init__(self, plane: DataPlane, on_access: OnAccess, largest_body: int) -> None:
+        self._plane, self._on_access, self._largest_body = plane, on_access, largest_body
 
-    def respond(self, method: str, path: str, body: bytes, alive: Alive) -> Answer:
-        """Answer one request below /v1."""
+    def respond(self, method: str, path: str, body: bytes | bytearray, alive: Alive, packed: bool = False) -> Answer:
+        """Answer one request below /v1.
+
+        Args:
+            method: As it was sent.
+            path: Still escaped: names may hold what has a meaning in it.
+            body: Empty where there is none.
+            alive: Whether somebody still waits for the answer.
+            packed: Whether the body is gzip.
+        """
         begin = time.perf_counter()
         run, ask = _RUN.fullmatch(path), _ASK.fullmatch(path)
         found = run if method == "POST" else ask if method == "GET" else None
-        code, api, name = Code.OK, "Unknown", (found["model"] or "") if found else ""
+        code, api, name = Code.OK, "Unknown", unquote(found["model"] or "") if found else ""
         try:
             if found is None:
                 raise invalid(f"malformed request: {method} {path[:200]}; see TF Serving's RESTful API")
             if found is run:
                 api = found["verb"].capitalize()
-                text = self._run(api, _asked(found), body, alive)
+                text = self._run(api, _asked(found), body, alive, packed)
             else:
                 api = "GetModelMetadata" if found["metadata"] else "GetModelStatus"
                 text = self._ask(_asked(found), metadata=bool(found["metadata"]))
@@ -70,19 +94,20 @@ class RestApi:
         self._on_access("REST", api, name, code, seconds)
         return answer
 
-    def _run(self, api: str, model: ServedModel, body: bytes, alive: Alive) -> str:
-        if not alive():
-            raise StatusError(Code.DEADLINE_EXCEEDED, "nobody waits for this request any more")
-        document = parse(body)
+    def _run(self, api: str, model: ServedModel, body: bytes | bytearray, alive: Alive, packed: bool) -> str:
+        _check(alive)
+        document = parse(unpack(body, self._largest_body) if packed else body)
         signature = document.get("signature_name", "")
         if api == "Predict":
             model = ServedModel(model.name, model.version, model.label, signature)
             inputs, rows = read_inputs(document, self._plane.signature(model))
+            _check(alive)
             answer = self._plane.predict(PredictCall(model, inputs), alive)
             return write_outputs(answer.outputs, rows=rows)
         request = ClassificationRequest() if api == "Classify" else RegressionRequest()
         request.model_spec.CopyFrom(ServedModel(model.name, model.version, model.label, signature).to_message())
         fill_examples(document, request.input)
+        _check(alive)
         if api == "Classify":
             return write_classifications(self._plane.classify(request, alive).result)
         return write_regressions(self._plane.regress(request, alive).result)
@@ -94,27 +119,71 @@ class RestApi:
         request.model_spec.CopyFrom(model.to_message())
         if metadata:
             request.metadata_field.append("signature_def")
-            return _as_json(self._plane.metadata(request))
+            return _described(self._plane.metadata(request))
         if model.label is not None:
             with self._plane.manager.holding(model) as version:  # over REST a label is resolved
                 request.model_spec.version.value = version.number
-        return _as_json(self._plane.status(request))
+        return json.dumps(_fields(self._plane.status(request)), indent=4)
 
 
 def refused(status: StatusError) -> Answer:
     """A failure as HTTP has it."""
-    return Answer(HTTP_STATUS.get(status.code, 500), json.dumps({"error": str(status)}, indent=4))
+    code = status.http if isinstance(status, BodyError) else HTTP_STATUS.get(status.code, 500)
+    return Answer(code, json.dumps({"error": str(status)}, indent=4))
+
+
+def too_large(most: int) -> BodyError:
+    """That a body has more bytes than it may have."""
+    return BodyError(413, f"the body is larger than {most:,} bytes, which is the most")
+
+
+def unpack(body: bytes | bytearray, most: int) -> bytearray:
+    """What a body of gzip holds, all its members joined.
+
+    Raises:
+        StatusError: where it is none, is cut off, or holds more than `most` bytes.
+    """
+    unpacked, unpacker = bytearray(), None
+    for begin in range(0, len(body), _SLICE):
+        rest = bytes(body[begin : begin + _SLICE])
+        while rest:
+            unpacker = unpacker or zlib.decompressobj(16 + zlib.MAX_WBITS)
+            try:
+                unpacked += unpacker.decompress(rest, most - len(unpacked) + 1)
+            except zlib.error as error:
+                raise invalid(f"the body is said to be gzip and is not: {error}") from error
+            if len(unpacked) > most:
+                raise too_large(most)
+            rest = unpacker.unused_data
+            unpacker = None if unpacker.eof else unpacker
+    if unpacker:
+        raise invalid("the body is gzip that is cut off")
+    return unpacked
+
+
+def _check(alive: Alive) -> None:
+    if not alive():
+        raise StatusError(Code.DEADLINE_EXCEEDED, "nobody waits for this request any more")
 
 
 def _asked(found: re.Match[str]) -> ServedModel:
     version = None if found["version"] is None else int(found["version"][:30])
     if version is not None and version > _MOST_VERSION:
         raise invalid(f"version {version} is beyond int64")
-    return ServedModel(found["model"] or "", version, found["label"])
+    label = None if found["label"] is None else unquote(found["label"])
+    return ServedModel(unquote(found["model"] or ""), version, label)
 
 
-def _as_json(message: Any) -> str:
-    text: str = json_format.MessageToJson(
+def _described(reply: Any) -> str:
+    # The signatures alone, without the type that they are packed with in an Any.
+    signatures = SignatureDefMap()
+    reply.metadata["signature_def"].Unpack(signatures)
+    document = {"model_spec": _fields(reply.model_spec), "metadata": {"signature_def": _fields(signatures)}}
+    return json.dumps(document, indent=4)
+
+
+def _fields(message: Any) -> dict[str, Any]:
+    fields: dict[str, Any] = json_format.MessageToDict(
         message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True, descriptor_pool=POOL
     )
-    return text
+    return fields

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .rest_json import decimal, is_base64, read_base64
+from .rest_json import Word, decimal, is_base64, read_base64
 from .status import invalid
 
 _SINGLE = float(np.finfo(np.float32).max)
@@ -56,7 +56,7 @@ def _fill_feature(values: list[Any], feature: Any, where: str) -> None:
         return
     if kind == "int64_list" and not all(_LEAST <= value <= _MOST for value in values):
         raise invalid(f"{where} holds a whole number beyond int64")
-    if kind == "float_list" and any(abs(value) > _SINGLE and np.isfinite(value) for value in values):
+    if kind == "float_list" and any(abs(value) > _SINGLE and type(value) is not Word for value in values):
         raise invalid(f"{where} holds a number that is too large for float32")
     getattr(feature, kind).value.extend(values)
 

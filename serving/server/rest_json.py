@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -18,19 +19,28 @@ from .status import Code, StatusError, invalid
 _MOST_UINT64 = 2**64 - 1
 # The largest whole number that a float holds exactly, as TF Serving draws the line.
 _WHOLE = {"float32": 2**24 - 1, "float64": 2**53 - 1}
-_SINGLE = 3.4028234663852886e38
+# Words that RapidJSON takes beside those of Python's json; strings are matched whole, to be left alone.
+_WORD = re.compile(r"-?Inf(?!inity)|-NaN")
+_WORDS = re.compile(rf'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|{_WORD.pattern}', re.DOTALL)
+_SPELLED = {"Inf": "Infinity", "-Inf": "-Infinity", "-NaN": "NaN"}
+# White space is skipped, and the URL-safe alphabet is the plain one.
+_BASE64 = str.maketrans("-_", "+/", " \t\n\v\f\r")
 _DIGITS = {"float32": 9, "float64": 17}
 _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint32", "uint64")
 
 
-def parse(body: bytes) -> dict[str, Any]:
-    """The JSON object of a request; NaN, Infinity and -Infinity are numbers.
+class Word(float):
+    """NaN or an infinity that was written as such; 1e400 becomes an infinity, too, but a plain float."""
+
+
+def parse(body: bytes | bytearray) -> dict[str, Any]:
+    """The JSON object of a request; NaN, Inf, Infinity and their negatives are numbers.
 
     Raises:
         StatusError: where it is none.
     """
     try:
-        document = json.loads(body)
+        document = _load(body)
     except (ValueError, RecursionError) as error:
         raise invalid(f"the body is no JSON: {first_line(error)}") from error
     if not isinstance(document, dict):
@@ -38,6 +48,15 @@ def parse(body: bytes) -> dict[str, Any]:
     if not isinstance(document.get("signature_name", ""), str):
         raise invalid("signature_name must be a string")
     return document
+
+
+def _load(body: bytes | bytearray) -> Any:
+    try:
+        return json.loads(body, parse_constant=Word)
+    except json.JSONDecodeError as error:
+        if not _WORD.match(error.doc, error.pos):
+            raise
+        return json.loads(_WORDS.sub(lambda found: _SPELLED.get(found[0], found[0]), error.doc), parse_constant=Word)
 
 
 def read_inputs(document: dict[str, Any], signature: Signature) -> tuple[Arrays, bool]:
@@ -145,7 +164,7 @@ def _array(flat: list[Any], dtype: str) -> np.ndarray[Any, Any]:
         return np.array(flat, dtype)
     if dtype not in _WHOLE:
         raise StatusError(Code.UNIMPLEMENTED, f"JSON cannot be converted to {dtype}; send it over gRPC")
-    _refuse_others(flat, kinds, {int, float}, dtype)
+    _refuse_others(flat, kinds, {int, float, Word}, dtype)
     if int in kinds:
         for value in flat:
             if type(value) is int and _WHOLE[dtype] < abs(value) <= _MOST_UINT64:
@@ -154,7 +173,8 @@ def _array(flat: list[Any], dtype: str) -> np.ndarray[Any, Any]:
         array = np.array(flat, np.float64)
     except OverflowError as error:
         raise ValueError(f"a number is too large for {dtype}") from error
-    if dtype == "float32" and array.size and (np.isfinite(array) & (np.abs(array) > _SINGLE)).any():
+    large = np.flatnonzero(np.abs(array) > np.finfo(dtype).max)
+    if any(type(flat[place]) is not Word for place in large):
         raise ValueError(f"a number is too large for {dtype}")
     return array.astype(dtype)
 
@@ -179,7 +199,7 @@ def read_base64(value: Any) -> bytes:
     if not is_base64(value):
         raise ValueError(f'{json.dumps(value)[:100]} is no string, nor {{"b64": "..."}}')
     try:
-        text = value["b64"].rstrip("=").replace("-", "+").replace("_", "/")
+        text = value["b64"].translate(_BASE64).rstrip("=")
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
         raise ValueError(f"b64 does not decode: {first_line(error)}") from error

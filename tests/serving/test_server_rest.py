@@ -10,6 +10,8 @@ from urllib.parse import urlparse
 
 import numpy as np
 import pytest
+from google.protobuf import json_format
+from tensorflow_serving.apis import get_model_metadata_pb2
 
 ROWS = [[1.5, -2.0, 3.25], [0.0, 4.0, -0.5]]
 DOUBLED = [[5.0, -2.0, 8.5], [2.0, 10.0, 1.0]]
@@ -47,6 +49,34 @@ def test_numbers_keep_their_digits_and_what_is_no_number_its_name(serving: Any) 
     assert serving.http(PREDICT, {"inputs": [[0.1, 1e20, -3.0]]})[1]["outputs"]["y"] == [[2.2, 2e20, -4.0]]
 
 
+def test_the_words_of_rapidjson_are_numbers_outside_of_strings(serving: Any) -> None:
+    status, answer = serving.http(PREDICT, b'{"inputs": [[Inf,-Inf,-NaN],[-Infinity,Infinity,NaN]]}')
+    assert status == 200
+    np.testing.assert_array_equal(answer["outputs"]["y"], [[np.inf, -np.inf, np.nan], [-np.inf, np.inf, np.nan]])
+    text = r"Inf \\ \" Inf, -Inf"
+    status, answer = serving.http(PREDICT, f'{{"b": Inf, "signature_name": "words", "inputs": ["{text}"]}}'.encode())
+    assert (status, answer["outputs"]["words"]) == (200, [json.loads(f'"{text}"')])
+    body = b'{"signature_name": "regress", "examples": [{"x": [1.0, Inf, 2.0]}]}'
+    assert serving.http("/v1/models/m:regress", body) == (200, {"results": [np.inf]})
+    for wrong in (b"Infinit", b"Infx", b"1Inf", b"inf", b"+Inf", b"--Inf", b"Inf Inf"):
+        assert serving.http(PREDICT, b'{"inputs": [[1, 2, %s]]}' % wrong)[0] == 400, wrong
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_number_beyond_the_floats_is_refused_beside_an_infinity(dtype: str) -> None:
+    from attnexport.core import Signature, TensorSpec
+    from attnexport.serving.server import StatusError
+    from attnexport.serving.server.rest_json import parse, read_inputs
+
+    spec = TensorSpec("x", dtype, (None,))
+    signature = Signature("s", (spec,), (spec,))
+    for number in ("1e400", "-1e400", "1" + "0" * 400):
+        with pytest.raises(StatusError, match="too large"):
+            read_inputs(parse(f'{{"inputs": [Infinity, 1.5, {number}]}}'.encode()), signature)
+    inputs, _ = read_inputs(parse(b'{"inputs": [Infinity, -Inf, NaN, 3e38]}'), signature)
+    np.testing.assert_array_equal(inputs["x"], np.array([np.inf, -np.inf, np.nan, 3e38], dtype))
+
+
 def test_strings_travel_as_text_and_as_base64(serving: Any) -> None:
     body = {"signature_name": "words", "instances": ["héllo", {"b64": "AAH/"}]}
     status, answer = serving.http(PREDICT, body)
@@ -54,6 +84,17 @@ def test_strings_travel_as_text_and_as_base64(serving: Any) -> None:
     assert [row["raw_bytes"] for row in answer["predictions"]] == [{"b64": "aMOpbGxv"}, {"b64": "AAH/"}]
     assert answer["predictions"][0]["words"] == "héllo"
     assert serving.http(PREDICT, {"signature_name": "flags", "inputs": True}) == (200, {"outputs": False})
+
+
+def test_white_space_in_base64_is_skipped_as_abseil_does(serving: Any) -> None:
+    def words(text: str) -> Any:
+        status, answer = serving.http(PREDICT, {"signature_name": "words", "inputs": [{"b64": text}]})
+        return answer["outputs"]["words"] if status == 200 else status
+
+    for text in ("aGVs\nbG8=", " aGVs\r\nbG8=\n", "aG Vs\tbG8 ="):
+        assert words(text) == ["hello"]
+    for text in ("aGVs\u00a0bG8=", "aGVs\0bG8=", "aGVs!bG8=", "aGVsb", "a=GVsbG8"):
+        assert words(text) == 400
 
 
 def test_classify_and_regress_with_context(serving: Any) -> None:
@@ -74,6 +115,19 @@ def test_status_and_metadata(serving: Any) -> None:
     assert answer["model_spec"] == {"name": "m", "signature_name": "", "version": "1"}
     inner = answer["metadata"]["signature_def"]["signature_def"]
     assert inner["serving_default"]["inputs"]["x"]["dtype"] == "DT_FLOAT"
+
+
+def test_metadata_are_those_of_grpc_without_a_type_around_the_signatures(serving: Any) -> None:
+    request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+    request.model_spec.name = "m"
+    found = get_model_metadata_pb2.SignatureDefMap()
+    assert serving.predictions.GetModelMetadata(request).metadata["signature_def"].Unpack(found)
+    wanted = json_format.MessageToDict(
+        found, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    answer = serving.http("/v1/models/m/metadata")[1]
+    assert answer["metadata"] == {"signature_def": wanted}
+    assert list(wanted) == ["signature_def"]
 
 
 @pytest.mark.parametrize(
@@ -104,6 +158,8 @@ def test_status_and_metadata(serving: Any) -> None:
         (PREDICT, {"instances": [[1, 2, True]]}, 400),
         (PREDICT, {"instances": [[1, 2, None]]}, 400),
         (PREDICT, {"instances": [[1, 2, 1e39]]}, 400),
+        (PREDICT, b'{"instances": [[1, 2, 1e400]]}', 400),
+        ("/v1/models/m:regress", b'{"signature_name": "regress", "examples": [{"x": [1.0, 2.0, -1e400]}]}', 400),
         (PREDICT, {"instances": [[1, 2, 16777217]]}, 400),
         (PREDICT, {"instances": [{"x": [1, 2, 3]}, [1, 2, 3]]}, 400),
         (PREDICT, {"instances": [{"z": [1, 2, 3]}]}, 400),
