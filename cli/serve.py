@@ -9,13 +9,16 @@ import os
 import select
 import shlex
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import click
 
-from attnexport.core.errors import AttnexportError, ContentError
+from attnexport.core.errors import ContentError
 
+from .boundary import DONE, INTERRUPTED
 from .command import command
 from .serve_flags import ServingCommand, serving_flags, without_effect
 from .terminal import Terminal
@@ -32,9 +35,19 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 @click.argument("export", required=False)
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--access_log", is_flag=True, help="One line a request on stderr.")
-@click.option("--max_message_bytes", type=int, default=1 << 30, show_default=True, help="Of a gRPC message.")
-@click.option("--max_body_bytes", type=int, default=128 << 20, show_default=True, help="Of a REST body, unpacked.")
-@click.option("--grace_seconds", type=float, default=10.0, show_default=True, help="For running requests at the end.")
+@click.option(
+    "--max_message_bytes", type=click.IntRange(1), default=1 << 30, show_default=True, help="Of a gRPC message."
+)
+@click.option(
+    "--max_body_bytes", type=click.IntRange(1), default=128 << 20, show_default=True, help="Of a REST body, unpacked."
+)
+@click.option(
+    "--grace_seconds",
+    type=click.FloatRange(0),
+    default=10.0,
+    show_default=True,
+    help="For running requests at the end.",
+)
 @serving_flags
 def serve(terminal: Terminal, export: str | None, **options: Any) -> None:
     """Serve models as TF Serving does.
@@ -42,17 +55,20 @@ def serve(terminal: Terminal, export: str | None, **options: Any) -> None:
     EXPORT is an export directory, or a directory of them: its SavedModel is served under its name, each .tflite under
     NAME.RECIPE. Or use tensorflow_model_server's flags, with underscores or dashes.
     """
-    from .serve_sources import model_source
+    from .serve_sources import Follower, model_source
 
     for name in without_effect(options):
         terminal.note(f"--{name} has no effect in the embedded server")
     source = model_source(export, options)
+    if options["model_config_file"] and options["model_base_path"]:
+        terminal.note("--model_config_file is served; --model_base_path has no effect beside it")
     configs = source()
     # SIGTERM is caught from before the models load until after the server has drained.
     with _sigterm() as ended, contextlib.ExitStack() as stack:
         with terminal.steps() as on_step:
             on_step("loading models")
-            server = stack.enter_context(make_server(terminal, options, rest_by_default=export is not None))
+            server = make_server(terminal, options, rest_by_default=export is not None)
+            stack.callback(_end, terminal, server)
             start(server, configs)
         # What lives now lives on; freeing versions must not search it each time.
         gc.collect()
@@ -60,8 +76,9 @@ def serve(terminal: Terminal, export: str | None, **options: Any) -> None:
         _warn(terminal, options)
         terminal.result(_document(server, configs), lambda console: _show(console, server, configs))
         poll_seconds = _poll_seconds(options, export)
+        follower = Follower(server, source, configs, terminal.note)
         while not ended(poll_seconds or None):
-            configs = _follow(terminal, server, source, configs)
+            follower.look()
 
 
 @contextlib.contextmanager
@@ -122,23 +139,21 @@ def start(server: Server, configs: Sequence[ModelConfig]) -> None:
         raise ContentError(f"nothing to serve: version {failed[0].version}: {failed[0].message}")
 
 
+def _end(terminal: Terminal, server: Server) -> None:
+    if server.stop():
+        return
+    # Python would wait for a call that runs on, or free under it what TensorFlow computes with.
+    if isinstance(sys.exception(), KeyboardInterrupt):
+        terminal.problem("interrupted")
+        os._exit(INTERRUPTED)
+    if sys.exception() is None:
+        os._exit(DONE)
+
+
 def _poll_seconds(options: dict[str, Any], export: str | None) -> float:
     """Between two looks at the configuration: its file, or what the export has come to hold."""
     key = "file_system_poll_wait_seconds" if export else "model_config_file_poll_wait_seconds"
     return max(0.0, float(options[key]))
-
-
-def _follow(
-    terminal: Terminal, server: Server, source: Callable[[], Sequence[ModelConfig]], known: Sequence[ModelConfig]
-) -> Sequence[ModelConfig]:
-    try:
-        configs = source()
-        if configs != known:
-            known = configs
-            server.manager.configure(configs)
-    except AttnexportError as error:
-        terminal.note(f"the configuration stays as it was: {error}")
-    return known
 
 
 def _warn(terminal: Terminal, options: dict[str, Any]) -> None:
@@ -193,5 +208,5 @@ def _lines(server: Server, configs: Sequence[ModelConfig]) -> list[str]:
     if server.address:
         found.append(shlex.join(["attnexport", "metadata", "--server", server.address, "--model", name]))
     if server.rest_address:
-        found.append(shlex.join(["curl", f"{server.rest_address}/v1/models/{name}"]))
+        found.append(shlex.join(["curl", f"{server.rest_address}/v1/models/{quote(name, safe='')}"]))
     return found

@@ -4,13 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from attnexport.core.errors import ArgumentError
+from attnexport.core.errors import ArgumentError, AttnexportError, ContentError
 from attnexport.core.manifest import FILE_NAME
-from attnexport.serving.server import ModelConfig, VersionPolicy
+from attnexport.serving.server import ModelConfig, StatusError, VersionPolicy
+from attnexport.serving.server.disk import Once
+
+if TYPE_CHECKING:
+    from attnexport.serving.server import Server
 
 Source = Callable[[], Sequence[ModelConfig]]
+
+
+class Follower:
+    """Brings a server up to date with a source, by one look after the other.
+
+    Args:
+        server: Running.
+        source: Of its models.
+        known: What the source gave when the server started.
+        tell: Told in words why a look came to nothing, once.
+    """
+
+    def __init__(
+        self, server: Server, source: Source, known: Sequence[ModelConfig], tell: Callable[[str], None]
+    ) -> None:
+        self._server, self._source, self._once = server, source, Once(tell)
+        self._known: Sequence[ModelConfig] | None = known  # None until what was begun is in force
+
+    def look(self) -> None:
+        """Apply what the source gives, where that is not in force yet."""
+        self._once.begin()
+        try:
+            configs = self._source()
+        except (AttnexportError, OSError) as error:
+            self._once.say(f"the configuration stays as it was: {error}")
+            return
+        if configs == self._known:
+            return
+        self._known = None
+        try:
+            self._server.manager.configure(configs)
+        except StatusError as error:
+            self._once.say(f"models and version policies are the new ones, all labels stay as they were: {error}")
+            return
+        self._known = configs
 
 
 def model_source(export: str | None, options: dict[str, Any]) -> Source:
@@ -19,21 +58,14 @@ def model_source(export: str | None, options: dict[str, Any]) -> Source:
     Raises:
         ArgumentError: where none or more than one was asked for, or it is not there.
     """
-    given = [
-        name
-        for name, value in (
-            ("EXPORT", export),
-            ("--model_base_path", options["model_base_path"]),
-            ("--model_config_file", options["model_config_file"]),
-        )
-        if value
-    ]
-    if len(given) != 1:
-        told = f"{' and '.join(given)} were given" if given else "nothing to serve was given"
-        raise ArgumentError(f"{told}; give EXPORT, --model_base_path or --model_config_file")
-    if options["version"] is not None and not options["model_base_path"]:
+    flags = [f"--{name}" for name in ("model_base_path", "model_config_file") if options[name]]
+    if export and flags:
+        raise ArgumentError(f"EXPORT and {' and '.join(flags)} were given; give one of them")
+    if not export and not flags:
+        raise ArgumentError("nothing to serve was given; give EXPORT, --model_base_path or --model_config_file")
+    if options["version"] is not None and flags != ["--model_base_path"]:
         raise ArgumentError("--version goes with --model_base_path alone; a configuration file has version policies")
-    if options["model_config_file"]:
+    if options["model_config_file"]:  # with TF Serving it wins, whose image always gives --model_base_path
         return _from_file(Path(options["model_config_file"]))
     if export:
         return _from_export(Path(export))
@@ -41,9 +73,7 @@ def model_source(export: str | None, options: dict[str, Any]) -> Source:
 
 
 def _from_file(path: Path) -> Source:
-    from attnexport.core.errors import ContentError
     from attnexport.serving.messages import POOL, ModelServerConfig
-    from attnexport.serving.server import StatusError
     from attnexport.serving.server.configuration import configs_from_message
     from attnexport.serving.server.parameters import read_text
 
@@ -58,6 +88,8 @@ def _from_file(path: Path) -> Source:
 
 
 def _from_base_path(path: Path, name: str, version: int | None) -> Source:
+    if not name:
+        raise ArgumentError("--model_name is empty; the name that requests call the model is wanted")
     if not path.is_dir():
         raise ArgumentError(f"--model_base_path {path} is no directory")
     policy = VersionPolicy() if version is None else VersionPolicy(specific=frozenset({version}))
@@ -74,7 +106,16 @@ def _from_export(root: Path) -> Source:
             "; serve a base path by --model_base_path" if any(each.name.isdecimal() for each in root.iterdir()) else ""
         )
         raise ArgumentError(f"EXPORT {root} holds no export (no {FILE_NAME}){hint}")
-    return lambda: [config for export in exports for config in _models_of(export.absolute())]
+    known: dict[Path, list[ModelConfig]] = {}
+
+    def look() -> Sequence[ModelConfig]:
+        for export in exports:
+            found = _models_of(export.absolute())
+            if _is_export(export):  # asked last: one that is away for a moment keeps the models that it had
+                known[export] = found
+        return [config for export in exports for config in known.get(export, [])]
+
+    return look
 
 
 def _is_export(path: Path) -> bool:

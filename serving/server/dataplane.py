@@ -25,7 +25,7 @@ from .manager import ModelManager
 from .metrics import Metrics
 from .multi import multi_inference
 from .status import Code, StatusError, invalid
-from .versions import ServedVersion, State
+from .versions import ServedVersion
 
 _METADATA = "signature_def"
 _TYPE_URL = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
@@ -125,18 +125,16 @@ class DataPlane:
         """A ReloadConfigRequest to a ReloadConfigResponse, once all models are available.
 
         Raises:
-            StatusError: for a configuration that is refused, or a new model that does not load.
+            StatusError: for a configuration that is refused, or a model of which no version loads.
         """
-        before = {config.name for config in self.manager.configs()}
-        configs = configs_from_message(request.config, before)
+        configs = configs_from_message(request.config, [config.name for config in self.manager.configs()])
         self.manager.configure(configs)
         for config in configs:
-            statuses = self.manager.statuses(config.name)
-            failed = [status for status in statuses if status.state is State.END and status.message]
-            if config.name not in before and failed and not self.manager.served(config.name).available:
+            failed = self.manager.failure(config.name)
+            if failed is not None:
                 raise StatusError(
                     Code.UNKNOWN,
-                    f"model {config.name!r} did not become available: version {failed[0].version}: {failed[0].message}",
+                    f"model {config.name!r} did not become available: version {failed.version}: {failed.message}",
                 )
         return ReloadConfigResponse()
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 _SETTLED = 2.0  # seconds without a change after which nobody is taken to be writing
@@ -12,17 +13,48 @@ _DIGITS = 19  # of the largest int64
 _MOST_VERSION = 2**63 - 1
 
 
-def versions_on_disk(base_path: Path) -> dict[int, Path]:
-    """Directories whose names are numbers, by number; `00000123` is 123. Empty where there is no base path."""
+class Once:
+    """Says what a look finds wrong, and not again before a look that finds it right.
+
+    Args:
+        tell: Told in words.
+    """
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._before: set[str] = set()
+        self._now: set[str] = set()
+
+    def begin(self) -> None:
+        """A look begins."""
+        self._before, self._now = self._now, set()
+
+    def say(self, text: str) -> None:
+        """That something is wrong, in words that are the same each time."""
+        self._now.add(text)
+        if text not in self._before:
+            self._tell(text)
+
+
+def versions_on_disk(base_path: Path, tell: Callable[[str], None]) -> dict[int, Path]:
+    """Directories whose names are numbers, by number; `00000123` is 123.
+
+    Args:
+        base_path: Where they are.
+        tell: Told of what is passed over because nobody can say what it is.
+
+    Raises:
+        OSError: where there is no base path, or it cannot be read.
+    """
     found: dict[int, Path] = {}
-    try:
-        with os.scandir(base_path) as entries:
-            for entry in entries:
-                number = _number(entry.name)
+    with os.scandir(base_path) as entries:
+        for entry in entries:
+            number = _number(entry.name)
+            try:
                 if number is not None and entry.is_dir():
                     found[number] = Path(entry.path)
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
+            except OSError as error:  # a link to itself
+                tell(f"{entry.path} is passed over: {error.strerror}")
     return found
 
 
@@ -38,22 +70,24 @@ Fingerprint = tuple[tuple[str, int, int], ...]
 
 def fingerprint(path: Path) -> Fingerprint:
     """Name, size and time of change (ns) of everything below a path; equal where nothing has changed."""
-    return tuple(sorted(_entries(str(path))))
+    return tuple(sorted(_entries(str(path), set())))
 
 
-def _entries(path: str) -> Iterator[tuple[str, int, int]]:
+def _entries(path: str, entered: set[tuple[int, int]]) -> Iterator[tuple[str, int, int]]:
     try:
         # Not the time of modification: copies often keep that.
         status = os.stat(path)
         yield path, status.st_size, status.st_ctime_ns
-        if not os.path.isdir(path):
+        directory = status.st_dev, status.st_ino
+        if not stat.S_ISDIR(status.st_mode) or directory in entered:  # by a link to where it stands
             return
+        entered.add(directory)
         with os.scandir(path) as entries:
-            names = [entry.path for entry in entries]
-    except FileNotFoundError:
-        return  # taken away between two looks, which the next one shows
+            names = sorted(entry.path for entry in entries)
+    except OSError:
+        return  # taken away between two looks, which the next one shows; or not to be read, which the load says
     for name in names:
-        yield from _entries(name)
+        yield from _entries(name, entered)
 
 
 def is_settled(now: Fingerprint, before: Fingerprint | None) -> bool:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 
-from attnexport.core.errors import first_line, no_such, one_of
+from attnexport.core.errors import no_such, one_of
 from attnexport.serving.codec import ServedModel
 
 from .configuration import ModelConfig
 from .status import Code, StatusError, invalid
-from .versions import ServedVersion, VersionStatus
+from .versions import ServedVersion, State, VersionStatus
 from .watched import Served, WatchedModel, Workshop
 
 _FIRST_LOOKS = 20  # while a version seems to be written
@@ -65,16 +66,30 @@ class ModelManager:
             self._poller = threading.Thread(target=self._poll, name="versions", daemon=True)
             self._poller.start()
 
-    def stop(self) -> None:
-        """Unload everything, once the requests that hold it are done."""
+    def stop(self, seconds: float) -> bool:
+        """Unload everything, once the requests that hold it are done; what they still hold after that time stays.
+
+        Returns:
+            Whether nothing runs any more.
+        """
+        until = time.monotonic() + seconds
         self._ended.set()
         if self._poller is not None:
-            self._poller.join()
-        with self._turn:
-            for model in self._models.values():
-                model.unload_all()
-        for thread in self._workshop.unloading:
-            thread.join()
+            self._poller.join(_left(until))
+        loads = not self._turn.acquire(timeout=_left(until))
+        if not loads:
+            try:
+                for model in self._models.values():
+                    model.unload_all()
+            finally:
+                self._turn.release()
+        for thread in list(self._workshop.unloading):
+            thread.join(_left(until))
+        versions = [(name, status) for name, model in self._models.items() for status in model.statuses()]
+        held = [(name, status.version) for name, status in versions if status.state is State.UNLOADING]
+        for name, number in held:
+            self._workshop.tell(f"model {name!r} version {number} still runs a request, and is left to it")
+        return not loads and not held
 
     def look(self) -> None:
         """Bring every model up to date with the disk, once."""
@@ -82,10 +97,7 @@ class ModelManager:
             for model in self._models.values():
                 if self._ended.is_set():
                     return
-                try:
-                    model.update()
-                except OSError as error:  # a disk that is away for a while
-                    self._workshop.tell(f"model {model.config.name!r}: its base path fails: {first_line(error)}")
+                model.update()
 
     def configs(self) -> list[ModelConfig]:
         """The models that are configured."""
@@ -110,6 +122,14 @@ class ModelManager:
             StatusError: NOT_FOUND, with the names there are.
         """
         return self._model(name).statuses()
+
+    def failure(self, name: str) -> VersionStatus | None:
+        """Why a model has no version available: how the newest one failed; None where none did.
+
+        Raises:
+            StatusError: NOT_FOUND, with the names there are.
+        """
+        return self._model(name).failure()
 
     def holding(self, asked: ServedModel) -> ServedVersion:
         """The version that a request asks for, held until the end of its `with`.
@@ -150,13 +170,19 @@ class ModelManager:
             self.look()
 
     def _label(self) -> None:
+        """Give all versions their labels, or none."""
         for name, model in self._models.items():
-            labels, served = model.config.labels, model.served
-            for label, number in labels.items():
+            served = model.served
+            for label, number in model.config.labels.items():
                 if number not in served.available and not self._labels_for_unavailable and not model.removed:
                     raise StatusError(
                         Code.FAILED_PRECONDITION,
                         f"label {label!r} of model {name!r} names version {number}, which is not available; "
                         f"available is {one_of(map(str, sorted(served.available)))}",
                     )
-            model.label(labels)
+        for model in self._models.values():
+            model.label(model.config.labels)
+
+
+def _left(until: float) -> float:
+    return max(0.0, until - time.monotonic())

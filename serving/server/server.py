@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -18,6 +19,8 @@ from .rest_edge import RestEdge, RestOptions
 from .status import Code
 from .warmup import warm_up
 from .watched import Workshop
+
+_BEYOND = 1.0  # seconds after the grace in which edges end and idle models are freed
 
 
 def silent(text: str) -> None:
@@ -94,7 +97,7 @@ class Server:
             workshop, poll_seconds=options.poll_seconds, labels_for_unavailable=options.labels_for_unavailable
         )
         self.plane = DataPlane(self.manager, inference)
-        self._ended = threading.Event()
+        self._ended, self._idle = threading.Event(), False
         self._rest: RestEdge | None = None
         host = f"[{options.host}]" if ":" in options.host else options.host
         if options.rest_port is not None:
@@ -123,18 +126,26 @@ class Server:
         if self._rest is not None:
             self._rest.start()
 
-    def stop(self) -> None:
-        """Refuse new requests, let those that run end, free everything. Once is enough."""
+    def stop(self) -> bool:
+        """Refuse new requests, let those that run end within the grace, free what they let go. Once is enough.
+
+        Returns:
+            Whether nothing runs any more.
+        """
         if self._ended.is_set():
-            return
+            return self._idle
         self._ended.set()
-        # Both edges refuse at once, and drain beside each other.
-        stopping = threading.Thread(target=self._grpc.stop, args=(self._options.grace_seconds,))
-        stopping.start()
-        if self._rest is not None:
-            self._rest.stop(self._options.grace_seconds)
-        stopping.join()
-        self.manager.stop()
+        grace = self._options.grace_seconds
+        until = time.monotonic() + grace
+        # Both edges refuse at once, and drain beside each other; a request that never ends keeps its edge for good.
+        edges = [each for each in (self._grpc, self._rest) if each is not None]
+        stopping = [threading.Thread(target=edge.stop, args=(grace,), daemon=True) for edge in edges]
+        for thread in stopping:
+            thread.start()
+        for thread in stopping:
+            thread.join(max(0.0, until + _BEYOND - time.monotonic()))
+        self._idle = self.manager.stop(max(_BEYOND, until - time.monotonic()))
+        return self._idle
 
     def __enter__(self) -> Server:
         return self

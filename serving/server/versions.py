@@ -110,10 +110,10 @@ class ServedVersion:
         with self._changed:
             self.become(State.UNLOADING)
 
-    def drain(self, timeout: float | None = None) -> bool:
-        """Wait until nobody holds it, `timeout` seconds at most; whether that is so."""
+    def drain(self) -> None:
+        """Wait until nobody holds it, which may be never."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._holders, timeout)
+            self._changed.wait_for(lambda: not self._holders)
 
     def close(self) -> None:
         """Free the model."""

@@ -5,17 +5,18 @@ Requests read `served`, which is replaced whole, so they never wait for a versio
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from attnexport.core.errors import AttnexportError, first_line
+from attnexport.core.errors import AttnexportError, StorageError, first_line
 
 from .batching import BatchingOptions
 from .configuration import ModelConfig
-from .disk import Fingerprint, fingerprint, is_settled, versions_on_disk
+from .disk import Fingerprint, Once, fingerprint, is_settled, versions_on_disk
 from .loading import ModelLoader
 from .versions import ServedVersion, State, VersionStatus
 
@@ -70,6 +71,8 @@ class WatchedModel:
         self._versions: dict[int, ServedVersion] = {}
         self._ended: list[VersionStatus] = []
         self._looks: dict[Path, Fingerprint] = {}
+        self._unreadable: dict[int, StorageError] = {}
+        self._once = Once(lambda text: workshop.tell(f"model {config.name!r}: {text}"))
 
     def statuses(self) -> list[VersionStatus]:
         """Of every version that is remembered, the newest first."""
@@ -78,13 +81,27 @@ class WatchedModel:
         ended = {status.version: status for status in list(self._ended) if status.version not in numbers}
         return sorted([*live, *ended.values()], key=lambda status: -status.version)
 
+    def failure(self) -> VersionStatus | None:
+        """Why nothing is available: how the newest version that is wanted failed; None where none did."""
+        versions = dict(self._versions)
+        wanted = [versions[number].status for number in self.config.policy.choose(versions)]
+        failed = [status for status in wanted if status.state is State.END and status.message]
+        return failed[-1] if failed and not self.served.available else None
+
     def label(self, labels: Mapping[str, int]) -> None:
         """Give versions these labels and no others."""
         self.served = Served(self.served.available, dict(labels))
 
     def update(self) -> None:
         """Load what is wanted and not there, then unload what is there and not wanted."""
-        found = {} if self.removed else self._whole()
+        self._once.begin()
+        try:
+            found = {} if self.removed else self._whole()
+        except OSError as error:
+            # A base path that is away for a moment is not an empty one: nothing is unloaded for it.
+            self.unsettled = False
+            self._once.say(f"it stays as it is until its base path can be read: {first_line(error)}")
+            return
         wanted = self.config.policy.choose(found)
         self._forget_failures(found)
         looks: dict[Path, Fingerprint] = {}
@@ -116,12 +133,20 @@ class WatchedModel:
             self.unload(version)
 
     def _whole(self) -> dict[int, Path]:
-        """What is to be loaded, by the number of a version directory that holds it."""
+        """What is to be loaded, by the number of a version directory that holds it; itself where it cannot be read."""
         found = {}
-        for number, directory in versions_on_disk(self.config.base_path).items():
-            path = self._workshop.loader.find(directory, self.config.artifact)
+        self._unreadable = {}
+        for number, directory in versions_on_disk(self.config.base_path, self._once.say).items():
+            try:
+                path = self._workshop.loader.find(directory, self.config.artifact)
+            except FileNotFoundError:  # taken away during the look
+                continue
+            except OSError as error:
+                path = directory
+                self._unreadable[number] = StorageError(f"{directory} cannot be read: {first_line(error)}")
             if path is not None:
                 found[number] = path
+        os.stat(self.config.base_path)  # what was taken away during the look holds nothing either
         return found
 
     def _forget_failures(self, found: Mapping[int, Path]) -> None:
@@ -153,6 +178,8 @@ class WatchedModel:
         version.become(State.LOADING)
         begin = time.monotonic()
         try:
+            if version.number in self._unreadable:
+                raise self._unreadable[version.number]
             version.opened(workshop.loader.load(version.path), workshop.batching)
             workshop.warm(version)
         except Exception as error:  # of whatever library; the server goes on

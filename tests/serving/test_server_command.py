@@ -67,12 +67,17 @@ def child(tmp_path: Path) -> Iterator[Callable[..., Child]]:
         each.process.communicate(timeout=60)
 
 
-def predict(channel: grpc.Channel, name: str, **inputs: Any) -> Any:
+def request_for(name: str, **inputs: Any) -> Any:
     request = predict_pb2.PredictRequest()
     request.model_spec.name = name
     for key, value in inputs.items():
         request.inputs[key].CopyFrom(tf.make_tensor_proto(value))
-    return prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=60)
+    return request
+
+
+def predict(channel: grpc.Channel, name: str, **inputs: Any) -> Any:
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+    return stub.Predict(request_for(name, **inputs), timeout=60)
 
 
 def test_an_export_alone_is_served_and_sigterm_ends_it_with_0(
@@ -128,6 +133,26 @@ def test_sigterm_lets_running_requests_end_and_an_interrupt_is_130(
     assert again.end(signal.SIGINT)[0] == 130
 
 
+def test_sigterm_ends_it_after_the_grace_where_requests_never_end(child: Callable[..., Child], tmp_path: Path) -> None:
+    base = slow_model(tmp_path / "slow")
+    server = child("--model_base_path", base, "--port=auto", "--rest_api_port=auto", "--grace_seconds=1")
+    host, port = server.document["rest"].removeprefix("http://").split(":")
+    rounds = 2**31 - 1  # days
+    body = f'{{"inputs": {rounds}}}'
+    head = f"POST /v1/models/default:predict HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n\r\n"
+    with grpc.insecure_channel(server.document["grpc"]) as channel, socket.create_connection((host, int(port))) as rest:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        asked = stub.Predict.future(request_for("default", rounds=np.int32(rounds)))
+        rest.sendall(f"{head}{body}".encode())
+        # Both are in once later ones are answered.
+        predict(channel, "default", rounds=np.int32(1))
+        server.http("/v1/models/default")
+        code, _, err = server.end()
+        assert isinstance(asked.exception(), grpc.RpcError)
+    assert code == 0
+    assert "still runs a request" in err
+
+
 def slow_model(base: Path) -> Path:
     """A model that multiplies as often as it is told."""
     v1 = tf.compat.v1
@@ -155,7 +180,7 @@ def test_a_second_server_on_the_port_says_so(
     for arguments in ((f"--port={port}",), ("--port=auto", f"--rest_api_port={rest}")):
         code, out, err = attnexport("serve", "--model_base_path", model_base, *arguments)
         assert (code, out) == (3, "")
-        assert "another server may be there" in err
+        assert "another server" in err
         assert err.count("\n") == 1
 
 
@@ -165,7 +190,7 @@ def test_configuration_file_is_followed(child: Callable[..., Child], model_base:
     config.write_text(f"model_config_list {{ {entry.replace('NAME', 'a')} }}")
     server = child(
         f"--model_config_file={config}", "--port=auto", "--rest_api_port=auto",
-        "--model_config_file_poll_wait_seconds=0.1",
+        "--model_config_file_poll_wait_seconds=0.1", "--model_name=model", "--model_base_path=/models/model",
     )  # fmt: skip
     assert [model["name"] for model in server.document["models"]] == ["a"]
     (tmp_path / "new").write_text(f"model_config_list {{ {entry.replace('NAME', 'b')} }}")
@@ -180,6 +205,7 @@ def test_configuration_file_is_followed(child: Callable[..., Child], model_base:
             break
         threading.Event().wait(0.1)
     assert state == "AVAILABLE"
+    assert "--model_base_path has no effect" in server.end()[2]
 
 
 @pytest.mark.parametrize(
@@ -189,7 +215,9 @@ def test_configuration_file_is_followed(child: Callable[..., Child], model_base:
         (["nope"], 2, "does not exist"),
         (["."], 2, "holds no export"),
         (["--model_base_path=nope"], 2, "is no directory"),
+        (["--model_base_path=.", "--model_name="], 2, "--model_name is empty"),
         ([".", "--model_base_path=."], 2, "EXPORT and --model_base_path"),
+        ([".", "--model_config_file=bad.txt"], 2, "EXPORT and --model_config_file"),
         (["--model_config_file=nope"], 2, "tensorflow.serving.ModelServerConfig"),
         (["--model_config_file=bad.txt"], 3, "tensorflow.serving.ModelServerConfig"),
         (["--model_config_file=empty.txt"], 3, "tensorflow.serving.ModelServerConfig"),
@@ -199,6 +227,7 @@ def test_configuration_file_is_followed(child: Callable[..., Child], model_base:
         (["--model_base_path=.", "--ssl_config_file=empty.txt"], 3, "server_key"),
         (["--model_base_path=.", "--monitoring_config_file=bad.txt"], 3, "tensorflow.serving.MonitoringConfig"),
         (["--model_base_path=.", "--port=70000"], 2, "no port"),
+        (["--model_base_path=.", "--tensorflow_intra_op_parallelism=-1"], 2, "not in the range x>=0"),
         (["--model_base_path=.", "--enable_batching=maybe"], 2, "neither true nor false"),
         (["--model_base_path=.", "--grpc_channel_arguments=a"], 2, "has no value"),
         (["--model_base_path=broken", "--port=auto"], 3, "nothing to serve: version 1"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,10 +12,11 @@ import numpy as np
 import pytest
 
 from attnexport.cli.serve_models import ArtifactLoader, RunnerModel
-from attnexport.cli.serve_sources import model_source
+from attnexport.cli.serve_sources import Follower, model_source
 from attnexport.core import Signature, TensorSpec
+from attnexport.core.errors import ArgumentError, ContentError
 from attnexport.serving.messages import SignatureDefMap
-from attnexport.serving.server import StatusError
+from attnexport.serving.server import ModelConfig, StatusError
 
 NO_FLAGS = {"model_base_path": None, "model_config_file": None, "version": None}
 
@@ -67,6 +70,21 @@ def test_a_fixed_batch_answers_any_batch_and_one_thread_at_a_time() -> None:
     assert runner.closed
 
 
+def test_inputs_of_a_fixed_batch_hold_as_many_samples_each() -> None:
+    class Sum(FixedBatch):
+        x = FixedBatch.signatures["serving_default"].inputs[0]
+        signatures: ClassVar = {"sum": Signature("sum", (x, replace(x, name="z")), (replace(x, name="y"),))}
+
+        def run(self, inputs: Any, signature: str = "sum") -> Any:
+            return {"y": inputs["x"] + inputs["z"]}
+
+    model, ones = RunnerModel([Sum()]), np.ones((3, 3), np.float32)
+    np.testing.assert_array_equal(model.run({"x": ones, "z": ones}, "sum", ())["y"], 2 * ones)
+    with pytest.raises(StatusError, match=r"different numbers of them \(x 3, z 2\)") as refused:
+        model.run({"x": ones, "z": ones[:2]}, "sum", ())
+    assert refused.value.code == 3
+
+
 def test_an_export_is_its_saved_model_and_each_kind_of_tflite(tmp_path: Path) -> None:
     root = tmp_path / "export" / "mine"
     for version in (1, 2):
@@ -81,6 +99,69 @@ def test_an_export_is_its_saved_model_and_each_kind_of_tflite(tmp_path: Path) ->
     loader = ArtifactLoader()
     found = [loader.find(root / "tflite" / str(version), "mine.int8.tflite") for version in (1, 2)]
     assert found == [None, root / "tflite" / "2" / "mine.int8.tflite"]
+
+
+def test_an_export_that_is_away_for_a_moment_keeps_its_models(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "export" / name / "saved_model").mkdir(parents=True)
+        (tmp_path / "export" / name / "attnexport.json").write_text("{}")
+    source = model_source(str(tmp_path / "export"), NO_FLAGS)
+    before = source()
+    (tmp_path / "export" / "a").rename(tmp_path / "away")
+    assert source() == before
+    (tmp_path / "away").rename(tmp_path / "export" / "a")
+    shutil.rmtree(tmp_path / "export" / "a" / "saved_model")
+    assert [config.name for config in source()] == ["b"], "an export may do without a SavedModel"
+
+
+def test_a_configuration_file_wins_over_a_base_path_as_in_the_image_of_tf_serving(tmp_path: Path) -> None:
+    file = tmp_path / "models.config"
+    file.write_text('model_config_list { config { name: "n" base_path: "/b" model_platform: "tensorflow" } }')
+    flags = {"model_name": "model", "model_base_path": "/models/model", "model_config_file": str(file)}
+    assert model_source(None, {**NO_FLAGS, **flags})() == [ModelConfig("n", Path("/b"))]
+    with pytest.raises(ArgumentError, match="--version goes with --model_base_path alone"):
+        model_source(None, {**flags, "version": 1})
+
+
+def test_a_configuration_is_applied_until_it_is_in_force_and_its_failure_is_told_once(
+    start_serving: Any, model_base: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(model_base / "1", tmp_path / "m" / "1")
+    plain = [ModelConfig("m", tmp_path / "m")]
+    configs: list[ModelConfig] = plain
+    running, notes = start_serving(plain), list[str]()
+    follower = Follower(running.server, lambda: configs, plain, notes.append)
+    x = {"x": np.ones((1, 3), np.float32)}
+    configs = [ModelConfig("m", tmp_path / "m", labels={"next": 2}), ModelConfig("n", model_base)]
+    for _ in range(3):
+        follower.look()
+    [note] = notes
+    assert "label 'next' of model 'm' names version 2" in note
+    assert "stays as it was" not in note
+    assert running.predict(x, name="n").model_spec.version.value == 2, "models change all the same"
+    configs = plain
+    follower.look()
+    assert [config.name for config in running.server.manager.configs()] == ["m"], "what was begun is taken back"
+    configs = [ModelConfig("m", tmp_path / "m", labels={"next": 2})]
+    shutil.copytree(model_base / "2", tmp_path / "m" / "2")
+    follower.look()
+    assert running.predict(x, label="next").model_spec.version.value == 2
+    assert len(notes) == 1
+
+
+def test_a_source_that_fails_leaves_the_configuration_and_is_told_once(start_serving: Any, model_base: Path) -> None:
+    errors: list[Exception] = [ContentError("no text"), ContentError("no text"), PermissionError("closed")]
+
+    def source() -> Any:
+        raise errors.pop(0)
+
+    configs = [ModelConfig("m", model_base)]
+    running, notes = start_serving(configs), list[str]()
+    follower = Follower(running.server, source, configs, notes.append)
+    for _ in range(3):
+        follower.look()
+    assert notes == [f"the configuration stays as it was: {words}" for words in ("no text", "closed")]
+    assert running.server.manager.configs() == configs
 
 
 def test_prefer_tflite_takes_the_file_where_there_is_one(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +204,15 @@ def test_a_label_names_only_what_is_available_unless_told_otherwise(start_servin
     assert refused.value.code() is grpc.StatusCode.NOT_FOUND
 
 
+def test_labels_are_all_given_or_none(start_serving: Any, model_base: Path, base: Path) -> None:
+    every = VersionPolicy(every=True)
+    good, bad = ModelConfig("m", model_base, policy=every), ModelConfig("n", base)
+    running = start_serving([replace(good, labels={"stable": 1}), bad])
+    with pytest.raises(StatusError, match="label 'next' of model 'n'"):
+        running.server.manager.configure([replace(good, labels={"stable": 2}), replace(bad, labels={"next": 2})])
+    assert running.predict({"x": X}, label="stable").model_spec.version.value == 1
+
+
 def test_a_reload_replaces_the_whole_configuration(start_serving: Any, model_base: Path, base: Path) -> None:
     running = start_serving([ModelConfig("m", base)])
     request = model_management_pb2.ReloadConfigRequest()
@@ -224,7 +234,7 @@ def test_a_reload_replaces_the_whole_configuration(start_serving: Any, model_bas
     assert running.predict({"x": X}, name="n").model_spec.version.value == 1
 
 
-def test_the_status_of_a_new_model_that_does_not_load_is_the_reloads(start_serving: Any, base: Path) -> None:
+def test_a_reload_fails_each_time_that_a_model_of_it_does_not_load(start_serving: Any, base: Path) -> None:
     running = start_serving([ModelConfig("m", base)])
     (base.parent / "broken" / "1").mkdir(parents=True)
     (base.parent / "broken" / "1" / "saved_model.pb").write_bytes(b"no graph")
@@ -233,7 +243,10 @@ def test_the_status_of_a_new_model_that_does_not_load_is_the_reloads(start_servi
         request.config.model_config_list.config.add(
             name=name, base_path=str(base.parent / name), model_platform="tensorflow"
         )
-    with pytest.raises(grpc.RpcError) as caught:
-        running.models.HandleReloadConfigRequest(request, timeout=60)
-    assert caught.value.code() is grpc.StatusCode.UNKNOWN
+    for _ in range(2):
+        with pytest.raises(grpc.RpcError, match="'broken' did not become available") as caught:
+            running.models.HandleReloadConfigRequest(request, timeout=60)
+        assert caught.value.code() is grpc.StatusCode.UNKNOWN
     assert running.predict({"x": X}).model_spec.version.value == 1
+    shutil.rmtree(base.parent / "broken" / "1")
+    running.models.HandleReloadConfigRequest(request, timeout=60)  # it waits for versions, as at the start
