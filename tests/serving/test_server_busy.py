@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,49 +12,19 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_management_pb2
 
-from attnexport.core import Arrays, Signature, TensorSpec
 from attnexport.serving.server import GrpcOptions, ModelConfig
-from attnexport.serving.server.loading import signature_definitions
-
-SIGNATURE = Signature("serving_default", (TensorSpec("x", "float32", None),), (TensorSpec("y", "float32", None),))
-
-
-class Waiting:
-    """A model, and its loader: a call ends when it is let go."""
-
-    runtime, signatures = "TF1", {SIGNATURE.name: SIGNATURE}
-
-    def __init__(self) -> None:
-        self.definitions = signature_definitions(self.signatures)
-        self.entered, self.go = threading.Event(), threading.Event()
-
-    def find(self, directory: Path, artifact: str | None) -> Path:
-        return directory
-
-    def load(self, path: Path) -> Waiting:
-        return self
-
-    def run(self, inputs: Arrays, signature: str, outputs: Sequence[str]) -> Arrays:
-        self.entered.set()
-        assert self.go.wait(60)
-        return {"y": inputs["x"]}
-
-    def warmup_records(self) -> Iterator[bytes]:
-        return iter(())
-
-    def close(self) -> None:
-        """Nothing to free."""
+from tests.waiting_model import WaitingModel
 
 
 @pytest.fixture
 def busy(start_serving: Any, tmp_path: Path) -> Iterator[Any]:
     """A server whose only thread for models runs one."""
     (tmp_path / "m" / "1").mkdir(parents=True)
-    model = Waiting()
+    model = WaitingModel()
     running = start_serving([ModelConfig("m", tmp_path / "m")], model, grpc=GrpcOptions(threads=1, health=True))
-    calling = threading.Thread(target=running.predict, args=({"x": np.float32(1)},))
+    calling = threading.Thread(target=running.predict, args=({"x": np.ones((1, 3), np.float32)},))
     calling.start()
-    assert model.entered.wait(60)
+    assert model.entered.acquire(timeout=60)
     yield running
     model.go.set()
     calling.join()

@@ -7,7 +7,6 @@ import re
 import shlex
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from html import unescape
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 
 from attnexport.serving.server import ModelConfig
 from tests.browser import Browser
+from tests.waiting_model import WaitingModel
 
 X = np.ones((1, 3), np.float32)
 
@@ -84,41 +84,12 @@ def test_the_soak_in_its_short_form(root: Path, exported_classifier: Any) -> Non
     assert "ended with 0" in done.stdout
 
 
-class Slow:
-    """Loads a model that waits to be let go, and counts its calls."""
-
-    def __init__(self) -> None:
-        from attnexport.core import Signature, TensorSpec
-
-        spec = TensorSpec("x", "float32", (None, 3))
-        self.signatures = {"serving_default": Signature("serving_default", (spec,), (spec,))}
-        self.runtime, self.definitions = "TF1", b""
-        self.calls, self.go, self.entered = 0, threading.Event(), threading.Semaphore(0)
-
-    def find(self, directory: Path, artifact: str | None) -> Path:
-        return directory
-
-    def load(self, path: Path) -> Slow:
-        return self
-
-    def run(self, inputs: Any, signature: str, outputs: Any) -> Any:
-        self.calls += 1
-        self.entered.release()
-        assert self.go.wait(60)
-        return dict(inputs)
-
-    def warmup_records(self) -> Any:
-        return iter(())
-
-    def close(self) -> None: ...
-
-
 def test_what_nobody_waits_for_is_not_run(start_serving: Callable[..., Any], tmp_path: Path) -> None:
     from attnexport.serving.codec import ServedModel, encode_predict_request
     from attnexport.serving.server import GrpcOptions, RestOptions
 
     (tmp_path / "slow" / "1").mkdir(parents=True)
-    model = Slow()
+    model = WaitingModel()
     running = start_serving(
         [ModelConfig("slow", tmp_path / "slow")], loader=model, grpc=GrpcOptions(threads=1),
         rest=RestOptions(timeout=0.5),

@@ -8,7 +8,6 @@ import http.client
 import json
 import shlex
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from html import unescape
 from pathlib import Path
@@ -17,10 +16,10 @@ from urllib.parse import urlparse
 
 import pytest
 
-from attnexport.core import Signature, TensorSpec
 from attnexport.core.errors import StorageError
 from attnexport.serving.server import ModelConfig, RestOptions, Server, ServerOptions, StatusError, rest_edge
 from attnexport.serving.server.rest_api import RestApi, unpack
+from tests.waiting_model import WaitingModel
 
 PREDICT = "/v1/models/m:predict"
 UNFINISHED = b"POST /v1/models/m:predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
@@ -28,41 +27,16 @@ BODY = {"inputs": [1.0, 2.0]}
 ECHOED = (200, {"outputs": [1.0, 2.0]})
 
 
-class Echo:
-    """Loads a model that answers its input once it may go."""
-
-    def __init__(self) -> None:
-        spec = TensorSpec("x", "float32", (None,))
-        self.signatures = {"serving_default": Signature("serving_default", (spec,), (spec,))}
-        self.runtime, self.definitions = "TF1", b""
-        self.calls, self.go, self.entered = 0, threading.Event(), threading.Semaphore(0)
-        self.go.set()
-
-    def find(self, directory: Path, artifact: str | None) -> Path:
-        return directory
-
-    def load(self, path: Path) -> Echo:
-        return self
-
-    def run(self, inputs: Any, signature: str, outputs: Any) -> Any:
-        self.calls += 1
-        self.entered.release()
-        assert self.go.wait(60)
-        return dict(inputs)
-
-    def warmup_records(self) -> Any:
-        return iter(())
-
-    def close(self) -> None: ...
+@pytest.fixture
+def model() -> WaitingModel:
+    """One that answers at once."""
+    found = WaitingModel((None,))
+    found.go.set()
+    return found
 
 
 @pytest.fixture
-def model() -> Echo:
-    return Echo()
-
-
-@pytest.fixture
-def start(start_serving: Callable[..., Any], tmp_path: Path, model: Echo) -> Callable[..., Any]:
+def start(start_serving: Callable[..., Any], tmp_path: Path, model: WaitingModel) -> Callable[..., Any]:
     """Serve the model under a name, with options of REST."""
 
     def serve(name: str = "m", labels: dict[str, int] | None = None, **options: Any) -> Any:
@@ -113,7 +87,7 @@ def test_without_a_limit_on_running_the_body_still_has_one(
 
 
 def test_so_many_requests_may_wait_whether_or_not_their_clients_still_do(
-    start: Callable[..., Any], model: Echo, monkeypatch: pytest.MonkeyPatch
+    start: Callable[..., Any], model: WaitingModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rest_edge, "_MOST_WAITING", 2)
     running = start(threads=1, timeout=1.0)
@@ -161,7 +135,9 @@ def test_large_bodies_that_are_read_are_limited_together_and_small_ones_pass(
         pass
 
 
-def test_what_nobody_waits_for_after_its_json_was_read_is_not_run(start: Callable[..., Any], model: Echo) -> None:
+def test_what_nobody_waits_for_after_its_json_was_read_is_not_run(
+    start: Callable[..., Any], model: WaitingModel
+) -> None:
     api = RestApi(start().server.plane, lambda *_: None, 1000)
     assert api.respond("POST", PREDICT, json.dumps(BODY).encode(), iter([True, False]).__next__).status == 504
     assert model.calls == 0
@@ -250,7 +226,7 @@ def test_idle_connections_do_not_hold_up_the_end(start: Callable[..., Any]) -> N
 
 def refusal(host: str, port: int = 0) -> str:
     with pytest.raises(StorageError) as refused:
-        Server(Echo(), ServerOptions(host=host, port=None, rest_port=port))
+        Server(WaitingModel(), ServerOptions(host=host, port=None, rest_port=port))
     return str(refused.value)
 
 
