@@ -26,7 +26,7 @@ class RunnerModel:
         self._free: queue.SimpleQueue[Runner] = queue.SimpleQueue()
         for runner in runners:
             self._free.put(runner)
-        self._batches = {name: (each.fixed_batch,) for name, each in runners[0].signatures.items()}
+        self._fixed = {name: each.fixed_batch for name, each in runners[0].signatures.items()}
         self.signatures: Mapping[str, Signature] = _with_free_batch(runners[0].signatures)
         self.definitions = signature_definitions(self.signatures)
 
@@ -40,7 +40,7 @@ class RunnerModel:
             )
         runner = self._free.get()
         try:
-            if sizes == {self._batches[signature]}:  # as it is called most, and for which the longer way is too long
+            if sizes == {(self._fixed[signature],)}:  # as it is called most, and for which the longer way is too long
                 given = runner.run(inputs, signature)
             else:
                 given = batched(runner, inputs, signature=signature)

@@ -42,7 +42,7 @@ def executor_for(path: Path) -> str:
         message = saved_model_pb2.SavedModel.FromString(graph_file.read_bytes())
     except (OSError, DecodeError):  # loading says what is wrong
         return USUAL_EXECUTOR
-    return PLAIN_EXECUTOR if all(map(_is_plain, _operators(message))) else USUAL_EXECUTOR
+    return PLAIN_EXECUTOR if all(map(_is_plain, set(_operators(message)))) else USUAL_EXECUTOR
 
 
 def _operators(message: Any) -> Iterator[str]:

@@ -28,7 +28,7 @@ def plain_products() -> Iterator[None]:
 
 def _product(a: Any, b: Any, axes: Any, name: str | None = None) -> Any:
     """tf.tensordot; a plain product where it is one of a's last dimension with a matrix, and one size is unknown."""
-    if axes == [[-1], [0]] and name is None:
+    if _of_last_and_first(axes) and name is None:
         matrix = tf.convert_to_tensor(b)
         left = tf.convert_to_tensor(a, dtype_hint=matrix.dtype)
         if left.shape.rank is not None and left.shape.rank > 2 and matrix.shape.rank == 2:
@@ -38,3 +38,8 @@ def _product(a: Any, b: Any, axes: Any, name: str | None = None) -> Any:
                 flat = tf.matmul(tf.reshape(left, [-1, depth]), matrix)
                 return tf.reshape(flat, [*(-1 if size is None else size for size in sizes), matrix.shape[1]])
     return _tensordot(a, b, axes, name=name)
+
+
+def _of_last_and_first(axes: Any) -> bool:
+    # As Keras writes it; arrays and tensors, which may be axes too, cannot be compared so.
+    return type(axes) is list and all(type(each) is list for each in axes) and axes == [[-1], [0]]

@@ -17,9 +17,6 @@ from .encode import Chunks, Form, check_size, raw_head, tensor_chunks
 from .framing import Framings
 from .wire import LENGTH, IrregularError, fields, varint
 
-# Field numbers of tensorflow.serving.PredictRequest and PredictResponse.
-_REQUEST_SPEC, _REQUEST_INPUTS, _REQUEST_FILTER = 1, 2, 3
-_REPLY_OUTPUTS, _REPLY_SPEC = 1, 2
 _KEY, _VALUE = 1, 2  # of a map's entry
 _MOST_KNOWN = 256  # bytes of a model_spec that is remembered
 
@@ -71,6 +68,23 @@ class PredictAnswer(NamedTuple):
     outputs: Arrays
 
 
+_Meaning = tuple[ServedModel, tuple[str, ...]]  # the model, and the outputs that are wanted
+
+
+class _Kind(NamedTuple):
+    """A message of tensorflow.serving: its name, the numbers of its fields (0: it has none), and the framings met."""
+
+    name: str
+    spec: int
+    tensors: int
+    wanted: int
+    known: Framings[_Meaning]
+
+
+_REQUEST = _Kind("PredictRequest", 1, 2, 3, Framings())
+_REPLY = _Kind("PredictResponse", 2, 1, 0, Framings())
+
+
 def encode_predict_request(
     model: ServedModel, inputs: Mapping[str, Any], outputs: Sequence[str] = (), form: Form = "content"
 ) -> bytes:
@@ -79,9 +93,9 @@ def encode_predict_request(
     Raises:
         CodecError: naming the input that no tensor can hold; or where the message would exceed 2 GiB.
     """
-    spec = _submessage(_REQUEST_SPEC, model.to_message().SerializeToString())
-    wanted = b"".join([_submessage(_REQUEST_FILTER, _name(name)) for name in outputs])
-    return _joined(spec, _REQUEST_INPUTS, inputs, form, wanted)
+    spec = _submessage(_REQUEST.spec, model.to_message().SerializeToString())
+    wanted = b"".join([_submessage(_REQUEST.wanted, _name(name)) for name in outputs])
+    return _joined(spec, _REQUEST.tensors, inputs, form, wanted)
 
 
 def encode_predict_reply(model: ServedModel, outputs: Mapping[str, Any], form: Form = "values") -> bytes:
@@ -90,17 +104,12 @@ def encode_predict_reply(model: ServedModel, outputs: Mapping[str, Any], form: F
     Raises:
         CodecError: naming the output that no tensor can hold; or where the message would exceed 2 GiB.
     """
-    return _joined(b"", _REPLY_OUTPUTS, outputs, form, _answered(model))
-
-
-_Meaning = tuple[ServedModel, tuple[str, ...]]  # the model, and the outputs that are wanted
-_REQUESTS: Framings[_Meaning] = Framings()
-_REPLIES: Framings[_Meaning] = Framings()
+    return _joined(b"", _REPLY.tensors, outputs, form, _answered(model))
 
 
 @lru_cache(maxsize=256)  # a server answers from few models
 def _answered(model: ServedModel) -> bytes:
-    return _submessage(_REPLY_SPEC, model.to_message().SerializeToString())
+    return _submessage(_REPLY.spec, model.to_message().SerializeToString())
 
 
 def decode_predict_request(data: bytes, *, splat_limit: int = SPLAT_LIMIT) -> PredictCall:
@@ -109,9 +118,7 @@ def decode_predict_request(data: bytes, *, splat_limit: int = SPLAT_LIMIT) -> Pr
     Raises:
         CodecError: where the bytes are damaged, naming the input.
     """
-    (spec, wanted), inputs = _REQUESTS.read(data) or _read(
-        data, "PredictRequest", _REQUEST_SPEC, _REQUEST_INPUTS, _REQUEST_FILTER, splat_limit, _REQUESTS
-    )
+    (spec, wanted), inputs = _REQUEST.known.read(data) or _read(data, _REQUEST, splat_limit)
     return PredictCall(spec, inputs, wanted)
 
 
@@ -121,9 +128,7 @@ def decode_predict_reply(data: bytes, *, splat_limit: int = SPLAT_LIMIT) -> Pred
     Raises:
         CodecError: where the bytes are damaged, naming the output.
     """
-    (spec, _), outputs = _REPLIES.read(data) or _read(
-        data, "PredictResponse", _REPLY_SPEC, _REPLY_OUTPUTS, None, splat_limit, _REPLIES
-    )
+    (spec, _), outputs = _REPLY.known.read(data) or _read(data, _REPLY, splat_limit)
     return PredictAnswer(spec, outputs)
 
 
@@ -180,36 +185,30 @@ def _name(name: Any) -> bytes:
     return encoded
 
 
-def _read(
-    data: bytes, kind: str, spec_field: int, tensor_field: int, filter_field: int | None, splat_limit: int,
-    known: Framings[_Meaning],
-) -> tuple[_Meaning, Arrays]:  # fmt: skip
+def _read(data: bytes, kind: _Kind, splat_limit: int) -> tuple[_Meaning, Arrays]:
     try:
-        spec, arrays, wanted = _scan(data, spec_field, tensor_field, filter_field, splat_limit)
-        known.remember(data, (spec, wanted), arrays)
+        meaning, arrays = _scan(data, kind, splat_limit)
+        kind.known.remember(data, meaning, arrays)
     except IrregularError:
-        usual = _usual_form(data, kind)
-        spec, arrays, wanted = _scan(usual, spec_field, tensor_field, filter_field, splat_limit)
-    return (spec, wanted), arrays
+        meaning, arrays = _scan(_usual_form(data, kind.name), kind, splat_limit)
+    return meaning, arrays
 
 
-def _scan(
-    data: bytes, spec_field: int, tensor_field: int, filter_field: int | None, splat_limit: int
-) -> tuple[ServedModel, Arrays, tuple[str, ...]]:
+def _scan(data: bytes, kind: _Kind, splat_limit: int) -> tuple[_Meaning, Arrays]:
     spec: ServedModel | None = None
     places: dict[str, tuple[int, int]] = {}
     wanted: list[str] = []
     for field, wire, begin, end in fields(data, 0, len(data)):
         if wire != LENGTH:
             continue
-        if field == tensor_field:
+        if field == kind.tensors:
             name, at, stop = _entry(data, begin, end)
             places[name] = at, stop
-        elif field == spec_field:
+        elif field == kind.spec:
             if spec is not None:
                 raise IrregularError
             spec = _spec(data[begin:end])
-        elif field == filter_field:
+        elif field == kind.wanted:
             wanted.append(_text(data[begin:end]))
     arrays: Arrays = {}
     for name, (at, stop) in sorted(places.items()):  # a map comes in any order
@@ -217,7 +216,7 @@ def _scan(
             arrays[name] = decode_tensor(data, at, stop, splat_limit=splat_limit)
         except CodecError as error:
             raise CodecError(f"{name!r}: {error}") from error
-    return spec or ServedModel(""), arrays, tuple(wanted)
+    return (spec or ServedModel(""), tuple(wanted)), arrays
 
 
 def _entry(data: bytes, at: int, stop: int) -> tuple[str, int, int]:

@@ -54,7 +54,7 @@ def test_a_product_with_a_matrix_asks_for_no_shapes_that_are_known(shape: tuple[
 
 def test_other_axes_names_and_mistakes_are_tensorflows() -> None:
     x, y = np.ones((2, 3, 4), np.float32), np.ones((4, 3), np.float32)
-    for axes in (1, [[1], [1]], [[-1], [0]], ([-1], [0])):
+    for axes in (1, [[1], [1]], [[-1], [0]], ([-1], [0]), np.array([[-1], [0]]), tf.constant([[1], [1]])):
         wanted = tf.tensordot(x, y, axes=axes)
         with plain_products():
             np.testing.assert_array_equal(tf.tensordot(x, y, axes=axes), wanted)

@@ -32,12 +32,12 @@ def nothing_known() -> None:
 
 
 def forget() -> None:
-    for framings in (predict._REQUESTS, predict._REPLIES):
+    for framings in (predict._REQUEST.known, predict._REPLY.known):
         framings._known.clear()
 
 
 def known() -> int:
-    return sum(len(alike) for each in (predict._REQUESTS, predict._REPLIES) for alike in each._known.values())
+    return sum(len(alike) for each in (predict._REQUEST.known, predict._REPLY.known) for alike in each._known.values())
 
 
 def alone(data: bytes) -> PredictCall | str:
@@ -149,7 +149,7 @@ def test_what_is_known_stays_known_when_there_is_room_for_no_more() -> None:
         for _ in range(2):
             np.testing.assert_array_equal(decode_predict_request(request).inputs["x"], x)
     assert known() == 256
-    assert predict._REQUESTS.read(encode_predict_request(MODEL, {"x": np.zeros((1, 1), np.float32)})) is not None
+    assert predict._REQUEST.known.read(encode_predict_request(MODEL, {"x": np.zeros((1, 1), np.float32)})) is not None
 
 
 def test_names_that_clients_make_up_do_not_fill_the_memory() -> None:
