@@ -29,7 +29,7 @@ from attnexport.serving.codec import ServedModel, encode_predict_request
 
 BIN = Path(sys.executable).parent
 _ROUNDS = 12
-_THREADS = max(2, os.cpu_count() or 1)  # of `attnexport serve`
+_THREADS = max(2, len(os.sched_getaffinity(0)))  # of `attnexport serve`
 METHOD = "/tensorflow.serving.PredictionService/Predict"
 
 NULL = """

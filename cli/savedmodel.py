@@ -110,6 +110,7 @@ def _show(console: Console, result: ExportResult) -> None:
     base = result.path.parent.absolute()
     console.print(Text("Next:"))
     for line in (
+        f"  attnexport serve {result.directory}",
         f"  tensorflow_model_server --port=8500 --model_name={result.directory.name} --model_base_path={base}",
         f"  saved_model_cli show --all --dir {result.path}",
     ):

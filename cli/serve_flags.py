@@ -8,10 +8,14 @@ from typing import Any
 import click
 
 _TRUTHS = {"true": True, "1": True, "t": True, "false": False, "0": False, "f": False}
+_TRUTHS_WITHOUT_EFFECT = (
+    "flush_filesystem_caches", "enable_profiler", "enable_per_model_batching_parameters",
+    "remove_unused_fields_from_bundle_metagraph", "skip_initialize_tpu", "xla_cpu_compilation_enabled",
+)  # fmt: skip
 _WITHOUT_EFFECT = (
-    "flush_filesystem_caches", "num_load_threads", "num_unload_threads", "platform_config_file", "enable_profiler",
-    "mixed_precision", "num_tflite_pools", "tensorflow_session_config_file", "per_process_gpu_memory_fraction",
-    "enable_per_model_batching_parameters",
+    "num_load_threads", "num_unload_threads", "platform_config_file", "mixed_precision", "num_tflite_pools",
+    "tensorflow_session_config_file", "per_process_gpu_memory_fraction", "thread_pool_factory_config_file",
+    *_TRUTHS_WITHOUT_EFFECT,
 )  # fmt: skip
 
 _TEXT: dict[str, tuple[Any, str]] = {
@@ -103,7 +107,7 @@ class ServingCommand(click.Command):
             underscored = "--" + flag[2:].replace("-", "_")
             if flag.startswith("--") and flag not in known and underscored in known:
                 flag = underscored
-            if flag[2:] in _TRUE_OR_FALSE and not equals:
+            if flag[2:] in (*_TRUE_OR_FALSE, *_TRUTHS_WITHOUT_EFFECT) and not equals:
                 following = args[place + 1].lower() if place + 1 < len(args) else ""
                 equals, value = "=", following if following in _TRUTHS else "true"
                 if following in _TRUTHS:
@@ -121,8 +125,8 @@ def serving_flags(function: Callable[..., Any]) -> Callable[..., Any]:
     for name, (default, text) in _TEXT.items():
         options.append(click.option(f"--{name}", default=default, help=text, show_default=bool(default)))
     for key, (number, text) in _NUMBERS.items():
-        least = None if key in _MAY_BE_NEGATIVE else 0
-        kind: Any = click.FloatRange(least) if key.endswith("seconds") else click.IntRange(least)
+        plain, counted = (float, click.FloatRange(0)) if key.endswith("seconds") else (int, click.IntRange(0))
+        kind: Any = plain if key in _MAY_BE_NEGATIVE else counted
         options.append(click.option(f"--{key}", type=kind, default=number, help=text, show_default=number is not None))
     for key, (truth, text) in _TRUE_OR_FALSE.items():
         options.append(click.option(f"--{key}", type=Truth(), default=truth, show_default=True, help=text))
