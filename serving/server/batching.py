@@ -21,8 +21,8 @@ from attnexport.core.signature import Arrays, Signature
 
 from .loading import LoadedModel
 from .status import Code, StatusError, invalid
+from .waiting import Alive, abandoned
 
-Alive = Callable[[], bool]
 _LOOK = 0.05  # seconds between two looks whether the client still waits
 
 
@@ -137,7 +137,7 @@ class Batcher:
         if on_waited is not None:
             on_waited(task.waited)
         if task.outputs is None:
-            raise task.error or StatusError(Code.DEADLINE_EXCEEDED, "nobody waits for this request any more")
+            raise task.error or abandoned()
         return task.outputs
 
     def close(self) -> None:

@@ -20,12 +20,13 @@ from attnexport.serving.messages import (
 )
 
 from .configuration import configs_from_message
-from .inference import Alive, Inference, always
+from .inference import Inference
 from .manager import ModelManager
 from .metrics import Metrics
 from .multi import multi_inference
 from .status import Code, StatusError, invalid
 from .versions import ServedVersion
+from .waiting import Alive, always
 
 _METADATA = "signature_def"
 _TYPE_URL = "type.googleapis.com/tensorflow.serving.SignatureDefMap"

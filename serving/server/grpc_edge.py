@@ -19,18 +19,16 @@ from attnexport.serving.codec.encode import Form
 from attnexport.serving.messages import METHODS
 
 from .dataplane import DataPlane
-from .inference import Alive
-from .status import Code, StatusError, invalid, status_of
-from .workers import Workers
+from .edges import MOST_WAITING, OnAccess, family
+from .status import Code, invalid, status_of
+from .waiting import Alive, check_alive
+from .workers import Task, Workers
 
 _MOST_DETAIL = 2000  # characters: gRPC drops replies whose trailers are longer than 8 KB
-_MOST_WAITING = 1000  # requests that run or wait for a thread
 _CONTROL_THREADS = 4
 _LONG = 0.005  # seconds that a request waits before anyone asks whether its client still does
 _RUN_MODELS = ("Predict", "Classify", "Regress", "MultiInference")
 _CODES = {code: status for status in grpc.StatusCode for code in [status.value[0]]}
-
-OnAccess = Callable[[str, str, str, Code, float], None]
 
 
 @dataclass(frozen=True)
@@ -67,13 +65,14 @@ class GrpcEdge:
         self._plane, self._on_access = plane, on_access
         self._form: Form = "content" if options.content else "values"
         self._pool, self._control = Workers(options.threads), Workers(_CONTROL_THREADS)
+        self._reloading = Workers(1)  # which lasts until models are loaded
         limits = [
             ("grpc.max_receive_message_length", options.largest_message),
             ("grpc.max_send_message_length", options.largest_message),
             ("grpc.so_reuseport", 0),  # or two servers would share the port unseen
         ]
         self._server = grpc.server(
-            self._pool, options=[*limits, *options.arguments], maximum_concurrent_rpcs=_MOST_WAITING
+            self._pool, options=[*limits, *options.arguments], maximum_concurrent_rpcs=MOST_WAITING
         )
         for service, handlers in self._handlers().items():
             self._server.add_registered_method_handlers(service, handlers)
@@ -97,7 +96,7 @@ class GrpcEdge:
         """Refuse new requests, wait `grace` seconds for those that run, then end."""
         self._set_health(serving=False)
         self._server.stop(grace).wait()
-        for pool in (self._pool, self._control):
+        for pool in (self._pool, self._control, self._reloading):
             pool.shutdown()
 
     def _listen(self, address: str, credentials: Any) -> int:
@@ -133,9 +132,11 @@ class GrpcEdge:
         services: dict[str, dict[str, Any]] = {}
         for name, method in METHODS.items():
             handle = self._predict if name == "Predict" else self._messages(method.request, work[name])
-            respond = self._measured(name, handle)
-            if name not in _RUN_MODELS:
-                respond = self._aside(respond)
+            if name in _RUN_MODELS:
+                respond = self._measured(name, handle, self._pool.task)
+            else:
+                pool = self._reloading if name == "HandleReloadConfigRequest" else self._control
+                respond = _aside(self._measured(name, handle, pool.task), pool)
             services.setdefault(method.service, {})[name] = grpc.unary_unary_rpc_method_handler(respond)
         return services
 
@@ -143,22 +144,15 @@ class GrpcEdge:
         from grpc_health.v1 import health, health_pb2_grpc
 
         servicer = health.HealthServicer(experimental_thread_pool=self._control)
-        servicer.Check = self._aside(servicer.Check)
+        servicer.Check = _aside(servicer.Check, self._control)
         health_pb2_grpc.add_HealthServicer_to_server(servicer, self._server)
         return servicer
 
-    def _aside(self, behavior: Callable[..., Any]) -> Callable[..., Any]:
-        """The same, run by threads that slow models do not keep: a server is not ill because it is busy."""
-
-        def run(*args: Any) -> Any:
-            return behavior(*args)
-
-        run.experimental_thread_pool = self._control  # type: ignore[attr-defined]
-        return run
-
-    def _measured(self, api: str, handle: Callable[[bytes, Alive, list[str]], bytes]) -> Callable[[bytes, Any], bytes]:
-        """A handler that counts, and that ends every failure in a status."""
-        count, known, task = self._plane.metrics.request, self._plane.known, self._pool.task
+    def _measured(
+        self, api: str, handle: Callable[[bytes, Alive, list[str]], bytes], task: Task
+    ) -> Callable[[bytes, Any], bytes]:
+        """A handler that counts, and that ends every failure in a status; `task` is its threads'."""
+        count, known = self._plane.metrics.request, self._plane.known
 
         def respond(data: bytes, context: Any) -> bytes:
             begin = time.perf_counter()
@@ -166,8 +160,8 @@ class GrpcEdge:
             code, reply, status = Code.OK, b"", None
             try:
                 # Asking costs as much as a small model's whole codec, so it is asked after what waited for a thread.
-                if task.waited > _LONG and not context.is_active():
-                    raise StatusError(Code.CANCELLED, "nobody waits for this request any more")
+                if task.waited > _LONG:
+                    check_alive(context.is_active)
                 reply = handle(data, context.is_active, asked)
             except Exception as error:
                 status = status_of(error)
@@ -204,6 +198,16 @@ class GrpcEdge:
         return handle
 
 
+def _aside(behavior: Callable[..., Any], pool: Workers) -> Callable[..., Any]:
+    """The same, run by threads that slow models do not keep: a server is not ill because it is busy."""
+
+    def run(*args: Any) -> Any:
+        return behavior(*args)
+
+    run.experimental_thread_pool = pool  # type: ignore[attr-defined]
+    return run
+
+
 def _why_not(address: str, *, secure: bool) -> str:
     """What keeps gRPC from an address; it does not say, so the address is tried once more without it."""
     path, (host, _, port) = address.removeprefix("unix:"), address.rpartition(":")
@@ -213,8 +217,7 @@ def _why_not(address: str, *, secure: bool) -> str:
                 tried.bind(path)
             os.unlink(path)
         else:
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            socket.create_server((host.strip("[]"), int(port)), family=family).close()
+            socket.create_server((host.strip("[]"), int(port)), family=family(host)).close()
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             return "another server is there; give another --port, or stop it"

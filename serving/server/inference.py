@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,15 +14,9 @@ from . import examples
 from .metrics import Metrics
 from .status import Code, StatusError, invalid
 from .versions import ServedVersion
+from .waiting import Alive, always
 
 _APIS = {"classify": "Classify", "regress": "Regress"}
-
-Alive = Callable[[], bool]
-
-
-def always() -> bool:
-    """That somebody waits for the answer."""
-    return True
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from attnexport.serving.codec import ServedModel
 from attnexport.serving.messages import MultiInferenceResponse, SignatureDefMap
 
 from .examples import INPUTS
-from .inference import Alive, Inference, always
+from .inference import Inference
 from .status import Code, StatusError, invalid
 from .versions import ServedVersion
+from .waiting import Alive, always, check_alive
 
 _METHODS = {"tensorflow/serving/classify": "classify", "tensorflow/serving/regress": "regress"}
 
@@ -48,8 +49,7 @@ def multi_inference(
         raise invalid(f"the signatures {', '.join(names)} read different tensors; MultiInference feeds one")
     reply = MultiInferenceResponse()
     for name, (_, full_name) in zip(names, tasks, strict=True):
-        if not alive():
-            raise StatusError(Code.DEADLINE_EXCEEDED, "nobody waits for this request any more")
+        check_alive(alive)
         method, added = _METHODS[full_name], reply.results.add()
         result = added.classification_result if method == "classify" else added.regression_result
         inference.examples(version, name, method, message, result, alive)

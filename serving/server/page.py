@@ -48,7 +48,8 @@ def _model(plane: DataPlane, name: str, traffic: Traffic | None, grpc_address: s
 def _version(status: VersionStatus) -> str:
     error = f"{status.code.name}: {status.message}" if status.message else ""
     state = status.state.name
-    return f'<tr><td>{status.version}<td class="{state}">{state}<td>{escape(error)}</tr>'
+    kind = f"{state} failed" if error else state
+    return f'<tr><td>{status.version}<td class="{kind}">{state}<td>{escape(error)}</tr>'
 
 
 def _requests(traffic: Traffic | None) -> str:

@@ -23,11 +23,11 @@ from attnexport.serving.messages import (
 )
 
 from .dataplane import DataPlane
-from .grpc_edge import OnAccess
-from .inference import Alive
+from .edges import OnAccess
 from .rest_examples import fill_examples, write_classifications, write_regressions
 from .rest_json import parse, read_inputs, write_outputs
 from .status import HTTP_STATUS, Code, StatusError, invalid, status_of
+from .waiting import Alive, always, check_alive
 
 _CHOICE = r"(?:/(?:versions/(?P<version>\d+)|labels/(?P<label>[^/:]+)))?"
 _RUN = re.compile(rf"/v1/models/(?P<model>[^/:]+){_CHOICE}:(?P<verb>classify|regress|predict)", re.IGNORECASE)
@@ -95,19 +95,19 @@ class RestApi:
         return answer
 
     def _run(self, api: str, model: ServedModel, body: bytes | bytearray, alive: Alive, packed: bool) -> str:
-        _check(alive)
-        document = parse(unpack(body, self._largest_body) if packed else body)
+        check_alive(alive)
+        document = parse(unpack(body, self._largest_body, alive) if packed else body)
         signature = document.get("signature_name", "")
         if api == "Predict":
             model = ServedModel(model.name, model.version, model.label, signature)
             inputs, rows = read_inputs(document, self._plane.signature(model))
-            _check(alive)
+            check_alive(alive)
             answer = self._plane.predict(PredictCall(model, inputs), alive)
             return write_outputs(answer.outputs, rows=rows)
         request = ClassificationRequest() if api == "Classify" else RegressionRequest()
         request.model_spec.CopyFrom(ServedModel(model.name, model.version, model.label, signature).to_message())
         fill_examples(document, request.input)
-        _check(alive)
+        check_alive(alive)
         if api == "Classify":
             return write_classifications(self._plane.classify(request, alive).result)
         return write_regressions(self._plane.regress(request, alive).result)
@@ -137,14 +137,15 @@ def too_large(most: int) -> BodyError:
     return BodyError(413, f"the body is larger than {most:,} bytes, which is the most")
 
 
-def unpack(body: bytes | bytearray, most: int) -> bytearray:
+def unpack(body: bytes | bytearray, most: int, alive: Alive = always) -> bytearray:
     """What a body of gzip holds, all its members joined.
 
     Raises:
-        StatusError: where it is none, is cut off, or holds more than `most` bytes.
+        StatusError: where it is none, is cut off, or holds more than `most` bytes, and once nobody waits for it.
     """
     unpacked, unpacker = bytearray(), None
     for begin in range(0, len(body), _SLICE):
+        check_alive(alive)  # members that hold nothing take as long as those that do
         rest = bytes(body[begin : begin + _SLICE])
         while rest:
             unpacker = unpacker or zlib.decompressobj(16 + zlib.MAX_WBITS)
@@ -159,11 +160,6 @@ def unpack(body: bytes | bytearray, most: int) -> bytearray:
     if unpacker:
         raise invalid("the body is gzip that is cut off")
     return unpacked
-
-
-def _check(alive: Alive) -> None:
-    if not alive():
-        raise StatusError(Code.DEADLINE_EXCEEDED, "nobody waits for this request any more")
 
 
 def _asked(found: re.Match[str]) -> ServedModel:

@@ -1,0 +1,17 @@
+"""What both edges have in common."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+from .status import Code
+
+MOST_WAITING = 1000  # requests at an edge that run or wait for a thread
+
+OnAccess = Callable[[str, str, str, Code, float], None]
+
+
+def family(host: str) -> socket.AddressFamily:
+    """What an address belongs to; a name is looked up in IPv4."""
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
