@@ -18,7 +18,7 @@ import click
 
 from attnexport.core.errors import ContentError
 
-from .boundary import DONE, INTERRUPTED
+from .boundary import DONE, run
 from .command import command
 from .serve_flags import ServingCommand, serving_flags, without_effect
 from .terminal import Terminal
@@ -69,10 +69,8 @@ def serve(terminal: Terminal, export: str | None, **options: Any) -> None:
             on_step("loading models")
             server = make_server(terminal, options, rest_by_default=export is not None)
             stack.callback(_end, terminal, server)
+            _freeze(configs)
             start(server, configs)
-        # What lives now lives on; freeing versions must not search it each time.
-        gc.collect()
-        gc.freeze()
         _warn(terminal, options)
         terminal.result(_document(server, configs), lambda console: _show(console, server, configs))
         poll_seconds = _poll_seconds(options, export)
@@ -139,15 +137,37 @@ def start(server: Server, configs: Sequence[ModelConfig]) -> None:
         raise ContentError(f"nothing to serve: version {failed[0].version}: {failed[0].message}")
 
 
+def _freeze(configs: Sequence[ModelConfig]) -> None:
+    """Keep what is imported from being searched each time that a version is freed; before models, which would stay."""
+    if any(config.artifact is None and any(config.base_path.glob("*/saved_model.pb*")) for config in configs):
+        from attnexport.exporter import ServedSavedModel  # noqa: F401 - TensorFlow is most of it
+    gc.collect()
+    gc.freeze()
+
+
 def _end(terminal: Terminal, server: Server) -> None:
-    if server.stop():
-        return
-    # Python would wait for a call that runs on, or free under it what TensorFlow computes with.
-    if isinstance(sys.exception(), KeyboardInterrupt):
-        terminal.problem("interrupted")
-        os._exit(INTERRUPTED)
-    if sys.exception() is None:
-        os._exit(DONE)
+    """Stop the server; where that is interrupted, or a call runs on, the command's end is the process's."""
+    idle = False
+    try:
+        idle = server.stop()
+    finally:
+        if not idle:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends now; another one would keep it from that
+            click.get_current_context().call_on_close(lambda: _leave(terminal))
+
+
+def _leave(terminal: Terminal) -> None:
+    """End at once, as any command does: Python waits for calls, or frees under them what TensorFlow computes with."""
+    error = sys.exception()
+
+    def end() -> int:
+        if error is None:
+            return DONE
+        if isinstance(error, click.exceptions.Exit):
+            return error.exit_code
+        raise error
+
+    os._exit(run(end, as_json=terminal.json, debug=terminal.debug))
 
 
 def _poll_seconds(options: dict[str, Any], export: str | None) -> float:

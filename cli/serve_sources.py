@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attnexport.core.errors import ArgumentError, AttnexportError, ContentError
 from attnexport.core.manifest import FILE_NAME
 from attnexport.serving.server import ModelConfig, StatusError, VersionPolicy
-from attnexport.serving.server.disk import Once
+from attnexport.serving.server.once import Once
 
 if TYPE_CHECKING:
     from attnexport.serving.server import Server

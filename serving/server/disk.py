@@ -13,29 +13,6 @@ _DIGITS = 19  # of the largest int64
 _MOST_VERSION = 2**63 - 1
 
 
-class Once:
-    """Says what a look finds wrong, and not again before a look that finds it right.
-
-    Args:
-        tell: Told in words.
-    """
-
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self._tell = tell
-        self._before: set[str] = set()
-        self._now: set[str] = set()
-
-    def begin(self) -> None:
-        """A look begins."""
-        self._before, self._now = self._now, set()
-
-    def say(self, text: str) -> None:
-        """That something is wrong, in words that are the same each time."""
-        self._now.add(text)
-        if text not in self._before:
-            self._tell(text)
-
-
 def versions_on_disk(base_path: Path, tell: Callable[[str], None]) -> dict[int, Path]:
     """Directories whose names are numbers, by number; `00000123` is 123.
 
@@ -70,24 +47,26 @@ Fingerprint = tuple[tuple[str, int, int], ...]
 
 def fingerprint(path: Path) -> Fingerprint:
     """Name, size and time of change (ns) of everything below a path; equal where nothing has changed."""
-    return tuple(sorted(_entries(str(path), set())))
+    return tuple(sorted(_entries(str(path))))
 
 
-def _entries(path: str, entered: set[tuple[int, int]]) -> Iterator[tuple[str, int, int]]:
-    try:
-        # Not the time of modification: copies often keep that.
-        status = os.stat(path)
-        yield path, status.st_size, status.st_ctime_ns
-        directory = status.st_dev, status.st_ino
-        if not stat.S_ISDIR(status.st_mode) or directory in entered:  # by a link to where it stands
-            return
-        entered.add(directory)
-        with os.scandir(path) as entries:
-            names = sorted(entry.path for entry in entries)
-    except OSError:
-        return  # taken away between two looks, which the next one shows; or not to be read, which the load says
-    for name in names:
-        yield from _entries(name, entered)
+def _entries(top: str) -> Iterator[tuple[str, int, int]]:
+    entered: set[tuple[int, int]] = set()
+    paths = [top]  # rather than recursion, which directories can be too deep for
+    while paths:
+        path = paths.pop()
+        try:
+            # Not the time of modification: copies often keep that.
+            status = os.stat(path)
+            yield path, status.st_size, status.st_ctime_ns
+            directory = status.st_dev, status.st_ino
+            if not stat.S_ISDIR(status.st_mode) or directory in entered:  # by a link to where it stands
+                continue
+            entered.add(directory)
+            with os.scandir(path) as entries:
+                paths += sorted(entry.path for entry in entries)
+        except OSError:
+            continue  # taken away between two looks, which the next one shows; or not to be read, which the load says
 
 
 def is_settled(now: Fingerprint, before: Fingerprint | None) -> bool:

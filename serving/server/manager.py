@@ -11,7 +11,7 @@ from attnexport.serving.codec import ServedModel
 
 from .configuration import ModelConfig
 from .status import Code, StatusError, invalid
-from .versions import ServedVersion, State, VersionStatus
+from .versions import ServedVersion, VersionStatus
 from .watched import Served, WatchedModel, Workshop
 
 _FIRST_LOOKS = 20  # while a version seems to be written
@@ -32,7 +32,7 @@ class ModelManager:
         self._poll_seconds, self._labels_for_unavailable = poll_seconds, labels_for_unavailable
         self._models: dict[str, WatchedModel] = {}  # replaced whole: requests read it without a lock
         self._turn = threading.RLock()
-        self._ended = threading.Event()
+        self._ended = workshop.ended
         self._poller: threading.Thread | None = None
 
     def configure(self, configs: Sequence[ModelConfig]) -> None:
@@ -79,25 +79,28 @@ class ModelManager:
         loads = not self._turn.acquire(timeout=_left(until))
         if not loads:
             try:
-                for model in self._models.values():
-                    model.unload_all()
+                self._unload_all()
             finally:
                 self._turn.release()
-        for thread in list(self._workshop.unloading):
+        unloading = list(self._workshop.unloading)
+        for thread, _ in unloading:
             thread.join(_left(until))
-        versions = [(name, status) for name, model in self._models.items() for status in model.statuses()]
-        held = [(name, status.version) for name, status in versions if status.state is State.UNLOADING]
-        for name, number in held:
-            self._workshop.tell(f"model {name!r} version {number} still runs a request, and is left to it")
-        return not loads and not held
+        left = [version for thread, version in unloading if thread.is_alive()]
+        for version in left:
+            if version.is_running:  # else it is being freed
+                which = f"model {version.name!r} version {version.number}"
+                self._workshop.tell(f"{which} still runs a request, and is left to it")
+        return not loads and not left
 
     def look(self) -> None:
         """Bring every model up to date with the disk, once."""
         with self._turn:
             for model in self._models.values():
                 if self._ended.is_set():
-                    return
+                    break
                 model.update()
+            if self._ended.is_set():  # while a version was loaded, so that `stop` had no turn
+                self._unload_all()
 
     def configs(self) -> list[ModelConfig]:
         """The models that are configured."""
@@ -164,6 +167,10 @@ class ModelManager:
             there = one_of(map(str, sorted(served.available)))
             raise StatusError(Code.NOT_FOUND, f"model {asked.name!r} has no {which} available; there is {there}")
         return served.available[number]
+
+    def _unload_all(self) -> None:
+        for model in self._models.values():
+            model.unload_all()
 
     def _poll(self) -> None:
         while not self._ended.wait(self._poll_seconds):

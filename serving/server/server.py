@@ -97,7 +97,8 @@ class Server:
             workshop, poll_seconds=options.poll_seconds, labels_for_unavailable=options.labels_for_unavailable
         )
         self.plane = DataPlane(self.manager, inference)
-        self._ended, self._idle = threading.Event(), False
+        self._idle: bool | None = None  # once it has ended
+        self._stopping = threading.RLock()  # a handler of signals may come in between
         self._rest: RestEdge | None = None
         host = f"[{options.host}]" if ":" in options.host else options.host
         if options.rest_port is not None:
@@ -132,10 +133,12 @@ class Server:
         Returns:
             Whether nothing runs any more.
         """
-        if self._ended.is_set():
+        with self._stopping:
+            if self._idle is None:
+                self._idle = self._drain(self._options.grace_seconds)
             return self._idle
-        self._ended.set()
-        grace = self._options.grace_seconds
+
+    def _drain(self, grace: float) -> bool:
         until = time.monotonic() + grace
         # Both edges refuse at once, and drain beside each other; a request that never ends keeps its edge for good.
         edges = [each for each in (self._grpc, self._rest) if each is not None]
@@ -144,8 +147,7 @@ class Server:
             thread.start()
         for thread in stopping:
             thread.join(max(0.0, until + _BEYOND - time.monotonic()))
-        self._idle = self.manager.stop(max(_BEYOND, until - time.monotonic()))
-        return self._idle
+        return self.manager.stop(max(_BEYOND, until - time.monotonic()))
 
     def __enter__(self) -> Server:
         return self

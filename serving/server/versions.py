@@ -105,6 +105,11 @@ class ServedVersion:
     def __exit__(self, *exc_info: object) -> None:
         self.release()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether a request runs it still, of a version that is retired: it holds it, or was left in a batch."""
+        return self._holders > 0 or self.batcher is not None
+
     def retire(self) -> None:
         """Nobody new may hold it from now on."""
         with self._changed:
@@ -119,6 +124,7 @@ class ServedVersion:
         """Free the model."""
         if self.batcher is not None:
             self.batcher.close()
+        self.batcher = None
         if self._model is not None:
             self._model.close()
-        self._model = self.batcher = None
+        self._model = None

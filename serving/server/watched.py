@@ -16,8 +16,9 @@ from attnexport.core.errors import AttnexportError, StorageError, first_line
 
 from .batching import BatchingOptions
 from .configuration import ModelConfig
-from .disk import Fingerprint, Once, fingerprint, is_settled, versions_on_disk
+from .disk import Fingerprint, fingerprint, is_settled, versions_on_disk
 from .loading import ModelLoader
+from .once import Once
 from .versions import ServedVersion, State, VersionStatus
 
 _MOST_ENDED = 50  # versions that are remembered after their end
@@ -34,7 +35,8 @@ class Workshop:
         batching: How requests are joined; not at all where None.
         retries: How often a version that fails to load is tried again.
         retry_seconds: The pause before each try.
-        unloading: The threads that wait for versions to be let go.
+        unloading: The threads that wait for versions to be let go, each with its version.
+        ended: Set once nothing more is to be loaded.
     """
 
     loader: ModelLoader
@@ -43,7 +45,8 @@ class Workshop:
     batching: BatchingOptions | None = None
     retries: int = 0
     retry_seconds: float = 60.0
-    unloading: list[threading.Thread] = field(default_factory=list)
+    unloading: list[tuple[threading.Thread, ServedVersion]] = field(default_factory=list)
+    ended: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,8 @@ class WatchedModel:
         self.config, self._workshop = config, workshop
         self.removed = self.unsettled = False
         self.served = served or Served()
-        self._versions: dict[int, ServedVersion] = {}
+        self._versions: dict[int, ServedVersion] = {}  # which unloading threads take versions from
+        self._lock = threading.Lock()  # for changing it, and `_ended`
         self._ended: list[VersionStatus] = []
         self._looks: dict[Path, Fingerprint] = {}
         self._unreadable: dict[int, StorageError] = {}
@@ -93,15 +97,18 @@ class WatchedModel:
         self.served = Served(self.served.available, dict(labels))
 
     def update(self) -> None:
-        """Load what is wanted and not there, then unload what is there and not wanted."""
+        """Load what is wanted and not there, then unload what is there and not wanted; what fails is said once."""
         self._once.begin()
+        self.unsettled = False
         try:
-            found = {} if self.removed else self._whole()
+            self._follow({} if self.removed else self._whole())
         except OSError as error:
             # A base path that is away for a moment is not an empty one: nothing is unloaded for it.
-            self.unsettled = False
             self._once.say(f"it stays as it is until its base path can be read: {first_line(error)}")
-            return
+        except Exception as error:  # of whatever loader; the next look comes all the same
+            self._once.say(f"it stays as it is, since a look at its versions failed: {_said(error)}")
+
+    def _follow(self, found: Mapping[int, Path]) -> None:
         wanted = self.config.policy.choose(found)
         self._forget_failures(found)
         looks: dict[Path, Fingerprint] = {}
@@ -109,8 +116,9 @@ class WatchedModel:
             self._admit(number, found[number], looks)
         self._looks, self.unsettled = looks, bool(looks)
         for number in wanted:
-            if number in self._versions and self._is_due(self._versions[number]):
-                self._load(self._versions[number])
+            version = self._versions.get(number)
+            if version is not None and self._is_due(version):
+                self._load(version)
         kept = [each for number in wanted if (each := self._versions.get(number)) in self.served.available.values()]
         for version in list(self.served.available.values()):
             # The last available version stays until another one is, or none is wanted.
@@ -123,9 +131,9 @@ class WatchedModel:
         self._show({number: each for number, each in self.served.available.items() if each is not version})
         thread = threading.Thread(target=self._free, args=(version,), name=f"unload-{version.number}", daemon=True)
         unloading = self._workshop.unloading
-        unloading[:] = [each for each in unloading if each.is_alive()]
-        unloading.append(thread)
+        unloading[:] = [each for each in unloading if each[0].is_alive()]
         thread.start()
+        unloading.append((thread, version))
 
     def unload_all(self) -> None:
         """Unload every available version."""
@@ -164,12 +172,15 @@ class WatchedModel:
         if version is not None and version.seen == seen:
             return
         if is_settled(seen, self._looks.get(path)):
-            self._versions[number] = ServedVersion(self.config.name, number, path, seen)
+            with self._lock:
+                self._versions[number] = ServedVersion(self.config.name, number, path, seen)
         else:
             looks[path] = seen
 
     def _is_due(self, version: ServedVersion) -> bool:
         """Whether a version is to be loaded now: it is new, or waits for another try."""
+        if self._workshop.ended.is_set():
+            return False
         state = version.status.state
         return state is State.START or (state is State.LOADING and time.monotonic() >= version.retry_at)
 
@@ -190,12 +201,14 @@ class WatchedModel:
                 version.retry_at = time.monotonic() + workshop.retry_seconds
             else:
                 version.become(State.END, error)
-            said = str(error) if isinstance(error, AttnexportError) else f"{type(error).__name__}: {first_line(error)}"
             then = f"; tried again in {workshop.retry_seconds:g} s" if again else ""
-            workshop.tell(f"model {version.name!r} version {version.number} does not load: {said}{then}")
+            workshop.tell(f"model {version.name!r} version {version.number} does not load: {_said(error)}{then}")
             return
+        before = self.served.available.get(version.number)  # of another base path
         version.become(State.AVAILABLE)
         self._show({**self.served.available, version.number: version})
+        if before is not None:
+            self.unload(before)
         workshop.tell(
             f"model {version.name!r} version {version.number} is available, {time.monotonic() - begin:.1f} s after it "
             "was found"
@@ -213,7 +226,12 @@ class WatchedModel:
 
     def _end(self, version: ServedVersion) -> None:
         """Remember how a version ended, and nothing else of it."""
-        ended = [status for status in self._ended if status.version != version.number]
-        self._ended = [*ended, version.status][-_MOST_ENDED:]
-        if self._versions.get(version.number) is version:
-            del self._versions[version.number]
+        with self._lock:
+            ended = [status for status in self._ended if status.version != version.number]
+            self._ended = [*ended, version.status][-_MOST_ENDED:]
+            if self._versions.get(version.number) is version:
+                del self._versions[version.number]
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, AttnexportError) else f"{type(error).__name__}: {first_line(error)}"

@@ -1,17 +1,11 @@
-"""`attnexport serve` as a process: what it prints, the flags, signals, a second server, and bad arguments."""
+"""What `attnexport serve` takes: its flags, bad arguments, a unix socket; and how it ends with an error."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
-import subprocess
-import sys
-import threading
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,191 +15,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-COMMAND = str(Path(sys.executable).parent / "attnexport")
 Run = Callable[..., tuple[int, str, str]]
-X = np.ones((1, 3), np.float32)
-
-
-class Child:
-    """A server in a process of its own, ready."""
-
-    def __init__(self, *arguments: str | Path, cwd: Path) -> None:
-        words = [COMMAND, "serve", *map(str, arguments), "--json"]
-        self.process = subprocess.Popen(
-            words, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-        )
-        assert self.process.stdout is not None
-        lines = []
-        for line in self.process.stdout:
-            lines.append(line)
-            if line == "}\n":
-                break
-        self.document = json.loads("".join(lines) or "{}")
-
-    def end(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
-        self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=120)
-        return self.process.returncode, out, err
-
-    def http(self, path: str) -> Any:
-        with urllib.request.urlopen(f"{self.document['rest']}{path}", timeout=60) as answer:
-            return json.loads(answer.read())
-
-
-@pytest.fixture
-def child(tmp_path: Path) -> Iterator[Callable[..., Child]]:
-    started: list[Child] = []
-
-    def start(*arguments: str | Path) -> Child:
-        started.append(Child(*arguments, cwd=tmp_path))
-        return started[-1]
-
-    yield start
-    for each in started:
-        if each.process.poll() is None:
-            each.process.kill()
-        each.process.communicate(timeout=60)
-
-
-def request_for(name: str, **inputs: Any) -> Any:
-    request = predict_pb2.PredictRequest()
-    request.model_spec.name = name
-    for key, value in inputs.items():
-        request.inputs[key].CopyFrom(tf.make_tensor_proto(value))
-    return request
-
-
-def predict(channel: grpc.Channel, name: str, **inputs: Any) -> Any:
-    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-    return stub.Predict(request_for(name, **inputs), timeout=60)
-
-
-def test_an_export_alone_is_served_and_sigterm_ends_it_with_0(
-    child: Callable[..., Child], exported_classifier: Any
-) -> None:
-    server = child(exported_classifier.directory, "--port=auto", "--rest-api-port", "auto")
-    document = server.document
-    assert document["grpc"].startswith("127.0.0.1:")
-    assert [(model["name"], model["versions"][0]["state"]) for model in document["models"]] == [
-        (exported_classifier.directory.name, "AVAILABLE")
-    ]
-    name = document["models"][0]["name"]
-    x = np.random.default_rng(1).normal(size=(3, 10, 64)).astype(np.float32)
-    with grpc.insecure_channel(document["grpc"]) as channel:
-        answer = tf.make_ndarray(predict(channel, name, sequence=x).outputs["logits"])
-    from attnexport.exporter import SavedModelRunner
-
-    runner = SavedModelRunner(exported_classifier.path)
-    np.testing.assert_allclose(answer, runner.run({"sequence": x})["logits"], rtol=1e-5, atol=1e-5)
-    runner.close()
-    assert server.http(f"/v1/models/{name}")["model_version_status"][0]["state"] == "AVAILABLE"
-    code, out, err = server.end()
-    assert (code, out) == (0, "")
-    assert all(line.startswith("note: ") for line in err.splitlines()), err
-
-
-def test_sigterm_lets_running_requests_end_and_an_interrupt_is_130(
-    child: Callable[..., Child], serving_models: Any, tmp_path: Path
-) -> None:
-    base = slow_model(tmp_path / "slow")
-    server = child("--model_base_path", base, "--port=auto", "--model_name=slow")
-    assert server.document["rest"] is None, "as with TF Serving, REST is off until it has a port"
-    results: list[Any] = []
-    with grpc.insecure_channel(server.document["grpc"]) as channel:
-        grpc.channel_ready_future(channel).result(60)
-        sent = threading.Event()
-
-        def ask() -> None:
-            sent.set()
-            results.append(predict(channel, "slow", rounds=np.int32(3000)))
-
-        thread = threading.Thread(target=ask)
-        thread.start()
-        assert sent.wait(60)
-        # The request is in once a status that was asked later on the same channel is answered.
-        predict(channel, "slow", rounds=np.int32(1))
-        code, _, _ = server.end()
-        thread.join()
-    assert code == 0
-    assert len(results) == 1
-    (tmp_path / "empty").mkdir()  # which needs no TensorFlow
-    again = child("--model_base_path", tmp_path / "empty", "--port=auto")
-    assert again.end(signal.SIGINT)[0] == 130
-
-
-def test_sigterm_ends_it_after_the_grace_where_requests_never_end(child: Callable[..., Child], tmp_path: Path) -> None:
-    base = slow_model(tmp_path / "slow")
-    server = child("--model_base_path", base, "--port=auto", "--rest_api_port=auto", "--grace_seconds=1")
-    host, port = server.document["rest"].removeprefix("http://").split(":")
-    rounds = 2**31 - 1  # days
-    body = f'{{"inputs": {rounds}}}'
-    head = f"POST /v1/models/default:predict HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n\r\n"
-    with grpc.insecure_channel(server.document["grpc"]) as channel, socket.create_connection((host, int(port))) as rest:
-        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-        asked = stub.Predict.future(request_for("default", rounds=np.int32(rounds)))
-        rest.sendall(f"{head}{body}".encode())
-        # Both are in once later ones are answered.
-        predict(channel, "default", rounds=np.int32(1))
-        server.http("/v1/models/default")
-        code, _, err = server.end()
-        assert isinstance(asked.exception(), grpc.RpcError)
-    assert code == 0
-    assert "still runs a request" in err
-
-
-def slow_model(base: Path) -> Path:
-    """A model that multiplies as often as it is told."""
-    v1 = tf.compat.v1
-    with tf.Graph().as_default(), v1.Session() as session:
-        rounds = v1.placeholder(tf.int32, [], "rounds")
-        body = lambda i, m: (i + 1, tf.linalg.matmul(m, m) * 0.0 + 1.0)  # noqa: E731
-        _, last = tf.while_loop(lambda i, m: i < rounds, body, [0, tf.ones([64, 64])])
-        infos = [
-            {"rounds": v1.saved_model.utils.build_tensor_info(rounds)},
-            {"last": v1.saved_model.utils.build_tensor_info(last)},
-        ]
-        definition = v1.saved_model.signature_def_utils.build_signature_def(*infos, "tensorflow/serving/predict")
-        builder = v1.saved_model.Builder(str(base / "1"))
-        builder.add_meta_graph_and_variables(session, ["serve"], {"serving_default": definition})
-        builder.save()
-    return base
-
-
-def test_a_second_server_on_the_port_says_so(
-    child: Callable[..., Child], attnexport: Run, model_base: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "empty").mkdir()
-    server = child("--model-base-path", tmp_path / "empty", "--port", "auto", "--rest_api_port=auto")
-    port, rest = server.document["grpc"].rpartition(":")[2], server.document["rest"].rpartition(":")[2]
-    for arguments in ((f"--port={port}",), ("--port=auto", f"--rest_api_port={rest}")):
-        code, out, err = attnexport("serve", "--model_base_path", model_base, *arguments)
-        assert (code, out) == (3, "")
-        assert "another server" in err
-        assert err.count("\n") == 1
-
-
-def test_configuration_file_is_followed(child: Callable[..., Child], model_base: Path, tmp_path: Path) -> None:
-    entry = f'config {{ name: "NAME" base_path: "{model_base}" model_platform: "tensorflow" }}'
-    config = tmp_path / "models.config"
-    config.write_text(f"model_config_list {{ {entry.replace('NAME', 'a')} }}")
-    server = child(
-        f"--model_config_file={config}", "--port=auto", "--rest_api_port=auto",
-        "--model_config_file_poll_wait_seconds=0.1", "--model_name=model", "--model_base_path=/models/model",
-    )  # fmt: skip
-    assert [model["name"] for model in server.document["models"]] == ["a"]
-    (tmp_path / "new").write_text(f"model_config_list {{ {entry.replace('NAME', 'b')} }}")
-    os.rename(tmp_path / "new", config)
-    state = ""
-    for _ in range(600):
-        try:
-            state = server.http("/v1/models/b")["model_version_status"][0]["state"]
-        except urllib.error.HTTPError as error:  # not known yet
-            error.close()
-        if state == "AVAILABLE":
-            break
-        threading.Event().wait(0.1)
-    assert state == "AVAILABLE"
-    assert "--model_base_path has no effect" in server.end()[2]
 
 
 @pytest.mark.parametrize(
@@ -247,14 +57,43 @@ def test_what_cannot_be_served_is_one_line(
     assert words in lines[0]
 
 
-def test_it_binds_the_loopback_alone_and_warns_when_it_opens_up(child: Callable[..., Child], tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    server = child("--model_base_path", tmp_path / "empty", "--port=auto", "--host=0.0.0.0", "--enable_profiler=true")
-    assert server.document["grpc"].startswith("0.0.0.0:")
-    code, _, err = server.end()
-    assert code == 0
-    assert "warning: listening on 0.0.0.0 without TLS" in err
-    assert "--enable_profiler has no effect" in err
+STUBBORN = """
+import gc, importlib, sys, threading
+from attnexport.core.errors import ContentError
+module, main = (importlib.import_module(f"attnexport.cli.{name}") for name in ("serve", "main"))
+
+class Stubborn:
+    def stop(self):
+        return False
+
+def start(server, configs):
+    threading.Thread(target=threading.Event().wait).start()  # which Python would wait for
+    raise ERROR
+
+module.make_server, module.start = lambda *_, **__: Stubborn(), start
+main.main(["serve", "--model_base_path=.", "--json"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [("ContentError('no model')", 3, "attnexport: no model\n"), ("BrokenPipeError()", 141, "")],
+)
+def test_it_ends_with_the_error_under_way_where_a_request_never_ends(
+    run_python: Any, error: str, code: int, words: str
+) -> None:
+    done = run_python(STUBBORN.replace("ERROR", error))
+    assert (done.returncode, done.stderr) == (code, words)
+    if words:
+        assert json.loads(done.stdout)["error"]["exit_code"] == code
+
+
+def test_what_it_imports_is_frozen_before_models_load(run_python: Any, tmp_path: Path) -> None:
+    """Of what is frozen nothing is freed, so models must not be."""
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "saved_model.pb").touch()
+    seen = "ContentError(f\"{gc.get_freeze_count() > 0} {'tensorflow' in sys.modules}\")"
+    assert run_python(STUBBORN.replace("ERROR", seen)).stderr == "attnexport: True True\n"
 
 
 def test_flags_are_taken_in_every_way_of_writing(model_base: Path) -> None:
@@ -283,8 +122,12 @@ def test_a_unix_socket_health_and_metrics_path(start_serving: Any, model_base: P
         grpc=GrpcOptions(socket_path=str(path), health=True),
         rest=RestOptions(metrics_path="/here"),
     )
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "m"
+    request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.ones((1, 3), np.float32)))
     with grpc.insecure_channel(f"unix:{path}") as channel:
-        assert predict(channel, "m", x=X).model_spec.version.value == 2
+        answer = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=60)
+        assert answer.model_spec.version.value == 2
         stub = health_pb2_grpc.HealthStub(channel)
         for service in ("", "ModelService", "PredictionService"):
             assert stub.Check(health_pb2.HealthCheckRequest(service=service)).status == 1

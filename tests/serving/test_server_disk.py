@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -112,3 +114,42 @@ def test_a_version_that_cannot_be_read_fails_alone_with_its_error_once(
     closed.clear()
     os.utime(base / "3")  # as chmod would
     assert look(running)[3] == "AVAILABLE"
+
+
+def test_a_look_that_fails_is_told_once_and_the_next_one_comes(
+    start_serving: Any, model_base: Path, base: Path
+) -> None:
+    class Failing(ArtifactLoader):
+        def find(self, directory: Path, artifact: str | None) -> Path | None:
+            looked.release()
+            if failing and directory.is_relative_to(base):
+                raise ValueError("no such luck")
+            return super().find(directory, artifact)
+
+    looked, failing = threading.Semaphore(0), True
+    shutil.copytree(model_base / "1", base.parent / "n" / "1")
+    configs = [ModelConfig(name, base.parent / name) for name in ("m", "n")]
+    running = start_serving(configs, loader=Failing(), poll_seconds=0.01)
+    assert running.predict({"x": X}, name="n").model_spec.version.value == 1, "the other model is served"
+    for _ in range(10):
+        assert looked.acquire(timeout=60)
+    assert told(running, "a look at its versions failed: ValueError: no such luck") == 1
+    failing = False
+    for _ in range(600):
+        if told(running, "model 'm' version 1 is available"):
+            break
+        threading.Event().wait(0.1)
+    assert running.predict({"x": X}).model_spec.version.value == 1
+
+
+def test_directories_may_be_deeper_than_python_recurses(tmp_path: Path) -> None:
+    deepest, depth = str(tmp_path / "1"), sys.getrecursionlimit()
+    for _ in range(depth):
+        os.mkdir(deepest)
+        deepest += "/d"
+    try:
+        assert len(fingerprint(tmp_path / "1")) == depth
+    finally:
+        for _ in range(depth):  # pytest would recurse
+            deepest = os.path.dirname(deepest)
+            os.rmdir(deepest)
