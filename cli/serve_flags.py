@@ -29,7 +29,7 @@ _TEXT: dict[str, tuple[Any, str]] = {
     "monitoring_config_file": (None, "Text-format MonitoringConfig: where the metrics are."),
     "saved_model_tags": ("serve", "Tags of the graph, separated by commas."),
 }
-_NUMBERS: dict[str, tuple[float | None, str]] = {
+_NUMBERS: dict[str, tuple[float, str]] = {
     "rest_api_num_threads": (8, "Threads that run REST requests."),
     "rest_api_timeout_in_ms": (30000, "For reading a REST request (else 408) and running it (504); 0: no limit."),
     "model_config_file_poll_wait_seconds": (0, "Between two looks at --model_config_file; 0: never again."),
@@ -42,7 +42,6 @@ _NUMBERS: dict[str, tuple[float | None, str]] = {
     "grpc_max_threads": (0, "Threads that run gRPC requests; 0: as many as cores, or 64 with batching."),
     "num_request_iterations_for_warmup": (1, "How often each warm-up record is replayed."),
     "num_tflite_interpreters_per_pool": (1, "How many requests a .tflite answers at once."),
-    "version": (None, "Serve this version alone, of --model_base_path."),
 }
 # To TF Serving, as none at all.
 _MAY_BE_NEGATIVE = (
@@ -119,6 +118,7 @@ class ServingCommand(click.Command):
 def serving_flags(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add TF Serving's flags to a command."""
     options = [
+        click.version_option(package_name="attnexport", message="attnexport %(version)s"),
         click.option("--port", type=Port(), help="Of gRPC. [8500]"),
         click.option("--rest_api_port", type=Port(), help="Of REST, 0 for none. [8501 with EXPORT, else none]"),
     ]
@@ -127,7 +127,7 @@ def serving_flags(function: Callable[..., Any]) -> Callable[..., Any]:
     for key, (number, text) in _NUMBERS.items():
         plain, counted = (float, click.FloatRange(0)) if key.endswith("seconds") else (int, click.IntRange(0))
         kind: Any = plain if key in _MAY_BE_NEGATIVE else counted
-        options.append(click.option(f"--{key}", type=kind, default=number, help=text, show_default=number is not None))
+        options.append(click.option(f"--{key}", type=kind, default=number, help=text, show_default=True))
     for key, (truth, text) in _TRUE_OR_FALSE.items():
         options.append(click.option(f"--{key}", type=Truth(), default=truth, show_default=True, help=text))
     for key in _WITHOUT_EFFECT:
@@ -139,4 +139,4 @@ def serving_flags(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def without_effect(options: dict[str, Any]) -> list[str]:
     """The flags that were given and that change nothing here."""
-    return [name for name in _WITHOUT_EFFECT if options[name] is not None]
+    return sorted(name for name in _WITHOUT_EFFECT if options[name] is not None)

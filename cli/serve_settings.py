@@ -31,6 +31,8 @@ def server_options(options: dict[str, Any], *, rest_by_default: bool) -> ServerO
     if rest_port is None:
         rest_port = _REST_PORT if rest_by_default else 0
     port = _PORT if options["port"] is None else options["port"]
+    if port == rest_port and port not in (0, "auto"):
+        raise ArgumentError(f"--port and --rest_api_port are both {port}; each wants one of its own")
     threads = options["grpc_max_threads"] or (_THREADS if batching is None else _BATCHING_THREADS)
     return ServerOptions(
         host=options["host"],

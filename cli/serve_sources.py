@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from attnexport.core.errors import ArgumentError, AttnexportError, ContentError
 from attnexport.core.manifest import FILE_NAME
-from attnexport.serving.server import ModelConfig, StatusError, VersionPolicy
+from attnexport.serving.server import ModelConfig, StatusError
 from attnexport.serving.server.once import Once
+
+from .serve_models import GRAPHS
 
 if TYPE_CHECKING:
     from attnexport.serving.server import Server
@@ -63,13 +65,11 @@ def model_source(export: str | None, options: dict[str, Any]) -> Source:
         raise ArgumentError(f"EXPORT and {' and '.join(flags)} were given; give one of them")
     if not export and not flags:
         raise ArgumentError("nothing to serve was given; give EXPORT, --model_base_path or --model_config_file")
-    if options["version"] is not None and flags != ["--model_base_path"]:
-        raise ArgumentError("--version goes with --model_base_path alone; a configuration file has version policies")
     if options["model_config_file"]:  # with TF Serving it wins, whose image always gives --model_base_path
         return _from_file(Path(options["model_config_file"]))
     if export:
         return _from_export(Path(export))
-    return _from_base_path(Path(options["model_base_path"]), options["model_name"], options["version"])
+    return _from_base_path(Path(options["model_base_path"]), options["model_name"])
 
 
 def _from_file(path: Path) -> Source:
@@ -87,13 +87,16 @@ def _from_file(path: Path) -> Source:
     return read
 
 
-def _from_base_path(path: Path, name: str, version: int | None) -> Source:
+def _from_base_path(path: Path, name: str) -> Source:
     if not name:
         raise ArgumentError("--model_name is empty; the name that requests call the model is wanted")
     if not path.is_dir():
-        raise ArgumentError(f"--model_base_path {path} is no directory")
-    policy = VersionPolicy() if version is None else VersionPolicy(specific=frozenset({version}))
-    config = ModelConfig(name, path.absolute(), policy=policy)
+        raise ArgumentError(f"--model_base_path {path} is no directory of this machine")
+    if _is_saved_model(path):
+        raise ArgumentError(
+            f"--model_base_path {path} is itself a SavedModel; give the directory of its versions{_above(path)}"
+        )
+    config = ModelConfig(name, path.absolute())
     return lambda: [config]
 
 
@@ -102,9 +105,11 @@ def _from_export(root: Path) -> Source:
         raise ArgumentError(f"EXPORT {root} does not exist; give an export directory, such as export/classifier")
     exports = [root] if _is_export(root) else sorted(each for each in root.iterdir() if _is_export(each))
     if not exports:
-        hint = (
-            "; serve a base path by --model_base_path" if any(each.name.isdecimal() for each in root.iterdir()) else ""
-        )
+        hint = ""
+        if _is_saved_model(root):
+            hint = f"; serve a SavedModel by --model_base_path, the directory of its versions{_above(root)}"
+        elif any(each.name.isdecimal() for each in root.iterdir()):
+            hint = "; serve a base path by --model_base_path"
         raise ArgumentError(f"EXPORT {root} holds no export (no {FILE_NAME}){hint}")
     known: dict[Path, list[ModelConfig]] = {}
 
@@ -116,6 +121,15 @@ def _from_export(root: Path) -> Source:
         return [config for export in exports for config in known.get(export, [])]
 
     return look
+
+
+def _is_saved_model(path: Path) -> bool:
+    return any((path / graph).is_file() for graph in GRAPHS)
+
+
+def _above(path: Path) -> str:
+    """Where its versions are, if it is one of them."""
+    return f", which is {path.absolute().parent}" if path.absolute().name.isdecimal() else ", each named by a number"
 
 
 def _is_export(path: Path) -> bool:

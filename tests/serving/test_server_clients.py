@@ -153,7 +153,7 @@ def test_a_tflite_of_batch_1_answers_a_batch_of_5_over_both_edges(
 ) -> None:
     from attnexport.cli.serve_sources import model_source
 
-    configs = model_source(str(tflite_export), {"model_base_path": None, "model_config_file": None, "version": None})()
+    configs = model_source(str(tflite_export), {"model_base_path": None, "model_config_file": None})()
     assert "mine.float32" in [config.name for config in configs]
     running = start_serving(configs)
     x = np.arange(15, dtype=np.float32).reshape(5, 3)

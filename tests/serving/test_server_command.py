@@ -38,6 +38,8 @@ Run = Callable[..., tuple[int, str, str]]
         (["--model_base_path=.", "--monitoring_config_file=bad.txt"], 3, "tensorflow.serving.MonitoringConfig"),
         (["--model_base_path=.", "--port=70000"], 2, "no port"),
         (["--model_base_path=.", "--tensorflow_intra_op_parallelism=-1"], 2, "not in the range x>=0"),
+        (["--model_base_path=.", "--port=9600", "--rest_api_port=9600"], 2, "are both 9600"),
+        (["--model_base_path=gs://bucket/m"], 2, "is no directory of this machine"),
         (["--model_base_path=.", "--enable_batching=maybe"], 2, "neither true nor false"),
         (["--model_base_path=.", "--grpc_channel_arguments=a"], 2, "has no value"),
         (["--model_base_path=broken", "--port=auto"], 3, "nothing to serve: version 1"),
@@ -98,6 +100,7 @@ def test_what_it_imports_is_frozen_before_models_load(run_python: Any, tmp_path:
 
 def test_flags_are_taken_in_every_way_of_writing(model_base: Path) -> None:
     from attnexport.cli.serve import serve
+    from attnexport.cli.serve_flags import without_effect
 
     ways = (
         ["--enable_batching", "--rest-api-port=7", "--model_name", "n", "x"],
@@ -108,6 +111,9 @@ def test_flags_are_taken_in_every_way_of_writing(model_base: Path) -> None:
         context = serve.make_context("serve", list(words))
         given = {name: context.params[name] for name in ("enable_batching", "rest_api_port", "model_name", "export")}
         assert given == {"enable_batching": True, "rest_api_port": 7, "model_name": "n", "export": "x"}
+    idle = serve.make_context("serve", ["--flush_filesystem_caches", "--port=7", "--enable-profiler", "x"]).params
+    assert (idle["port"], idle["export"]) == (7, "x")
+    assert without_effect(idle) == ["enable_profiler", "flush_filesystem_caches"]
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="there are no unix sockets here")

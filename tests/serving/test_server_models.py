@@ -18,7 +18,7 @@ from attnexport.core.errors import ArgumentError, ContentError
 from attnexport.serving.messages import SignatureDefMap
 from attnexport.serving.server import ModelConfig, StatusError
 
-NO_FLAGS = {"model_base_path": None, "model_config_file": None, "version": None}
+NO_FLAGS = {"model_base_path": None, "model_config_file": None}
 
 
 class FixedBatch:
@@ -119,8 +119,14 @@ def test_a_configuration_file_wins_over_a_base_path_as_in_the_image_of_tf_servin
     file.write_text('model_config_list { config { name: "n" base_path: "/b" model_platform: "tensorflow" } }')
     flags = {"model_name": "model", "model_base_path": "/models/model", "model_config_file": str(file)}
     assert model_source(None, {**NO_FLAGS, **flags})() == [ModelConfig("n", Path("/b"))]
-    with pytest.raises(ArgumentError, match="--version goes with --model_base_path alone"):
-        model_source(None, {**flags, "version": 1})
+
+
+def test_a_version_in_place_of_its_base_path_is_told(model_base: Path) -> None:
+    flags = {**NO_FLAGS, "model_name": "m", "model_base_path": str(model_base / "1")}
+    with pytest.raises(ArgumentError, match=f"is itself a SavedModel; .*, which is {model_base}$"):
+        model_source(None, flags)
+    with pytest.raises(ArgumentError, match=f"by --model_base_path, .*, which is {model_base}$"):
+        model_source(str(model_base / "1"), NO_FLAGS)
 
 
 def test_a_configuration_is_applied_until_it_is_in_force_and_its_failure_is_told_once(
