@@ -83,14 +83,22 @@ def serve(terminal: Terminal, export: str | None, **options: Any) -> None:
 def _sigterm() -> Iterator[Callable[[float | None], bool]]:
     """A function that waits so many seconds for SIGTERM, for ever where None; true once it has come.
 
-    By a pipe: an Event that the handler sets is locked by the very thread that waits for it, at the wrong moment for
+    By a pipe that the signal itself writes to, of whichever thread it interrupts: Python's handler has to wait for the
+    main one, which waits here. An Event would be locked by the very thread that waits for it, at the wrong moment for
     good.
     """
     reader, writer = os.pipe()
-    before = signal.signal(signal.SIGTERM, lambda number, frame: os.write(writer, b"."))
+    os.set_blocking(writer, False)
+    before = signal.signal(signal.SIGTERM, lambda number, frame: None)
+    written = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+
+    def ended(seconds: float | None) -> bool:
+        return bool(select.select([reader], [], [], seconds)[0]) and signal.SIGTERM in os.read(reader, 512)
+
     try:
-        yield lambda seconds: bool(select.select([reader], [], [], seconds)[0])
+        yield ended
     finally:
+        signal.set_wakeup_fd(written)
         signal.signal(signal.SIGTERM, before)
         os.close(reader)
         os.close(writer)
