@@ -10,6 +10,7 @@ import select
 import shlex
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from attnexport.serving.server import ModelConfig, Server
 
+_LOOK = 0.5  # seconds between two looks for an interrupt while the server ends
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -155,11 +157,14 @@ def _freeze(configs: Sequence[ModelConfig]) -> None:
 
 def _end(terminal: Terminal, server: Server) -> None:
     """Stop the server; where that is interrupted, or a call runs on, the command's end is the process's."""
-    idle = False
+    idle: list[bool] = []
+    stopping = threading.Thread(target=lambda: idle.append(server.stop()), name="stop", daemon=True)
     try:
-        idle = server.stop()
+        stopping.start()
+        while stopping.is_alive():
+            stopping.join(_LOOK)  # an interrupt that another thread gets does not end it
     finally:
-        if not idle:
+        if idle != [True]:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends now; another one would keep it from that
             click.get_current_context().call_on_close(lambda: _leave(terminal))
 
