@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import op_def_registry
+
+from .runners import operators_of
 
 USUAL_EXECUTOR, PLAIN_EXECUTOR = "DEFAULT", "SINGLE_THREADED_EXECUTOR"  # ConfigProto.experimental.executor_type
 
@@ -42,14 +42,8 @@ def executor_for(path: Path) -> str:
         message = saved_model_pb2.SavedModel.FromString(graph_file.read_bytes())
     except (OSError, DecodeError):  # loading says what is wrong
         return USUAL_EXECUTOR
-    return PLAIN_EXECUTOR if all(map(_is_plain, set(_operators(message)))) else USUAL_EXECUTOR
-
-
-def _operators(message: Any) -> Iterator[str]:
-    for meta_graph in message.meta_graphs:
-        graph = meta_graph.graph_def
-        for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
-            yield from (node.op for node in nodes)
+    operators = {name for meta_graph in message.meta_graphs for name in operators_of(meta_graph.graph_def)}
+    return PLAIN_EXECUTOR if all(map(_is_plain, operators)) else USUAL_EXECUTOR
 
 
 def _is_plain(operator: str) -> bool:

@@ -85,9 +85,7 @@ class SavedModelRunner:
     @property
     def operators(self) -> Mapping[str, int]:
         """The operators in the graph and its functions, with counts."""
-        graph = self._meta_graph.graph_def
-        nodes = [node for function in graph.library.function for node in function.node_def]
-        return Counter(node.op for node in [*graph.node, *nodes])
+        return Counter(operators_of(self._meta_graph.graph_def))
 
     def run(self, inputs: Arrays, signature: str = DEFAULT_SIGNATURE) -> Arrays:
         spec = find_signature(self._signatures, signature)
@@ -156,6 +154,12 @@ def without_deprecations() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+def operators_of(graph: Any) -> Iterator[str]:
+    """The operator of each node of a GraphDef and of its functions."""
+    for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
+        yield from (node.op for node in nodes)
 
 
 def is_dense(infos: Any) -> bool:
