@@ -18,7 +18,7 @@ lint: .venv/installed  ## Check format, style, types and the direction of import
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	PYTHONPATH=typings $(BIN)/lint-imports
+	$(BIN)/lint-imports
 
 docs: .venv/installed  ## Build the documentation's site in site/.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
@@ -40,6 +40,6 @@ clean:  ## Remove the environment and what tools left.
 # The constraints pin every version that the suite was run with.
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -qq --disable-pip-version-check --upgrade -c constraints.txt pip setuptools
-	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[examples,dev]'
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --upgrade -c constraints.txt pip
+	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt --group dev -e '.[examples]'
 	@touch $@

@@ -26,10 +26,11 @@ from attnexport.cli.terminal import Terminal
 from attnexport.cli.tflite_versions import convert_version
 from attnexport.cli.validate import validate, validate_version
 from attnexport.cli.validation import Data, batches, open_subjects
-from attnexport.core import ExportDirectory, Samples, batched, load_samples
+from attnexport.core import Samples, batched, load_samples
 from attnexport.examples.digits import LABELS, MULTIHEAD, train_digits
 from attnexport.exporter import Original, export_saved_model, open_original, open_version
 from attnexport.parity import Subject
+from attnexport.store import ExportDirectory
 from attnexport.tflite import RECIPES
 
 RECIPE_NAMES = ("float32", "float16", "dynamic", "int8")

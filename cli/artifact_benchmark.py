@@ -109,7 +109,7 @@ def _rows(
     tensorflow_threads: int | None,
     threads: int,
 ) -> list[_Row]:
-    from attnexport.core.files import size_of
+    from attnexport.store.files import size_of
 
     per_sample = {path: latency.p50_ms / calls[path].samples for path, latency in latencies.items()}
     first = next(iter(per_sample.values()))

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from attnexport.core import ArgumentError, ExportDirectory, ModelError, Runner
-from attnexport.core.manifest import FILE_NAME, read_manifest
+from attnexport.core import ArgumentError, ModelError, Runner
+from attnexport.store import ExportDirectory
+from attnexport.store.manifest import FILE_NAME, read_manifest
 
 Kind = Literal["export", "keras", "saved_model", "tflite"]
 

@@ -102,9 +102,9 @@ def demo(terminal: Terminal, output: str) -> None:
 
 def _export(name: str, keras_file: Path, output: Path, trained: Any, on_step: Callable[[str], None]) -> list[_Row]:
     """Export a model, quantize it, and measure all that came out."""
-    from attnexport.core import ExportDirectory
     from attnexport.examples import digits
     from attnexport.exporter import export_saved_model
+    from attnexport.store import ExportDirectory
     from attnexport.tflite import RECIPES
 
     from .tflite_versions import convert_version
@@ -129,8 +129,8 @@ def _export(name: str, keras_file: Path, output: Path, trained: Any, on_step: Ca
 
 def _measure(name: str, exported: ExportResult, files: dict[str, Path], evaluation: Path) -> list[_Row]:
     from attnexport.core import DEFAULT_SIGNATURE, batched, load_samples
-    from attnexport.core.files import size_of
     from attnexport.core.latency import measure
+    from attnexport.store.files import size_of
 
     from .artifacts import FoundArtifact, open_runner
     from .evaluation import evaluate
@@ -157,7 +157,7 @@ def _measure(name: str, exported: ExportResult, files: dict[str, Path], evaluati
 
 def _validated(terminal: Terminal, export: Path, at: Addresses, evaluation: Path) -> Outcome:
     """What `attnexport validate EXPORT --evaluation FILE --html --serve` does, with the server that runs already."""
-    from attnexport.core import ExportDirectory
+    from attnexport.store import ExportDirectory
 
     from .validate import validate, validate_version
 

@@ -40,9 +40,9 @@ def deploy(terminal: Terminal, **options: Any) -> None:
     EXPORT is an export directory. One version of its SavedModel is copied below DIR, with a Dockerfile, TF Serving's
     configuration, Prometheus's, and compose.yaml or the manifests of Kubernetes. Nothing is built or started.
     """
-    from attnexport.core import ExportDirectory
-    from attnexport.core.manifest import FILE_NAME
     from attnexport.docker import plan_deployment, render
+    from attnexport.store import ExportDirectory
+    from attnexport.store.manifest import FILE_NAME
 
     from .deploy_files import check_output, write_deployment
 

@@ -6,9 +6,11 @@ import json
 import shutil
 from pathlib import Path
 
-from attnexport.core import Artifact, GateError, StorageError
-from attnexport.core.files import hash_of, replacing_directory, writing
+from attnexport.core import GateError, StorageError
+from attnexport.core.os_errors import writing
 from attnexport.docker import Deployment
+from attnexport.store import Artifact
+from attnexport.store.files import hash_of, replacing_directory
 
 _RECORD = "deploy.json"
 _SCHEMA = 1

@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from attnexport.core import Arrays, Artifact, SamplesError, VersionEntry
+from attnexport.core import Arrays, SamplesError
 from attnexport.core.errors import ArgumentError, one_of
-from attnexport.core.files import replacing, writing
+from attnexport.core.os_errors import writing
 from attnexport.core.runner import RecordedRunner
 from attnexport.core.samples import content_hash, read_arrays
 from attnexport.exporter import Original
 from attnexport.parity.validation import Batch, Subject, takes
+from attnexport.store import Artifact, VersionEntry
+from attnexport.store.files import replacing
 
 from .validation import Data, batches
 

@@ -18,9 +18,9 @@ from .terminal import Terminal
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from attnexport.core import Manifest
-    from attnexport.core.manifest import ValidationRecord
     from attnexport.exporter.inspection import KerasInspection, SavedModelInspection
+    from attnexport.store import Manifest
+    from attnexport.store.manifest import ValidationRecord
     from attnexport.tflite import TFLiteInspection
     from attnexport.tflite.inspection import SignatureInspection
 
@@ -118,7 +118,7 @@ def _keras(path: Path, imports: tuple[str, ...]) -> tuple[dict[str, Any], Rows]:
 
 
 def _export(path: Path, imports: tuple[str, ...]) -> tuple[dict[str, Any], Rows]:
-    from attnexport.core import ExportDirectory
+    from attnexport.store import ExportDirectory
 
     manifest: Manifest = ExportDirectory(path).manifest()
     rows: Rows = [("export", f"{manifest.name}, {len(manifest.versions)} version(s)")]

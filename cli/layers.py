@@ -9,16 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attnexport.core import (
-    DEFAULT_SIGNATURE,
-    Arrays,
-    Artifact,
-    AttnexportError,
-    ExportDirectory,
-    ModelError,
-    Signature,
-    VersionEntry,
-)
+from attnexport.core import DEFAULT_SIGNATURE, Arrays, AttnexportError, ModelError, Signature
 from attnexport.core.errors import first_line
 from attnexport.core.signature import fits
 from attnexport.exporter import LoadedModel, Original, open_original
@@ -33,6 +24,7 @@ from attnexport.parity.layers import (
     match,
 )
 from attnexport.parity.verdict import finite_json
+from attnexport.store import Artifact, ExportDirectory, VersionEntry
 from attnexport.tflite.float_model import convert_float
 from attnexport.tflite.tracer import TFLiteTracer
 

@@ -16,9 +16,9 @@ from .terminal import Terminal
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from attnexport.core import VersionEntry
     from attnexport.parity import Validation
     from attnexport.parity.report import ComparedData
+    from attnexport.store import VersionEntry
 
     from .layers import Inside
 
@@ -92,7 +92,8 @@ def _report_failure(terminal: Terminal, result: Validation, path: Path) -> None:
 
     import numpy as np
 
-    from attnexport.core.files import replacing, writing
+    from attnexport.core.os_errors import writing
+    from attnexport.store.files import replacing
 
     first = result.failures[0]
     terminal.problem(f"{len(result.failures)} of {len(result.checks)} checks failed, the first: {first}")

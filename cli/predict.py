@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from attnexport.core.errors import ArgumentError, check_size
-from attnexport.core.files import replacing, writing
+from attnexport.core.os_errors import writing
+from attnexport.store.files import replacing
 
 from .client_options import client_options, connect, version_options
 from .command import command

@@ -15,21 +15,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnexport.core import DEFAULT_SIGNATURE, ArgumentError, AttnexportError, batched
-from attnexport.core.files import make_directories, write_atomically, writing
 from attnexport.core.latency import measure
-from attnexport.core.manifest import ValidationRecord
+from attnexport.core.os_errors import writing
 from attnexport.core.samples import content_hash
 from attnexport.parity.pareto import Candidate
 from attnexport.parity.report import ComparedData, Report, WorstSample, render
 from attnexport.parity.summary import Summary, summarize
+from attnexport.store.files import make_directories, write_atomically
+from attnexport.store.manifest import ValidationRecord
 
 from .benchmark_inputs import choose_signature, same_calls
 from .tflite_files import read_search
 
 if TYPE_CHECKING:
-    from attnexport.core import ExportDirectory, VersionEntry
     from attnexport.exporter import Original
     from attnexport.parity import Check, Subject, Validation
+    from attnexport.store import ExportDirectory, VersionEntry
 
     from .layers import Inside
     from .validation import Data

@@ -9,7 +9,7 @@ from typing import Any
 from attnexport.core.errors import ArgumentError, ContentError
 from attnexport.serving.server import BatchingOptions, GrpcOptions, RestOptions, ServerOptions, StatusError
 from attnexport.serving.server.metrics import DEFAULT_PATH
-from attnexport.serving.server.parameters import BatchingParameters, MonitoringConfig, SSLConfig, read_text
+from attnexport.serving.server.text_config import BatchingParameters, MonitoringConfig, SSLConfig, read_text
 
 _PORT, _REST_PORT = 8500, 8501
 # Those that this process may use.

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnexport.core.errors import ArgumentError, AttnexportError, ContentError
-from attnexport.core.manifest import FILE_NAME
 from attnexport.serving.server import ModelConfig, StatusError
-from attnexport.serving.server.once import Once
+from attnexport.serving.server.log_once import Once
+from attnexport.store.manifest import FILE_NAME
 
 from .serve_models import GRAPHS
 
@@ -75,7 +75,7 @@ def model_source(export: str | None, options: dict[str, Any]) -> Source:
 def _from_file(path: Path) -> Source:
     from attnexport.serving.messages import POOL, ModelServerConfig
     from attnexport.serving.server.configuration import configs_from_message
-    from attnexport.serving.server.parameters import read_text
+    from attnexport.serving.server.text_config import read_text
 
     def read() -> Sequence[ModelConfig]:
         try:

@@ -10,9 +10,10 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from attnexport.core import Artifact, ExportDirectory, VersionEntry
-from attnexport.core.files import hash_of, make_directories, write_atomically, writing
+from attnexport.core.os_errors import writing
 from attnexport.parity.pareto import Candidate
+from attnexport.store import Artifact, ExportDirectory, VersionEntry
+from attnexport.store.files import hash_of, make_directories, write_atomically
 from attnexport.tflite import Calibration, Conversion, recipe_text
 from attnexport.tflite.search import SearchResult
 

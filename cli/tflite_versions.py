@@ -8,18 +8,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from attnexport.core import (
-    DEFAULT_SIGNATURE,
-    ArgumentError,
-    Arrays,
-    ExportDirectory,
-    Samples,
-    Signature,
-    VersionEntry,
-    batched,
-)
+from attnexport.core import DEFAULT_SIGNATURE, ArgumentError, Arrays, Samples, Signature, batched
 from attnexport.exporter import Original, open_original, open_version
 from attnexport.parity.metrics import scores_name
+from attnexport.store import ExportDirectory, VersionEntry
 from attnexport.tflite import (
     Conversion,
     Recipe,

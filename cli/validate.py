@@ -16,9 +16,9 @@ from .outcome import Outcome
 from .terminal import Terminal
 
 if TYPE_CHECKING:
-    from attnexport.core import Artifact, ExportDirectory, VersionEntry
     from attnexport.parity import Subject, Tolerance, Validation
     from attnexport.parity.report import ComparedData
+    from attnexport.store import Artifact, ExportDirectory, VersionEntry
 
     from .embedded import Addresses
     from .layers import Inside
@@ -64,8 +64,8 @@ def validate(terminal: Terminal, **options: Any) -> None:
     cases besides: zeros, ones, large and tiny magnitudes, odd batches. Exit code 4: numbers differ more than their
     precision may; 5: something else is wrong.
     """
-    from attnexport.core import ExportDirectory
-    from attnexport.core.manifest import FILE_NAME
+    from attnexport.store import ExportDirectory
+    from attnexport.store.manifest import FILE_NAME
 
     if not (options["export"] / FILE_NAME).exists():
         raise ArgumentError(f"{options['export']} is no export directory (no {FILE_NAME})")

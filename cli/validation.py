@@ -11,13 +11,10 @@ from typing import Any
 from attnexport.core import (
     DEFAULT_SIGNATURE,
     Arrays,
-    Artifact,
-    ExportDirectory,
     GateError,
     ModelError,
     Samples,
     SamplesError,
-    VersionEntry,
     batched,
     load_samples,
     synthetic_samples,
@@ -35,6 +32,7 @@ from attnexport.parity import Tolerance
 from attnexport.parity.edge_cases import edge_cases
 from attnexport.parity.metrics import scores_name
 from attnexport.parity.validation import Batch, Subject, Validation, narrows, takes
+from attnexport.store import Artifact, ExportDirectory, VersionEntry
 from attnexport.tflite import CompiledModelRunner, TFLiteRunner
 
 from .evaluation import check_labels

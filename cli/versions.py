@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attnexport.core import ArgumentError, ExportDirectory, VersionEntry
-from attnexport.core.manifest import FILE_NAME
+from attnexport.core import ArgumentError
 from attnexport.exporter import PresetConfig, export_saved_model, find_version, is_of, open_source
 from attnexport.exporter.models import LoadedModel, import_modules
+from attnexport.store import ExportDirectory, VersionEntry
+from attnexport.store.manifest import FILE_NAME
 
 
 @dataclass(frozen=True)

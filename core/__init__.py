@@ -1,4 +1,4 @@
-"""Values that everything shares: errors, signatures, Runners, samples, the manifest, the export directory."""
+"""Values that everything shares: errors, signatures, Runners, samples, tracers."""
 
 from typing import TYPE_CHECKING
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
         StorageError,
         UnavailableError,
     )
-    from .export_directory import ExportDirectory
-    from .manifest import Artifact, Manifest, VersionEntry
     from .runner import Runner, batched
     from .samples import Samples, load_samples, synthetic_samples
     from .signature import DEFAULT_SIGNATURE, Arrays, Signature, TensorSpec
@@ -31,15 +29,12 @@ if TYPE_CHECKING:
 _HOMES = {
     "ArgumentError": "errors",
     "Arrays": "signature",
-    "Artifact": "manifest",
     "AttnexportError": "errors",
     "CodecError": "errors",
     "ContentError": "errors",
     "DEFAULT_SIGNATURE": "signature",
     "DeadlineError": "errors",
-    "ExportDirectory": "export_directory",
     "GateError": "errors",
-    "Manifest": "manifest",
     "ManifestError": "errors",
     "ModelError": "errors",
     "NotFoundError": "errors",
@@ -53,7 +48,6 @@ _HOMES = {
     "StorageError": "errors",
     "TensorSpec": "signature",
     "UnavailableError": "errors",
-    "VersionEntry": "manifest",
     "batched": "runner",
     "load_samples": "samples",
     "synthetic_samples": "samples",
@@ -63,14 +57,11 @@ __all__ = [
     "DEFAULT_SIGNATURE",
     "ArgumentError",
     "Arrays",
-    "Artifact",
     "AttnexportError",
     "CodecError",
     "ContentError",
     "DeadlineError",
-    "ExportDirectory",
     "GateError",
-    "Manifest",
     "ManifestError",
     "ModelError",
     "NotFoundError",
@@ -84,7 +75,6 @@ __all__ = [
     "StorageError",
     "TensorSpec",
     "UnavailableError",
-    "VersionEntry",
     "batched",
     "load_samples",
     "synthetic_samples",

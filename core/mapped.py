@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from .files import writing
+from .os_errors import writing
 
 Array = np.ndarray[Any, Any]
 

@@ -8,7 +8,7 @@ WORKDIR /source
 RUN python -m venv /opt/attnexport
 COPY requirements-client.txt constraints.txt ./
 RUN /opt/attnexport/bin/pip install --no-cache-dir -c constraints.txt -r requirements-client.txt
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY cli/ cli/
 COPY core/ core/
 COPY docker/ docker/
@@ -16,7 +16,10 @@ COPY examples/ examples/
 COPY exporter/ exporter/
 COPY parity/ parity/
 COPY serving/ serving/
+COPY src/attnexport/__init__.py src/attnexport/__main__.py src/attnexport/py.typed src/attnexport/
+COPY store/ store/
 COPY tflite/ tflite/
+COPY workflows/ workflows/
 RUN /opt/attnexport/bin/pip install --no-cache-dir --no-deps .
 
 FROM python:${PYTHON_VERSION}-slim

@@ -10,8 +10,9 @@ from typing import Literal
 
 import numpy as np
 
-from attnexport.core import ArgumentError, Artifact, Signature, TensorSpec, VersionEntry
+from attnexport.core import ArgumentError, Signature, TensorSpec
 from attnexport.core.errors import check_size
+from attnexport.store import Artifact, VersionEntry
 
 Target = Literal["docker", "kubernetes"]
 

@@ -6,7 +6,7 @@ ARG PYTHON_VERSION=3.11
 FROM python:${PYTHON_VERSION}-slim AS build
 WORKDIR /source
 RUN python -m venv /opt/attnexport
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml hatch_build.py constraints.txt README.md LICENSE ./
 COPY cli/ cli/
 COPY core/ core/
 COPY docker/ docker/
@@ -14,7 +14,10 @@ COPY examples/ examples/
 COPY exporter/ exporter/
 COPY parity/ parity/
 COPY serving/ serving/
+COPY src/attnexport/__init__.py src/attnexport/__main__.py src/attnexport/py.typed src/attnexport/
+COPY store/ store/
 COPY tflite/ tflite/
+COPY workflows/ workflows/
 RUN /opt/attnexport/bin/pip install --no-cache-dir -c constraints.txt '.[examples]'
 
 FROM python:${PYTHON_VERSION}-slim

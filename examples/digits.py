@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from attnexport.core.errors import ArgumentError
-from attnexport.core.files import writing
+from attnexport.core.os_errors import writing
 from attnexport.core.signature import Arrays
 
 LABELS = tuple(str(digit) for digit in range(10))

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from attnexport.core.files import size_of
 from attnexport.core.signature import Signature
+from attnexport.store.files import size_of
 
 from .models.traits import computes_in, flat_layers
 from .runners import SavedModelRunner

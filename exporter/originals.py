@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from attnexport.core.errors import ArgumentError
-from attnexport.core.export_directory import ExportDirectory
-from attnexport.core.manifest import VersionEntry
 from attnexport.core.runner import Runner
 from attnexport.core.samples import synthetic_samples
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature, TensorSpec
 from attnexport.core.tracer import Tracer
+from attnexport.store.export_directory import ExportDirectory
+from attnexport.store.manifest import VersionEntry
 
 from .endpoint import TracedEndpoint, trace
 from .endpoints import model_endpoints

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from attnexport.core.manifest import CheckRecord
+from attnexport.store.manifest import CheckRecord
 
 from .validation import Check, Validation
 from .verdict import finite_json

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from attnexport.core.errors import AttnexportError, first_line
-from attnexport.core.manifest import Artifact
 from attnexport.core.runner import Runner, batched
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature, fits
+from attnexport.store.manifest import Artifact
 
 from .budgets import NOISE_FACTOR
 from .metrics import Array

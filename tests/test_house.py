@@ -18,15 +18,15 @@ def folders(root: Path) -> dict[str, str]:
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.py"],
         cwd=root, capture_output=True, text=True, check=True,
     ).stdout.split()  # fmt: skip
-    outside = {"tests", "benchmarks", "docs", "typings", ".ci"}
+    outside = {"tests", "benchmarks", "docs", "src", ".ci"}
     found = {Path(path).parent.as_posix() for path in held if (root / path).exists()}
     return {f"attnexport.{each.replace('/', '.')}": each for each in found if each.split("/")[0] not in outside | {"."}}
 
 
-def test_pyproject_names_every_folder_and_no_other(root: Path) -> None:
-    settings = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]
-    assert settings["package-dir"] == folders(root)
-    assert settings["packages"] == sorted(folders(root))
+def test_pyproject_names_every_top_level_folder_and_no_other(root: Path) -> None:
+    wheel = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    named = set(wheel["hooks"]["custom"]["folders"])
+    assert named == {each.split("/")[0] for each in folders(root).values()}
 
 
 def test_every_folder_is_typed_documented_and_seen_by_the_tools(root: Path) -> None:
@@ -34,7 +34,7 @@ def test_every_folder_is_typed_documented_and_seen_by_the_tools(root: Path) -> N
         assert (root / folder / "__init__.py").read_text().startswith('"""'), folder
         top = folder.split("/")[0]
         assert (root / top / "py.typed").exists()
-        assert (root / "typings" / "attnexport" / top).resolve() == root / top
+        assert (root / "src" / "attnexport" / top).resolve() == root / top
 
 
 def test_no_file_is_longer_than_300_lines(root: Path) -> None:
@@ -45,7 +45,7 @@ def test_no_file_is_longer_than_300_lines(root: Path) -> None:
 
 
 PACKAGES = (
-    *("core", "parity", "parity.report", "exporter", "exporter.layers", "exporter.models"),
+    *("core", "store", "parity", "parity.report", "exporter", "exporter.layers", "exporter.models"),
     *("serving", "serving.client", "serving.codec", "serving.messages", "serving.server"),
     *("tflite", "tflite.recipes", "tflite.search", "docker"),
 )
@@ -88,7 +88,8 @@ def test_the_constraints_pin_every_requirement_and_name_no_index(root: Path) -> 
     assert all(re.fullmatch(r"[A-Za-z0-9_.\-]+==[A-Za-z0-9_.+]+", line) for line in lines)
     pinned = {line.partition("==")[0].lower().replace("_", "-") for line in lines}
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-    extras = [each for extra in project["optional-dependencies"].values() for each in extra]
+    groups = tomllib.loads((root / "pyproject.toml").read_text())["dependency-groups"]
+    extras = [each for extra in [*project["optional-dependencies"].values(), *groups.values()] for each in extra]
     wanted = {
         re.match(r"[A-Za-z0-9_\-]+", each)[0].lower().replace("_", "-") for each in project["dependencies"] + extras
     }  # type: ignore[index]

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attnexport.core.errors import AttnexportError, ModelError
-from attnexport.core.files import replacing, writing
+from attnexport.core.os_errors import writing
 from attnexport.core.runner import Runner
 from attnexport.core.signature import Signature
 from attnexport.parity import Verdict
+from attnexport.store.files import replacing
 
 from .calibration import Calibration
 from .candidates import best, candidates

@@ -9,8 +9,8 @@ from pathlib import Path
 import tensorflow as tf
 
 from attnexport.core.errors import ArgumentError, ModelError, first_line, no_such
-from attnexport.core.files import size_of
 from attnexport.core.signature import DEFAULT_SIGNATURE, Signature, format_shape
+from attnexport.store.files import size_of
 
 # A flatbuffer's offsets are 32 bits with a sign.
 MAX_BYTES = 2**31 - 1

@@ -11,7 +11,7 @@ from typing import Any
 from attnexport.core.errors import ArgumentError, ModelError, first_line, one_of
 from attnexport.core.signature import Shape, Signature, TensorSpec
 
-from .damage import check_model, text_of
+from .flatbuffer_check import check_model, text_of
 
 # Operators whose constants are the model's weights, as quantizers understand it.
 WEIGHTED = frozenset(

@@ -17,7 +17,7 @@ from typing import Any
 
 from attnexport.core.errors import AttnexportError, ModelError, first_line
 
-from .damage import text_of
+from .flatbuffer_check import text_of
 from .graph import Graph, Subgraph, check_signature_names, parse_model, read_graph
 from .probe import run_child
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from attnexport.core.errors import ArgumentError, AttnexportError, ManifestError, ModelError, first_line
-from attnexport.core.export_directory import ExportDirectory
-from attnexport.core.manifest import FILE_NAME, VersionEntry
 from attnexport.core.signature import DEFAULT_SIGNATURE
+from attnexport.store.export_directory import ExportDirectory
+from attnexport.store.manifest import FILE_NAME, VersionEntry
 
 from .presets import PresetConfig, build_preset
 

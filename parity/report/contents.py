@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from attnexport.core.manifest import VersionEntry
 from attnexport.core.signature import Arrays
 from attnexport.parity.layers import AttentionMap, LayerCheck
 from attnexport.parity.metrics import Array
 from attnexport.parity.pareto import Candidate
 from attnexport.parity.validation import Validation
+from attnexport.store.manifest import VersionEntry
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attnexport.core.manifest import Artifact
 from attnexport.parity.layers import AttentionMap, LayerCheck
 from attnexport.parity.pareto import non_dominated
 from attnexport.parity.summary import TITLES, Summary, decibels, summarize
 from attnexport.parity.validation import Check
+from attnexport.store.manifest import Artifact
 
 from . import pictures
 from .contents import Report

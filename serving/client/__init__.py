@@ -6,22 +6,22 @@ from attnexport.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from .aio import AsyncClient
-    from .answers import ClassScore, ModelMetadata, Prediction, VersionStatus
     from .options import ClientOptions, Retry, Tls
+    from .responses import ClassScore, ModelMetadata, Prediction, VersionStatus
     from .runner import ClientRunner
     from .sync import Client
 
 _HOMES = {
     "AsyncClient": "aio",
-    "ClassScore": "answers",
+    "ClassScore": "responses",
     "Client": "sync",
     "ClientOptions": "options",
     "ClientRunner": "runner",
-    "ModelMetadata": "answers",
-    "Prediction": "answers",
+    "ModelMetadata": "responses",
+    "Prediction": "responses",
     "Retry": "options",
     "Tls": "options",
-    "VersionStatus": "answers",
+    "VersionStatus": "responses",
 }
 
 __all__ = [

@@ -12,11 +12,11 @@ from attnexport.core.errors import ArgumentError, NotFoundError, RefusedError, o
 from attnexport.serving.codec import ServedModel
 from attnexport.serving.messages import METHODS
 
-from .answers import ClassScore, ModelMetadata, Prediction, VersionStatus, parse, read_classes, read_values
 from .examples import Examples, Features, fill_input
 from .options import ClientOptions
 from .plan import Deadline, Plan
-from .predicting import OnBatch, Predicting, PredictOptions
+from .predict import OnBatch, Predicting, PredictOptions
+from .responses import ClassScore, ModelMetadata, Prediction, VersionStatus, parse, read_classes, read_values
 
 Found = TypeVar("Found")
 Inferred = list[list[ClassScore]] | np.ndarray[Any, Any]

@@ -14,14 +14,14 @@ import numpy as np
 from attnexport.core.errors import ArgumentError, ServingError
 from attnexport.core.signature import DEFAULT_SIGNATURE
 
-from .answers import ClassScore, ModelMetadata, Prediction, VersionStatus
 from .base import BaseClient, Inferred
 from .channels import COMPRESSIONS, channel_options, credentials, headers
+from .concurrent import run_together
+from .errors import of_error
 from .examples import Examples, Features
-from .failures import of_error
 from .plan import Call, Effect, Plan, Sleep, Together
-from .predicting import OnBatch
-from .together import run_together
+from .predict import OnBatch
+from .responses import ClassScore, ModelMetadata, Prediction, VersionStatus
 
 Result = TypeVar("Result")
 

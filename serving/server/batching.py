@@ -19,9 +19,9 @@ import numpy as np
 from attnexport.core.errors import ArgumentError, check_size
 from attnexport.core.signature import Arrays, Signature
 
+from .cancellation import Alive, abandoned
 from .loading import LoadedModel
 from .status import Code, StatusError, invalid
-from .waiting import Alive, abandoned
 
 _LOOK = 0.05  # seconds between two looks whether the client still waits
 

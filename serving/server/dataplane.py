@@ -19,14 +19,14 @@ from attnexport.serving.messages import (
     ReloadConfigResponse,
 )
 
+from .cancellation import Alive, always
 from .configuration import configs_from_message
 from .inference import Inference
 from .manager import ModelManager
 from .metrics import Metrics
-from .multi import multi_inference
+from .multi_inference import multi_inference
 from .status import Code, StatusError, invalid
 from .versions import ServedVersion
-from .waiting import Alive, always
 
 _METADATA = "signature_def"
 _TYPE_URL = "type.googleapis.com/tensorflow.serving.SignatureDefMap"

@@ -18,10 +18,10 @@ from attnexport.serving.codec import decode_predict_request, encode_predict_repl
 from attnexport.serving.codec.encode import Form
 from attnexport.serving.messages import METHODS
 
+from .cancellation import Alive, check_alive
 from .dataplane import DataPlane
 from .edges import MOST_WAITING, OnAccess, family
 from .status import Code, invalid, status_of
-from .waiting import Alive, check_alive
 from .workers import Task, Workers
 
 _MOST_DETAIL = 2000  # characters: gRPC drops replies whose trailers are longer than 8 KB

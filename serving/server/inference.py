@@ -11,10 +11,10 @@ from attnexport.core.errors import no_such, one_of
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature, duplicates
 
 from . import examples
+from .cancellation import Alive, always
 from .metrics import Metrics
 from .status import Code, StatusError, invalid
 from .versions import ServedVersion
-from .waiting import Alive, always
 
 _APIS = {"classify": "Classify", "regress": "Regress"}
 

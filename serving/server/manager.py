@@ -10,9 +10,9 @@ from attnexport.core.errors import no_such, one_of
 from attnexport.serving.codec import ServedModel
 
 from .configuration import ModelConfig
+from .model_lifecycle import Served, WatchedModel, Workshop
 from .status import Code, StatusError, invalid
 from .versions import ServedVersion, VersionStatus
-from .watched import Served, WatchedModel, Workshop
 
 _FIRST_LOOKS = 20  # while a version seems to be written
 _FIRST_WAIT = 0.25  # seconds between them

@@ -22,12 +22,12 @@ from attnexport.serving.messages import (
     SignatureDefMap,
 )
 
+from .cancellation import Alive, always, check_alive
 from .dataplane import DataPlane
 from .edges import OnAccess
 from .rest_examples import fill_examples, write_classifications, write_regressions
 from .rest_json import parse, read_inputs, write_outputs
 from .status import HTTP_STATUS, Code, StatusError, invalid, status_of
-from .waiting import Alive, always, check_alive
 
 _CHOICE = r"(?:/(?:versions/(?P<version>\d+)|labels/(?P<label>[^/:]+)))?"
 _RUN = re.compile(rf"/v1/models/(?P<model>[^/:]+){_CHOICE}:(?P<verb>classify|regress|predict)", re.IGNORECASE)

@@ -15,10 +15,10 @@ from .inference import Inference
 from .loading import ModelLoader
 from .manager import ModelManager
 from .metrics import Metrics
+from .model_lifecycle import Workshop
 from .rest_edge import RestEdge, RestOptions
 from .status import Code
 from .warmup import warm_up
-from .watched import Workshop
 
 _BEYOND = 1.0  # seconds after the grace in which edges end and idle models are freed
 

@@ -8,9 +8,9 @@ from enum import IntEnum
 from pathlib import Path
 
 from .batching import Batcher, BatchingOptions
-from .disk import Fingerprint
 from .loading import LoadedModel
 from .status import Code, StatusError, status_of
+from .version_scan import Fingerprint
 
 
 class State(IntEnum):

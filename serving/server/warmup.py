@@ -13,7 +13,7 @@ from attnexport.serving.codec import ServedModel, decode_tensor
 from attnexport.serving.messages import ClassificationResponse, PredictionLog, RegressionResponse
 
 from .inference import Inference
-from .multi import multi_inference
+from .multi_inference import multi_inference
 from .status import Code, status_of
 from .versions import ServedVersion
 

@@ -16,8 +16,8 @@ import pytest
 def exported(tmp_path_factory: pytest.TempPathFactory, digits: Any) -> Path:
     """The digits model as SavedModel, float32 and int8 .tflite: not to be changed."""
     from attnexport.cli.tflite_versions import convert_version
-    from attnexport.core import ExportDirectory
     from attnexport.exporter import export_saved_model
+    from attnexport.store import ExportDirectory
     from attnexport.tflite import RECIPES
 
     output = tmp_path_factory.mktemp("validated")

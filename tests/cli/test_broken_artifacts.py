@@ -30,8 +30,8 @@ TOLD = {
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of many outputs, SavedModel and float32 .tflite: not to be changed."""
     from attnexport.cli.tflite_versions import convert_version
-    from attnexport.core import ExportDirectory
     from attnexport.exporter import AttentionConcatLayer, export_saved_model
+    from attnexport.store import ExportDirectory
     from attnexport.tflite import RECIPES
 
     keras.utils.set_random_seed(0)

@@ -21,8 +21,8 @@ WITHIN = ["scores", "softmax", "context", "concatenation"]
 def look(export: Path, samples: Any, keep: Callable[[Any], bool] = lambda artifact: True) -> Any:
     """What is inside the artifacts of an export that are kept."""
     from attnexport.cli.layers import look_inside
-    from attnexport.core import ExportDirectory
     from attnexport.exporter import open_original, open_version
+    from attnexport.store import ExportDirectory
 
     directory = ExportDirectory(export)
     entry = directory.newest()
@@ -99,8 +99,8 @@ class Doubled(keras.layers.Layer):  # type: ignore[misc]
 
 def test_free_steps_a_batch_several_signatures_and_own_layers(tmp_path: Path) -> None:
     from attnexport.cli.tflite_versions import convert_version
-    from attnexport.core import ExportDirectory
     from attnexport.exporter import AttentionConcatLayer, export_saved_model
+    from attnexport.store import ExportDirectory
     from attnexport.tflite import RECIPES
 
     keras.utils.set_random_seed(0)
@@ -131,8 +131,8 @@ def test_free_steps_a_batch_several_signatures_and_own_layers(tmp_path: Path) ->
 
 def test_a_saved_model_has_no_layers(exported: Path, rows: Any) -> None:
     from attnexport.cli.layers import Inside, look_inside
-    from attnexport.core import ExportDirectory
     from attnexport.exporter import open_original, open_source
+    from attnexport.store import ExportDirectory
 
     directory = ExportDirectory(exported)
     loaded = open_source(str(exported / "saved_model" / "1"))

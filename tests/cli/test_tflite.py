@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attnexport.core.export_directory import ExportDirectory
+from attnexport.store.export_directory import ExportDirectory
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from attnexport.cli.tflite_files import read_search
-from attnexport.core.export_directory import ExportDirectory
+from attnexport.store.export_directory import ExportDirectory
 
 Run = Callable[..., tuple[int, str, str]]
 EXPORT = Path("export/digits-attention")

@@ -209,7 +209,7 @@ def test_an_export_that_cannot_be_written_is_validated(
     def refuse(source: Any, target: Any) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr("attnexport.core.files.os.replace", refuse)
+    monkeypatch.setattr("attnexport.store.files.os.replace", refuse)
     before = sorted(export.rglob("*"))
     evaluation = ("--evaluation", digits.evaluation)
     code, out, err = attnexport("validate", export, *evaluation, "--html")

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from attnexport.core import ArgumentError, Artifact, Signature, TensorSpec, VersionEntry
+from attnexport.core import ArgumentError, Signature, TensorSpec
+from attnexport.store import Artifact, VersionEntry
 
 Run = Callable[..., tuple[int, str, str]]
 Deploy = Callable[..., Path]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import re
 import shutil
 import subprocess
@@ -91,7 +90,7 @@ def test_every_flag_is_one_of_tf_servings(root: Path, deployed: Deploy, flags: F
 
 def test_every_text_file_parses_as_its_message(deployed: Deploy) -> None:
     from attnexport.serving.messages import POOL, ModelServerConfig
-    from attnexport.serving.server.parameters import BatchingParameters, MonitoringConfig, read_text
+    from attnexport.serving.server.text_config import BatchingParameters, MonitoringConfig, read_text
 
     config = deployed("docker") / "config"
     [model] = read_text(config / "models.config", ModelServerConfig, POOL).model_config_list.config
@@ -117,13 +116,3 @@ def test_the_embedded_server_answers_when_started_with_the_very_same_files(deplo
         server.manager.configure([])
         assert subprocess.run([script, port], capture_output=True, check=False).returncode != 0, "no model is AVAILABLE"
     assert subprocess.run([script, port], capture_output=True, check=False).returncode != 0, "nobody is there"
-
-
-def test_the_templates_are_in_the_package(root: Path) -> None:
-    """An editable install reads the checkout; a wheel has what package-data names."""
-    import tomllib
-
-    data = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
-    held = {path for glob in data["attnexport.docker"] for path in (root / "docker").glob(glob) if path.is_file()}
-    assert held == {path for path in (root / "docker" / "templates").rglob("*") if path.is_file()}
-    assert importlib.metadata.version("jinja2")

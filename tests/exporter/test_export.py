@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from attnexport.core import ArgumentError, ExportDirectory, ModelError, StorageError
+from attnexport.core import ArgumentError, ModelError, StorageError
 from attnexport.exporter import (
     AttentionConcatLayer,
     MultiHeadAttentionConcat,
@@ -20,6 +20,7 @@ from attnexport.exporter import (
     build_model,
     export_saved_model,
 )
+from attnexport.store import ExportDirectory
 
 X = np.random.default_rng(0).standard_normal((5, 10, 64)).astype(np.float32)
 

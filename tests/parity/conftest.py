@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from attnexport.core import Arrays, Artifact, Signature, TensorSpec, VersionEntry
+from attnexport.core import Arrays, Signature, TensorSpec
 from attnexport.parity import Batch, Subject, validate
 from attnexport.parity.layers import AttentionMap, LayerCheck
 from attnexport.parity.pareto import Candidate
 from attnexport.parity.report import ComparedData, Report, WorstSample
+from attnexport.store import Artifact, VersionEntry
 
 SAMPLES = 40
 LONG = "a-model-whose-name-nobody-would-want-to-type-in-a-shell-or-anywhere-else-because-it-is-so-very-long"

@@ -103,7 +103,7 @@ def test_a_client_without_certificate_is_refused_where_one_is_asked_for(
 ) -> None:
     from attnexport.cli.serve import serve
     from attnexport.cli.serve_settings import server_options
-    from attnexport.serving.server.parameters import SSLConfig
+    from attnexport.serving.server.text_config import SSLConfig
 
     ours, theirs = Authority(tmp_path, "ours"), Authority(tmp_path, "theirs")
     key, certificate = ours.issue("server")

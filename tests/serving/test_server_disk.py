@@ -14,7 +14,7 @@ import pytest
 
 from attnexport.cli.serve_models import ArtifactLoader
 from attnexport.serving.server import ModelConfig, VersionPolicy
-from attnexport.serving.server.disk import fingerprint
+from attnexport.serving.server.version_scan import fingerprint
 
 X = np.ones((1, 3), np.float32)
 

@@ -15,10 +15,10 @@ from attnexport.tflite import RECIPES, Recipe
 from attnexport.tflite.graph import Graph, Operator, Subgraph, Tensor
 from attnexport.tflite.recipes.recipe import CALIBRATORS
 from attnexport.tflite.search import Figures, Goal, SearchResult
-from attnexport.tflite.search.choosing import choose
-from attnexport.tflite.search.climbing import climb
+from attnexport.tflite.search._search import explore
 from attnexport.tflite.search.families import best_named, cheap_candidates, families
-from attnexport.tflite.search.searching import explore
+from attnexport.tflite.search.greedy import climb
+from attnexport.tflite.search.selection import choose
 from attnexport.tflite.search.trials import Trial, Trials
 from attnexport.tflite.search.units import FLOAT16, FLOAT32, Level, joined_units, pattern_of, weighted_units
 

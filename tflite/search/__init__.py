@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 from attnexport.core.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from ._search import search
     from .goal import DEFAULT_TRIALS, OBJECTIVES, Figures, Goal
     from .result import SearchResult
-    from .searching import search
     from .trials import Trial
 
 _HOMES = {
@@ -17,7 +17,7 @@ _HOMES = {
     "OBJECTIVES": "goal",
     "SearchResult": "result",
     "Trial": "trials",
-    "search": "searching",
+    "search": "_search",
 }
 
 __all__ = [

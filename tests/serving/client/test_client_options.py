@@ -88,7 +88,7 @@ def test_a_call_that_an_ending_server_reset_without_a_word_is_asked_elsewhere() 
     import grpc
 
     from attnexport.core import ServingError, UnavailableError
-    from attnexport.serving.client.failures import translate
+    from attnexport.serving.client.errors import translate
 
     for words in (None, "", "CANCELLED"):
         assert type(translate(grpc.StatusCode.CANCELLED, words, "a:1", 1)) is UnavailableError

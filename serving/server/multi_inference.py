@@ -9,11 +9,11 @@ from attnexport.core.signature import DEFAULT_SIGNATURE, duplicates
 from attnexport.serving.codec import ServedModel
 from attnexport.serving.messages import MultiInferenceResponse, SignatureDefMap
 
+from .cancellation import Alive, always, check_alive
 from .examples import INPUTS
 from .inference import Inference
 from .status import Code, StatusError, invalid
 from .versions import ServedVersion
-from .waiting import Alive, always, check_alive
 
 _METHODS = {"tensorflow/serving/classify": "classify", "tensorflow/serving/regress": "regress"}
 

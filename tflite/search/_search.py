@@ -14,11 +14,11 @@ from attnexport.tflite.preparation import Prepared, check_patterns
 from attnexport.tflite.recipes import Recipe
 from attnexport.tflite.recipes.recipe import CALIBRATORS
 
-from .choosing import choose
-from .climbing import climb
 from .families import best_named, calibrated_candidates, cheap_candidates, families, integer_core
 from .goal import DEFAULT_TRIALS, SEARCHED, Goal
+from .greedy import climb
 from .result import SearchResult
+from .selection import choose
 from .trials import ExhaustedError, Trial, Trials
 from .workers import FULL, Workers
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from attnexport.core import Artifact, Manifest, ManifestError, Signature, StorageError, TensorSpec, VersionEntry
-from attnexport.core.manifest import FILE_NAME, CheckRecord, ValidationRecord, read_manifest
+from attnexport.core import ManifestError, Signature, StorageError, TensorSpec
+from attnexport.store import Artifact, Manifest, VersionEntry
+from attnexport.store.manifest import FILE_NAME, CheckRecord, ValidationRecord, read_manifest
 
 SIGNATURE = Signature("s", (TensorSpec("x", "float32", (None, 3)),), (TensorSpec("y", "float32", None),))
 

@@ -16,9 +16,9 @@ from attnexport.core.errors import AttnexportError, StorageError, first_line
 
 from .batching import BatchingOptions
 from .configuration import ModelConfig
-from .disk import Fingerprint, fingerprint, is_settled, versions_on_disk
 from .loading import ModelLoader
-from .once import Once
+from .log_once import Once
+from .version_scan import Fingerprint, fingerprint, is_settled, versions_on_disk
 from .versions import ServedVersion, State, VersionStatus
 
 _MOST_ENDED = 50  # versions that are remembered after their end

@@ -10,8 +10,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import StorageError
-from .files import make_directories, sync, sync_tree, write_atomically, writing
+from attnexport.core.errors import StorageError
+from attnexport.core.os_errors import writing
+
+from .files import make_directories, sync, sync_tree, write_atomically
 from .manifest import FILE_NAME, Artifact, Manifest, VersionEntry
 
 if TYPE_CHECKING:

@@ -11,8 +11,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from .errors import ArgumentError, ManifestError, StorageError
-from .files import make_directories, writing
+from attnexport.core.errors import ArgumentError, ManifestError, StorageError
+from attnexport.core.os_errors import writing
+
+from .files import make_directories
 from .manifest import FILE_NAME, Artifact, Manifest, ValidationRecord, VersionEntry, read_manifest
 from .stage import Journal, Stage
 

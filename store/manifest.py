@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .documents import build
-from .errors import ArgumentError, ManifestError, StorageError, check_size, first_line
+from attnexport.core.documents import build
+from attnexport.core.errors import ArgumentError, ManifestError, StorageError, check_size, first_line
+from attnexport.core.signature import Signature
+
 from .files import hash_of, write_atomically
-from .signature import Signature
 
 FILE_NAME = "attnexport.json"
 SCHEMA = 1

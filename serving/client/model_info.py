@@ -18,10 +18,10 @@ from attnexport.core.errors import (
 from attnexport.serving.codec import ServedModel
 from attnexport.serving.messages import METHODS, POOL, ModelServerConfig
 
-from .answers import ModelMetadata, VersionStatus, parse, read_metadata, read_status
-from .asking import Asking, unsigned
+from ._calls import Asking, unsigned
 from .options import Retry
 from .plan import Deadline, Plan, Sleep
+from .responses import ModelMetadata, VersionStatus, parse, read_metadata, read_status
 
 _ONCE = Retry(attempts=1)
 _POLL = 0.2  # seconds between two looks at a model that is not ready

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from attnexport.core import ArgumentError, Artifact, ExportDirectory, ManifestError, Signature, StorageError, TensorSpec
-from attnexport.core.manifest import FILE_NAME, VersionEntry
+from attnexport.core import ArgumentError, ManifestError, Signature, StorageError, TensorSpec
+from attnexport.store import Artifact, ExportDirectory
+from attnexport.store.manifest import FILE_NAME, VersionEntry
 
 SIGNATURE = Signature("s", (TensorSpec("x", "float32", None),), (TensorSpec("y", "float32", None),))
 
@@ -138,7 +139,7 @@ def test_two_at_once_get_two_versions(tmp_path: Path) -> None:
 
 KILLED = """
 import os, signal, sys
-from attnexport.core import files, export_directory
+from attnexport.store import files, export_directory
 sys.path.insert(0, sys.argv[3])
 from test_export_directory import export
 from pathlib import Path

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from attnexport.core import ArgumentError, Artifact, ExportDirectory, Signature, StorageError, TensorSpec, VersionEntry
-from attnexport.core.manifest import FILE_NAME, CheckRecord, ValidationRecord
+from attnexport.core import ArgumentError, Signature, StorageError, TensorSpec
+from attnexport.store import Artifact, ExportDirectory, VersionEntry
+from attnexport.store.manifest import FILE_NAME, CheckRecord, ValidationRecord
 
 SIGNATURE = Signature("s", (TensorSpec("x", "float32", None),), (TensorSpec("y", "float32", None),))
 

@@ -28,9 +28,9 @@ from attnexport.serving.codec import (
 )
 from attnexport.serving.codec.dtypes import numpy_dtype
 
-from .answers import Prediction, unusable
-from .knowing import Knowing
+from .model_info import Knowing
 from .plan import Deadline, Plan, Together
+from .responses import Prediction, unusable
 
 OnBatch = Callable[[int], object]
 _EXPLAINING = 2.0  # seconds that finding out what would have been right may take

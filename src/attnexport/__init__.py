@@ -1,0 +1,53 @@
+"""Export Keras models to TensorFlow Serving and TFLite, and prove that they compute the same.
+
+Names load on first use, so that `import attnexport as ax` loads neither TensorFlow nor numpy.
+"""
+
+import sys
+
+if sys.argv[:1] == ["-m"] and not sys.flags.safe_path:
+    # `python -m attnexport` puts the working directory first on the path, where a json.py would be run.
+    del sys.path[0]
+
+from typing import TYPE_CHECKING
+
+from .core.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .exporter import AttentionConcatLayer, MultiHeadAttentionConcat, build_model, load_model
+    from .serving import AsyncClient, Client
+
+    __version__: str
+
+_HOMES = {
+    "AsyncClient": "serving",
+    "AttentionConcatLayer": "exporter",
+    "Client": "serving",
+    "MultiHeadAttentionConcat": "exporter",
+    "build_model": "exporter",
+    "load_model": "exporter",
+}
+
+__all__ = [
+    "AsyncClient",
+    "AttentionConcatLayer",
+    "Client",
+    "MultiHeadAttentionConcat",
+    "__version__",
+    "build_model",
+    "load_model",
+]
+
+_load, _names = lazy_names(__name__, _HOMES)
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("attnexport")
+    return _load(name)
+
+
+def __dir__() -> list[str]:
+    return __all__
