@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
 from attnexport.core.errors import StorageError
+from attnexport.core.progress import Progress, silent
+from attnexport.workflows.result import Result, print_blocks
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,6 +55,10 @@ class Terminal:
             raise StorageError(
                 f"the result cannot be printed on stdout ({error.strerror}); it stands all the same"
             ) from error
+
+    def show(self, result: Result) -> None:
+        """Print a workflow's result: its document with --json, else its tables."""
+        self.result(result.to_dict(), lambda console: print_blocks(console, result.blocks()))
 
     def note(self, text: str) -> None:
         """Say something worth knowing."""
@@ -95,6 +101,26 @@ class Terminal:
         with Progress(console=self._console(self._stderr), transient=True) as bar:
             task = bar.add_task(what, total=total)
             yield lambda more: bar.advance(task, more)
+
+    @contextmanager
+    def working(self) -> Iterator[Progress]:
+        """Show what a workflow says of itself: a spinner, and a bar where it counts, if stderr is a terminal."""
+        if self.quiet or not self._stderr.isatty():
+            yield silent
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
+        from rich.progress import Progress as Bar
+
+        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+        console = self._console(self._stderr)
+        with Bar(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False) as bar:
+            task = bar.add_task("starting", total=None)
+
+            def show(message: str, /, *, done: int = 0, total: int | None = None) -> None:
+                bar.columns = columns if total is not None else columns[:2]
+                bar.update(task, description=f"{message}…", completed=done, total=total)
+
+            yield show
 
     @contextmanager
     def only_ours(self) -> Iterator[None]:

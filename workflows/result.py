@@ -1,0 +1,120 @@
+"""What every workflow returns: a typed result that a terminal, a notebook and a program each read in their own form."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_TEXT_WIDTH = 160  # columns of `str(result)`, where no terminal gives a width
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text cells.
+
+    Attributes:
+        columns: Titles.
+        rows: Cells of each row, one for each title.
+        right: Titles of the columns of numbers, which are aligned on the right.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    right: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of text that is never wrapped, such as a path or a command to copy."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An SVG document, with a description for readers and terminals that show no pictures."""
+
+    svg: str
+    description: str
+
+
+Block = str | Line | Table | Picture
+
+
+class Result(ABC):
+    """A result that prints as the command's own tables.
+
+    Example:
+        >>> class Sum(Result):
+        ...     def to_dict(self):
+        ...         return {"sum": 3}
+        ...     def blocks(self):
+        ...         return ["The sum is 3."]
+        >>> print(Sum())
+        The sum is 3.
+        >>> print(Sum().to_json())
+        {
+          "sum": 3
+        }
+    """
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """The result as JSON values; docs/reference/json.md describes each command's."""
+
+    @abstractmethod
+    def blocks(self) -> Sequence[Block]:
+        """The result as people read it, in order."""
+
+    def to_json(self) -> str:
+        """The result as one JSON document."""
+        return json.dumps(self.to_dict(), indent=2, allow_nan=False)
+
+    def __str__(self) -> str:
+        from rich.console import Console
+
+        console = Console(width=_TEXT_WIDTH, color_system=None, force_terminal=False, highlight=False)
+        with console.capture() as captured:
+            print_blocks(console, self.blocks())
+        return "\n".join(line.rstrip() for line in captured.get().rstrip().split("\n"))
+
+    def _repr_html_(self) -> str:
+        return "\n".join(map(_block_html, self.blocks()))
+
+
+def print_blocks(console: Console, blocks: Sequence[Block]) -> None:
+    """Print blocks on a rich console; text from models and servers is never read as markup."""
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    for block in blocks:
+        if isinstance(block, Table):
+            table = RichTable(box=None, pad_edge=False)
+            for title in block.columns:
+                table.add_column(title, overflow="fold", justify="right" if title in block.right else "left")
+            for row in block.rows:
+                table.add_row(*map(Text, row))
+            console.print(table)
+        elif isinstance(block, Line):
+            console.print(Text(block.text), soft_wrap=True)
+        elif isinstance(block, str):
+            console.print(Text(block))
+
+
+def _block_html(block: Block) -> str:
+    if isinstance(block, Table):
+        head = "".join(f"<th>{escape(title)}</th>" for title in block.columns)
+        rows = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in block.rows)
+        body = "".join(f"<tr>{cells}</tr>" for cells in rows)
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    if isinstance(block, Picture):
+        return f'<figure role="img" aria-label="{escape(block.description)}">{block.svg}</figure>'
+    text = block.text if isinstance(block, Line) else block
+    return f"<p>{escape(text)}</p>" if text.strip() else ""
