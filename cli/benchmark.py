@@ -33,7 +33,7 @@ class _Levels(click.ParamType[Any]):
             return self.fail(f"{value!r} is not a list of whole numbers such as 1,4,16", param, ctx)
 
 
-@command("benchmark")
+@command("benchmark", example="attnexport benchmark export/classifier --threads 2")
 @click.argument("artifacts", nargs=-1, metavar="[ARTIFACT]...")
 @click.option(
     "--seconds", type=float, default=3.0, show_default=True, help="How long each level of load, or all calls."

@@ -1,10 +1,10 @@
-"""What every command has: --json, --quiet, --debug, a Terminal, and choices that guess what was meant."""
+"""What all commands share: --json, --quiet, --debug, a Terminal, an example, and choices that guess what was meant."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 import click
 
@@ -12,6 +12,8 @@ from attnexport.core.errors import no_such
 
 from .boundary import BROKEN_PIPE
 from .terminal import Terminal
+
+Parameters = ParamSpec("Parameters")
 
 
 def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -25,19 +27,29 @@ def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def command(name: str, cls: type[click.Command] = click.Command) -> Callable[[Callable[..., None]], click.Command]:
-    """Make a function `(terminal, **options)` a command with the common options, of click's class or another."""
+def command(
+    name: str, *, example: str, cls: type[click.Command] = click.Command
+) -> Callable[[Callable[Concatenate[Terminal, Parameters], None]], click.Command]:
+    """Make a function `(terminal, typed options)` a command with the common options.
 
-    def decorate(function: Callable[..., None]) -> click.Command:
-        @click.command(name, cls=cls)
+    Args:
+        name: As it is typed.
+        example: One command a line, as a user types them; the help ends with them.
+        cls: The class of the command.
+    """
+
+    def decorate(function: Callable[Concatenate[Terminal, Parameters], None]) -> click.Command:
+        @click.command(name, cls=cls, epilog=_epilog(example))
         @common_options
         @functools.wraps(function)
-        def invoke(*, as_json: bool, quiet: bool, debug: bool, **options: Any) -> None:
-            given: Terminal = click.get_current_context().ensure_object(Terminal)
-            terminal = Terminal(as_json or given.json, quiet or given.quiet, debug or given.debug)
+        def invoke(
+            as_json: bool, quiet: bool, debug: bool, *args: Parameters.args, **kwargs: Parameters.kwargs
+        ) -> None:
+            group = click.get_current_context().ensure_object(Terminal)
+            terminal = Terminal(as_json or group.json, quiet or group.quiet, debug or group.debug)
             with terminal.only_ours():
                 try:
-                    function(terminal, **options)
+                    function(terminal, *args, **kwargs)
                 except KeyboardInterrupt as error:
                     raise click.Abort from error  # click would print an empty line first
                 except BrokenPipeError as error:
@@ -46,6 +58,13 @@ def command(name: str, cls: type[click.Command] = click.Command) -> Callable[[Ca
         return invoke
 
     return decorate
+
+
+def _epilog(example: str) -> str:
+    r"""The end of a help page; `\b` keeps click from joining the lines."""
+    lines = example.strip().splitlines()
+    title = "Example:" if len(lines) == 1 else "Examples:"
+    return "\n".join(["\b", title, *(f"  {line.strip()}" for line in lines)])
 
 
 class Choice(click.Choice[str]):

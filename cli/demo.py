@@ -53,7 +53,7 @@ class _Served:
     int8_accuracy: float
 
 
-@command("demo")
+@command("demo", example="attnexport demo --output attnexport-demo")
 @click.option("-o", "--output", default="attnexport-demo", show_default=True, help="Where everything is written.")
 def demo(terminal: Terminal, output: str) -> None:
     """Train on real digits, export, quantize, compare, serve.

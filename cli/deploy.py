@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _TARGETS = ("docker", "kubernetes")
 
 
-@command("deploy")
+@command("deploy", example="attnexport deploy export/classifier --target kubernetes --output deploy")
 @click.argument("export", type=click.Path(path_type=Path))
 @click.option("--target", type=Choice("target", _TARGETS), required=True, help="Docker and compose, or Kubernetes.")
 @click.option("--output", metavar="DIR", required=True, type=click.Path(path_type=Path), help="Where the files go.")
@@ -34,7 +34,7 @@ _TARGETS = ("docker", "kubernetes")
 @click.option("--replicas", type=int, default=2, show_default=True, help="The least number of servers on Kubernetes.")
 @click.option("--max-batch", type=int, help="The most samples joined to one call; 1: none. [what fits the model]")
 @click.option("--force", is_flag=True, help="Replace files of an earlier deploy that were changed since.")
-def deploy(terminal: Terminal, **options: Any) -> None:
+def deploy(terminal: Terminal, /, **options: Any) -> None:
     """Write an image of TF Serving and what runs it.
 
     EXPORT is an export directory. One version of its SavedModel is copied below DIR, with a Dockerfile, TF Serving's

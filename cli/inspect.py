@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Rows = list[tuple[str, str]]
 
 
-@command("inspect")
+@command("inspect", example="attnexport inspect export/classifier")
 @click.argument("artifact", type=click.Path(path_type=Path))
 @click.option("--import", "imports", multiple=True, metavar="MODULE", help="A module that registers your layers.")
 def inspect(terminal: Terminal, artifact: Path, imports: tuple[str, ...]) -> None:

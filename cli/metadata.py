@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from attnexport.serving import ModelMetadata
 
 
-@command("metadata")
+@command("metadata", example="attnexport metadata --server 127.0.0.1:8500 --model classifier")
 @client_options
 @version_options
 def metadata(terminal: Terminal, **options: Any) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _BATCH = 32  # samples; what servers that batch themselves take, too
 
 
-@command("predict")
+@command("predict", example="attnexport predict --model classifier --input samples.npz --output logits.npz")
 @client_options
 @version_options
 @click.option(

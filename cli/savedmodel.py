@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from attnexport.exporter import ExportResult
 
 
-@command("savedmodel")
+@command("savedmodel", example="attnexport savedmodel model.keras --output export --name classifier")
 @model_options
 @click.option("--version", type=int, help="The version to write. [the next one]")
 @click.option("--input-name", "input_names", multiple=True, help="Name of an input, in order (a dict's keys: sorted).")

@@ -33,7 +33,14 @@ _LOOK = 0.5  # seconds between two looks for an interrupt while the server ends
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-@command("serve", cls=ServingCommand)
+@command(
+    "serve",
+    cls=ServingCommand,
+    example="""
+    attnexport serve export/classifier --port 8500 --rest_api_port auto
+    attnexport serve --model_base_path /models/classifier --model_name classifier
+    """,
+)
 @click.argument("export", required=False)
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--access_log", is_flag=True, help="One line a request on stderr.")

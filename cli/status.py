@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from attnexport.serving import VersionStatus
 
 
-@command("status")
+@command("status", example="attnexport status --server 127.0.0.1:8500 --model classifier --wait")
 @client_options
 @click.option("--version", type=click.IntRange(0), help="Only this version. [all]")
 @click.option("--wait", is_flag=True, help="Wait until a version is AVAILABLE, for --timeout seconds at most.")

@@ -40,7 +40,7 @@ class Size(click.ParamType[int]):
         return int(float(found[1]) * _UNITS[found[2].lower()])
 
 
-@command("tflite")
+@command("tflite", example="attnexport tflite model.keras --quantize int8 --calibration samples.npz")
 @model_options
 @click.option(
     "-q",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _LIMITS = ("rtol", "atol", "min_sqnr", "min_agreement", "max_accuracy_drop")
 
 
-@command("validate")
+@command("validate", example="attnexport validate export/classifier --evaluation samples.npz")
 @click.argument("export", type=click.Path(path_type=Path))
 @click.option("--version", type=int, help="The version to look at. [the newest]")
 @click.option("--evaluation", metavar="FILE", help="Samples, with labels or without. [made up]")
@@ -56,7 +56,7 @@ _LIMITS = ("rtol", "atol", "min_sqnr", "min_agreement", "max_accuracy_drop")
 @click.option(
     "--failed-input", default="validate-failed.npz", show_default=True, help="Where the sample of a failure is written."
 )
-def validate(terminal: Terminal, **options: Any) -> None:
+def validate(terminal: Terminal, /, **options: Any) -> None:
     """Compare every artifact of an export with its original.
 
     EXPORT is an export directory. Each signature of its SavedModel (in a session, as TF Serving runs it, and eagerly)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -46,6 +47,21 @@ def test_every_command_is_documented_and_has_the_common_options(attnexport: Run)
             assert option in out
         assert command.get_short_help_str(limit=60).endswith("."), "the first sentence is cut off in the list"
         assert all(each.help for each in command.params if isinstance(each, click.Option))
+
+
+def test_every_help_ends_in_an_example_that_parses(attnexport: Run) -> None:
+    """Parsed by click itself, without running it."""
+    from attnexport.cli.main import cli
+
+    for name, command in cli.commands.items():
+        _, out, _ = attnexport(name, "--help")
+        title, *examples = out[out.rindex("Example") :].strip().splitlines()
+        assert title == ("Example:" if len(examples) == 1 else "Examples:"), name
+        assert examples, name
+        for line in examples:
+            program, typed, *words = shlex.split(line)
+            assert (program, typed) == ("attnexport", name)
+            command.make_context(name, words)
 
 
 def test_savedmodel_needs_no_arguments_and_says_what_it_did(attnexport: Run, tmp_path: Path) -> None:
