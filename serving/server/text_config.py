@@ -9,9 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
+from google.protobuf import descriptor_pb2, text_format, wrappers_pb2
 
 from attnexport.core.errors import ArgumentError, ContentError, first_line
+from attnexport.serving.messages import PrivatePool
 
 _INT64, _BOOL, _STRING, _RAW_BOOL, _RAW_STRING, _RAW_INT64 = (
     ".google.protobuf.Int64Value", ".google.protobuf.BoolValue", ".google.protobuf.StringValue", "bool", "string",
@@ -44,7 +45,7 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
 }
 
 
-def _pool() -> Any:
+def _pool() -> PrivatePool:
     field = descriptor_pb2.FieldDescriptorProto
     scalars = {_RAW_BOOL: field.TYPE_BOOL, _RAW_STRING: field.TYPE_STRING, _RAW_INT64: field.TYPE_INT64}
     file = descriptor_pb2.FileDescriptorProto(name=_FILE, package=_PACKAGE, syntax="proto3")
@@ -57,22 +58,16 @@ def _pool() -> Any:
             added.type = scalars.get(kind, field.TYPE_MESSAGE)
             if kind not in scalars:
                 added.type_name = kind
-    pool = descriptor_pool.DescriptorPool()
-    pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
-    pool.Add(file)
-    return pool
+    wrappers = descriptor_pb2.FileDescriptorProto.FromString(wrappers_pb2.DESCRIPTOR.serialized_pb)
+    return PrivatePool([wrappers, file])
 
 
-POOL: Any = _pool()
+_PARAMETERS = _pool()
+POOL: Any = _PARAMETERS.descriptors
 
-
-def _message(name: str) -> Any:
-    return message_factory.GetMessageClass(POOL.FindMessageTypeByName(f"{_PACKAGE}.{name}"))
-
-
-BatchingParameters = _message("BatchingParameters")
-MonitoringConfig = _message("MonitoringConfig")
-SSLConfig = _message("SSLConfig")
+BatchingParameters = _PARAMETERS.classes[f"{_PACKAGE}.BatchingParameters"]
+MonitoringConfig = _PARAMETERS.classes[f"{_PACKAGE}.MonitoringConfig"]
+SSLConfig = _PARAMETERS.classes[f"{_PACKAGE}.SSLConfig"]
 
 
 def read_text(path: Path, kind: Any, pool: Any = POOL) -> Any:
