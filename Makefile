@@ -1,29 +1,43 @@
-# Everything runs in .venv, which is made on first use; nothing else is touched.
+# Everything runs in an environment that is made on first use; nothing else is touched.
+# Python 3.11 uses .venv; another version, as in `make test PYTHON=python3.13`, one of its own (.venv-3.13).
 PYTHON ?= python3.11
-BIN := .venv/bin
+
+# A pyenv shim runs only the versions that pyenv has selected, so pyenv's versions are tried after it.
+PROGRAM := $(shell for each in $(PYTHON) $(HOME)/.pyenv/versions/*/bin/$(PYTHON); do \
+    $$each -c 'import sys; print(sys.executable)' 2> /dev/null && break; done)
+ASK_VERSION := -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2> /dev/null
+VERSION := $(if $(PROGRAM),$(shell $(PROGRAM) $(ASK_VERSION)))
+VENV := .venv$(if $(filter-out 3.11,$(VERSION)),-$(VERSION))
+BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs bench soak clean
+.PHONY: help demo test check coverage lint docs bench soak clean remake
 
 help:  ## Show this list.
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  PYTHON=python3.13 after any of these uses that Python, in an environment of its own."
 
-demo: .venv/installed  ## Train on real digits, export, quantize, and compare: the main job, end to end.
+demo: $(VENV)/installed  ## Train on real digits, export, quantize, and compare: the main job, end to end.
 	$(BIN)/attnexport demo
 
-test: .venv/installed  ## Run the whole suite.
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
+test: $(VENV)/installed  ## Run the whole suite.
+	@$(BIN)/python -c 'import sys; print("Python", sys.version.split()[0], "in $(VENV)")'
+	$(BIN)/$(if $(COVERAGE),coverage run,python) -m pytest -q -n 2 --dist loadgroup --durations 10
+	$(if $(COVERAGE),$(BIN)/coverage combine -q && $(BIN)/coverage report)
 
-lint: .venv/installed  ## Check format, style, types and the direction of imports.
+coverage: COVERAGE := 1
+coverage: test  ## Run the whole suite and print what it covers, child processes included.
+
+lint: $(VENV)/installed  ## Check format, style, types and the direction of imports.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: .venv/installed  ## Build the documentation's site in site/.
+docs: $(VENV)/installed  ## Build the documentation's site in site/.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-bench: .venv/installed  ## Measure speed, as ratios of two sides in one run.
+bench: $(VENV)/installed  ## Measure speed, as ratios of two sides in one run.
 	$(BIN)/python benchmarks/command_line.py
 	$(BIN)/python benchmarks/tflite.py
 	$(BIN)/python benchmarks/search.py
@@ -31,15 +45,23 @@ bench: .venv/installed  ## Measure speed, as ratios of two sides in one run.
 	$(BIN)/python benchmarks/client.py
 	$(BIN)/python benchmarks/server.py
 
-soak: .venv/installed  ## Ten minutes of load while versions are swapped and clients killed.
+soak: $(VENV)/installed  ## Ten minutes of load while versions are swapped and clients killed.
 	$(BIN)/python benchmarks/soak.py
 
-clean:  ## Remove the environment and what tools left.
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache attnexport.egg-info build site
+clean:  ## Remove the environments and what tools left.
+	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* build site
+
+# An environment that another version of Python made is made again.
+ifneq ($(or $(shell $(BIN)/python $(ASK_VERSION)),none),$(VERSION))
+$(VENV)/installed: remake
+remake:
+	@$(if $(VERSION),,echo "$(PYTHON) was not found; name an installed Python, as in PYTHON=python3.12" >&2; exit 1)
+	@echo "making $(VENV) with Python $(VERSION)"
+	@$(PROGRAM) -m venv --clear $(VENV)
+endif
 
 # The constraints pin every version that the suite was run with.
-.venv/installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
+$(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --upgrade -c constraints.txt pip
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt --group dev -e '.[examples]'
 	@touch $@

@@ -33,7 +33,7 @@ def serving(export: Path) -> Iterator[Addresses]:
     Raises:
         ContentError: where the server does not start; its own words say why.
     """
-    words = [sys.executable, "-c", _START, "serve", str(export), "--port=auto", "--rest_api_port=auto", "--json"]
+    words = [sys.executable, "-P", "-c", _START, "serve", str(export), "--port=auto", "--rest_api_port=auto", "--json"]
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=said, text=True)  # noqa: S603
         try:

@@ -73,7 +73,7 @@ def run_child(
         given: On its stdin.
         timeout: In seconds; then it is killed.
     """
-    words = [sys.executable, "-m", module, *arguments]
+    words = [sys.executable, "-P", "-m", module, *arguments]
     try:
         done = subprocess.run(words, input=given, capture_output=True, check=False, timeout=timeout)  # noqa: S603
     except subprocess.TimeoutExpired:

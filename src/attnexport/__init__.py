@@ -5,8 +5,13 @@ Names load on first use, so that `import attnexport as ax` loads neither TensorF
 
 import sys
 
-if sys.argv[:1] == ["-m"] and not sys.flags.safe_path:
-    # `python -m attnexport` puts the working directory first on the path, where a json.py would be run.
+# `python -m attnexport` puts the working directory first on the path, and a json.py there would be imported. Other
+# programs started with -m keep theirs: while Python looks for the module, argv is "-m" and the words after its name.
+if (
+    sys.argv[:1] == ["-m"]
+    and not sys.flags.safe_path
+    and sys.orig_argv[-len(sys.argv)].removeprefix("-m").partition(".")[0] == __name__
+):
     del sys.path[0]
 
 from typing import TYPE_CHECKING

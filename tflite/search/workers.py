@@ -105,7 +105,7 @@ class Workers:
         return asdict(Figures(problem=self._end(child)))
 
     def _start(self) -> subprocess.Popen[bytes]:
-        words = [sys.executable, "-m", "attnexport.tflite.search.worker", self._directory.name]
+        words = [sys.executable, "-P", "-m", "attnexport.tflite.search.worker", self._directory.name]
         # A session of its own: Ctrl-C is the parent's to hear.
         child = subprocess.Popen(  # noqa: S603
             words,
