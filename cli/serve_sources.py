@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnexport.core.errors import ArgumentError, AttnexportError, ContentError
 from attnexport.serving.server import ModelConfig, StatusError
-from attnexport.serving.server.log_once import Once
+from attnexport.serving.server.log_once import RepeatFilter
 from attnexport.store.manifest import FILE_NAME
 
 from .serve_models import GRAPHS
@@ -32,16 +32,16 @@ class Follower:
     def __init__(
         self, server: Server, source: Source, known: Sequence[ModelConfig], tell: Callable[[str], None]
     ) -> None:
-        self._server, self._source, self._once = server, source, Once(tell)
+        self._server, self._source, self._log = server, source, RepeatFilter(tell)
         self._known: Sequence[ModelConfig] | None = known  # None until what was begun is in force
 
     def look(self) -> None:
         """Apply what the source gives, where that is not in force yet."""
-        self._once.begin()
+        self._log.begin()
         try:
             configs = self._source()
         except (AttnexportError, OSError) as error:
-            self._once.say(f"the configuration stays as it was: {error}")
+            self._log.say(f"the configuration stays as it was: {error}")
             return
         if configs == self._known:
             return
@@ -49,7 +49,7 @@ class Follower:
         try:
             self._server.manager.configure(configs)
         except StatusError as error:
-            self._once.say(f"models and version policies are the new ones, all labels stay as they were: {error}")
+            self._log.say(f"models and version policies are the new ones, all labels stay as they were: {error}")
             return
         self._known = configs
 

@@ -49,7 +49,7 @@ class BatchingOptions:
         for name in ("max_batch_size", "max_enqueued_batches", "num_batch_threads"):
             check_size(name, getattr(self, name))
         check_size("batch_timeout_micros", self.batch_timeout_micros, least=0)
-        sizes, largest = self.allowed_batch_sizes, self.most_at_once
+        sizes, largest = self.allowed_batch_sizes, self.max_model_batch
         if sizes and (list(sizes) != sorted(set(sizes)) or sizes[0] < 1 or sizes[-1] != largest):
             raise ArgumentError(
                 f"allowed_batch_sizes must be positive, ascend and end with {largest}; received {list(sizes)}"
@@ -61,7 +61,7 @@ class BatchingOptions:
             )
 
     @property
-    def most_at_once(self) -> int:
+    def max_model_batch(self) -> int:
         """The largest batch that the model is given."""
         splits = self.enable_large_batch_splitting and self.max_execution_batch_size
         return self.max_execution_batch_size if splits else self.max_batch_size
@@ -232,7 +232,7 @@ def _run_joined(
     model: LoadedModel, options: BatchingOptions, signature: str, outputs: tuple[str, ...], tasks: list[_Task]
 ) -> None:
     joined = {name: _join([task.inputs[name] for task in tasks]) for name in tasks[0].inputs}
-    total, most = sum(task.size for task in tasks), options.most_at_once
+    total, most = sum(task.size for task in tasks), options.max_model_batch
     parts = []
     for start in range(0, total, most):
         size = min(most, total - start)

@@ -43,13 +43,13 @@ class DataPlane:
         """Where requests are counted."""
         return self._inference.metrics
 
-    def known(self, name: str) -> str | None:
+    def metric_label(self, name: str) -> str | None:
         """The name itself where there is such a model, else None: what metrics may be labelled with."""
-        return name if self.manager.knows(name) else None
+        return name if self.manager.has_model(name) else None
 
     def predict(self, call: PredictCall, alive: Alive = always) -> PredictAnswer:
         """Predict, with any signature."""
-        with self.manager.holding(call.model) as version:
+        with self.manager.hold(call.model) as version:
             outputs = self._inference.predict(version, call.model.signature, call.inputs, call.outputs, alive)
             return PredictAnswer(_answered(version, call.model.signature), outputs)
 
@@ -59,7 +59,7 @@ class DataPlane:
         Raises:
             StatusError: FAILED_PRECONDITION where there is none of that name.
         """
-        with self.manager.holding(model) as version:
+        with self.manager.hold(model) as version:
             return self._inference.signature(version, model.signature)
 
     def classify(self, request: Any, alive: Alive = always) -> Any:
@@ -72,7 +72,7 @@ class DataPlane:
 
     def _examples(self, request: Any, method: str, reply: Any, alive: Alive) -> Any:
         asked = ServedModel.from_message(request.model_spec)
-        with self.manager.holding(asked) as version:
+        with self.manager.hold(asked) as version:
             self._inference.examples(version, asked.signature, method, request.input, reply.result, alive)
             reply.model_spec.CopyFrom(_answered(version, asked.signature).to_message())
         return reply
@@ -84,7 +84,7 @@ class DataPlane:
             raise invalid("the request holds no tasks; each has a model_spec and a method_name")
         if len({asked.name for asked, _ in tasks}) > 1:
             raise invalid("all tasks of a request must name the same model")
-        with self.manager.holding(tasks[0][0]) as version:
+        with self.manager.hold(tasks[0][0]) as version:
             return multi_inference(self._inference, version, tasks, request.input, alive)
 
     def metadata(self, request: Any) -> Any:
@@ -97,7 +97,7 @@ class DataPlane:
         if unknown or not fields:
             named = f"metadata_field {unknown[0]!r} is unknown" if unknown else "the request has no metadata_field"
             raise invalid(f"{named}; {one_of([_METADATA])} is the only one")
-        with self.manager.holding(asked) as version:
+        with self.manager.hold(asked) as version:
             reply = GetModelMetadataResponse()
             packed = reply.metadata[_METADATA]
             packed.type_url, packed.value = _TYPE_URL, version.model.definitions

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from .status import Code
 
-MOST_WAITING = 1000  # requests at an edge that run or wait for a thread
+MAX_WAITING = 1000  # requests at an edge that run or wait for a thread
 
 OnAccess = Callable[[str, str, str, Code, float], None]
 

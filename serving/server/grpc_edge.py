@@ -20,11 +20,11 @@ from attnexport.serving.messages import METHODS
 
 from .cancellation import Alive, check_alive
 from .dataplane import DataPlane
-from .edges import MOST_WAITING, OnAccess, family
+from .edges import MAX_WAITING, OnAccess, family
 from .status import Code, invalid, status_of
 from .workers import Task, Workers
 
-_MOST_DETAIL = 2000  # characters: gRPC drops replies whose trailers are longer than 8 KB
+_MAX_DETAIL = 2000  # characters: gRPC drops replies whose trailers are longer than 8 KB
 _CONTROL_THREADS = 4
 _LONG = 0.005  # seconds that a request waits before anyone asks whether its client still does
 _RUN_MODELS = ("Predict", "Classify", "Regress", "MultiInference")
@@ -37,20 +37,20 @@ class GrpcOptions:
 
     Attributes:
         threads: That run models. What runs none (status, metadata, health, a new configuration) has its own.
-        content: Whether replies are in `tensor_content` rather than in `*_val` fields.
-        largest_message: In bytes, of requests and replies.
-        health: Whether the health service answers.
+        tensor_content: Whether replies are in `tensor_content` rather than in `*_val` fields.
+        max_message_bytes: In bytes, of requests and replies.
+        health_service: Whether the health service answers.
         socket_path: A unix socket to listen on beside the port.
-        arguments: Channel arguments of gRPC.
+        channel_arguments: Channel arguments of gRPC.
         credentials: `grpc.ServerCredentials` for TLS.
     """
 
     threads: int = 4
-    content: bool = False
-    largest_message: int = 1 << 30
-    health: bool = False
+    tensor_content: bool = False
+    max_message_bytes: int = 1 << 30
+    health_service: bool = False
     socket_path: str | None = None
-    arguments: tuple[tuple[str, Any], ...] = ()
+    channel_arguments: tuple[tuple[str, Any], ...] = ()
     credentials: Any = None
 
 
@@ -63,20 +63,20 @@ class GrpcEdge:
 
     def __init__(self, plane: DataPlane, address: str | None, options: GrpcOptions, on_access: OnAccess) -> None:
         self._plane, self._on_access = plane, on_access
-        self._form: Form = "content" if options.content else "values"
+        self._form: Form = "content" if options.tensor_content else "values"
         self._pool, self._control = Workers(options.threads), Workers(_CONTROL_THREADS)
         self._reloading = Workers(1)  # which lasts until models are loaded
         limits = [
-            ("grpc.max_receive_message_length", options.largest_message),
-            ("grpc.max_send_message_length", options.largest_message),
+            ("grpc.max_receive_message_length", options.max_message_bytes),
+            ("grpc.max_send_message_length", options.max_message_bytes),
             ("grpc.so_reuseport", 0),  # or two servers would share the port unseen
         ]
         self._server = grpc.server(
-            self._pool, options=[*limits, *options.arguments], maximum_concurrent_rpcs=MOST_WAITING
+            self._pool, options=[*limits, *options.channel_arguments], maximum_concurrent_rpcs=MAX_WAITING
         )
         for service, handlers in self._handlers().items():
             self._server.add_registered_method_handlers(service, handlers)
-        self._health = self._add_health() if options.health else None
+        self._health = self._add_health() if options.health_service else None
         self.port = 0
         try:
             if address is not None:
@@ -152,7 +152,7 @@ class GrpcEdge:
         self, api: str, handle: Callable[[bytes, Alive, list[str]], bytes], task: Task
     ) -> Callable[[bytes, Any], bytes]:
         """A handler that counts, and that ends every failure in a status; `task` is its threads'."""
-        count, known = self._plane.metrics.request, self._plane.known
+        count, metric_label = self._plane.metrics.request, self._plane.metric_label
 
         def respond(data: bytes, context: Any) -> bytes:
             begin = time.perf_counter()
@@ -168,10 +168,10 @@ class GrpcEdge:
                 code = status.code
             seconds = time.perf_counter() - begin
             name = asked[0] if asked else ""
-            count(known(name), api, "GRPC", code, seconds)
+            count(metric_label(name), api, "GRPC", code, seconds)
             self._on_access("GRPC", api, name, code, seconds)
             if status is not None:
-                context.abort(_CODES[int(code)], str(status)[:_MOST_DETAIL])
+                context.abort(_CODES[int(code)], str(status)[:_MAX_DETAIL])
             return reply
 
         return respond

@@ -25,11 +25,11 @@ class Inference:
 
     Attributes:
         metrics: Where calls are measured.
-        by_method_name: Whether Classify and Regress want the method that the artifact names.
+        check_method_names: Whether Classify and Regress want the method that the artifact names.
     """
 
     metrics: Metrics
-    by_method_name: bool = False
+    check_method_names: bool = False
 
     def predict(
         self, version: ServedVersion, name: str, inputs: Arrays, wanted: Sequence[str], alive: Alive = always
@@ -90,7 +90,7 @@ class Inference:
         if name not in version.model.signatures:
             raise invalid(f"{_place(version)}: {_no_signature(name, version)}")
         signature = version.model.signatures[name]
-        examples.check_kind(signature, method, by_name=self.by_method_name)
+        examples.check_kind(signature, method, by_name=self.check_method_names)
         return signature
 
     def run(

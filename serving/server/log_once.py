@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 
-class Once:
+class RepeatFilter:
     """Says what a look finds wrong, and not again before a look that finds it right.
 
     Args:

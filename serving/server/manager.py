@@ -10,7 +10,7 @@ from attnexport.core.errors import no_such, one_of
 from attnexport.serving.codec import ServedModel
 
 from .configuration import ModelConfig
-from .model_lifecycle import Served, WatchedModel, Workshop
+from .model_lifecycle import LoadContext, ManagedModel, ServedVersions
 from .status import Code, StatusError, invalid
 from .versions import ServedVersion, VersionStatus
 
@@ -22,17 +22,19 @@ class ModelManager:
     """Keeps models as their configuration and the disk have them.
 
     Args:
-        workshop: What versions are loaded with.
+        context: What versions are loaded with.
         poll_seconds: Between two looks at the base paths; 0 looks only when a configuration comes.
-        labels_for_unavailable: Whether a label may name a version that is not available.
+        allow_unavailable_labels: Whether a label may name a version that is not available.
     """
 
-    def __init__(self, workshop: Workshop, *, poll_seconds: float = 1.0, labels_for_unavailable: bool = False) -> None:
-        self._workshop = workshop
-        self._poll_seconds, self._labels_for_unavailable = poll_seconds, labels_for_unavailable
-        self._models: dict[str, WatchedModel] = {}  # replaced whole: requests read it without a lock
+    def __init__(
+        self, context: LoadContext, *, poll_seconds: float = 1.0, allow_unavailable_labels: bool = False
+    ) -> None:
+        self._context = context
+        self._poll_seconds, self._allow_unavailable_labels = poll_seconds, allow_unavailable_labels
+        self._models: dict[str, ManagedModel] = {}  # replaced whole: requests read it without a lock
         self._turn = threading.RLock()
-        self._ended = workshop.ended
+        self._ended = context.ended
         self._poller: threading.Thread | None = None
 
     def configure(self, configs: Sequence[ModelConfig]) -> None:
@@ -48,10 +50,10 @@ class ModelManager:
             for name, model in models.items():
                 model.removed = name not in wanted
             for name, config in wanted.items():
-                model = models.setdefault(name, WatchedModel(config, self._workshop))
+                model = models.setdefault(name, ManagedModel(config, self._context))
                 if (model.config.base_path, model.config.artifact) != (config.base_path, config.artifact):
                     # Other versions, of the same numbers: the old ones serve until the new ones do.
-                    models[name] = model = WatchedModel(config, self._workshop, model.served)
+                    models[name] = model = ManagedModel(config, self._context, model.served)
                 model.config = config
             self._models = models
             for _ in range(_FIRST_LOOKS):
@@ -82,14 +84,14 @@ class ModelManager:
                 self._unload_all()
             finally:
                 self._turn.release()
-        unloading = list(self._workshop.unloading)
+        unloading = list(self._context.unloading)
         for thread, _ in unloading:
             thread.join(_left(until))
         left = [version for thread, version in unloading if thread.is_alive()]
         for version in left:
             if version.is_running:  # else it is being freed
                 which = f"model {version.name!r} version {version.number}"
-                self._workshop.tell(f"{which} still runs a request, and is left to it")
+                self._context.tell(f"{which} still runs a request, and is left to it")
         return not loads and not left
 
     def look(self) -> None:
@@ -106,11 +108,11 @@ class ModelManager:
         """The models that are configured."""
         return [model.config for model in self._models.values() if not model.removed]
 
-    def knows(self, name: str) -> bool:
+    def has_model(self, name: str) -> bool:
         """Whether there is, or was, a model of that name."""
         return name in self._models
 
-    def served(self, name: str) -> Served:
+    def served(self, name: str) -> ServedVersions:
         """What requests see of a model.
 
         Raises:
@@ -134,7 +136,7 @@ class ModelManager:
         """
         return self._model(name).failure()
 
-    def holding(self, asked: ServedModel) -> ServedVersion:
+    def hold(self, asked: ServedModel) -> ServedVersion:
         """The version that a request asks for, held until the end of its `with`.
 
         Raises:
@@ -145,7 +147,7 @@ class ModelManager:
             version = self._find(asked)
         return version
 
-    def _model(self, name: str) -> WatchedModel:
+    def _model(self, name: str) -> ManagedModel:
         if not name:
             raise invalid("the request has no model_spec with the name of a model")
         found = self._models.get(name)
@@ -181,7 +183,7 @@ class ModelManager:
         for name, model in self._models.items():
             served = model.served
             for label, number in model.config.labels.items():
-                if number not in served.available and not self._labels_for_unavailable and not model.removed:
+                if number not in served.available and not self._allow_unavailable_labels and not model.removed:
                     raise StatusError(
                         Code.FAILED_PRECONDITION,
                         f"label {label!r} of model {name!r} names version {number}, which is not available; "

@@ -17,15 +17,15 @@ from attnexport.core.errors import AttnexportError, StorageError, first_line
 from .batching import BatchingOptions
 from .configuration import ModelConfig
 from .loading import ModelLoader
-from .log_once import Once
+from .log_once import RepeatFilter
 from .version_scan import Fingerprint, fingerprint, is_settled, versions_on_disk
 from .versions import ServedVersion, State, VersionStatus
 
-_MOST_ENDED = 50  # versions that are remembered after their end
+_MAX_ENDED = 50  # versions that are remembered after their end
 
 
 @dataclass
-class Workshop:
+class LoadContext:
     """What versions are loaded with.
 
     Attributes:
@@ -33,8 +33,8 @@ class Workshop:
         warm: Called with a loaded version before it becomes available; its failure is the version's.
         tell: Told in words what happened.
         batching: How requests are joined; not at all where None.
-        retries: How often a version that fails to load is tried again.
-        retry_seconds: The pause before each try.
+        max_load_retries: How often a version that fails to load is tried again.
+        retry_interval_seconds: The pause before each try.
         unloading: The threads that wait for versions to be let go, each with its version.
         ended: Set once nothing more is to be loaded.
     """
@@ -43,21 +43,21 @@ class Workshop:
     warm: Callable[[ServedVersion], None]
     tell: Callable[[str], None]
     batching: BatchingOptions | None = None
-    retries: int = 0
-    retry_seconds: float = 60.0
+    max_load_retries: int = 0
+    retry_interval_seconds: float = 60.0
     unloading: list[tuple[threading.Thread, ServedVersion]] = field(default_factory=list)
     ended: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedVersions:
     """What requests see of a model: its available versions by number, and its labels."""
 
     available: Mapping[int, ServedVersion] = field(default_factory=dict)
     labels: Mapping[str, int] = field(default_factory=dict)
 
 
-class WatchedModel:
+class ManagedModel:
     """A model of the configuration. Its manager calls `update` from one thread at a time.
 
     Attributes:
@@ -67,16 +67,16 @@ class WatchedModel:
         unsettled: Whether a version was left out because somebody seems to write it.
     """
 
-    def __init__(self, config: ModelConfig, workshop: Workshop, served: Served | None = None) -> None:
-        self.config, self._workshop = config, workshop
+    def __init__(self, config: ModelConfig, context: LoadContext, served: ServedVersions | None = None) -> None:
+        self.config, self._context = config, context
         self.removed = self.unsettled = False
-        self.served = served or Served()
+        self.served = served or ServedVersions()
         self._versions: dict[int, ServedVersion] = {}  # which unloading threads take versions from
         self._lock = threading.Lock()  # for changing it, and `_ended`
         self._ended: list[VersionStatus] = []
         self._looks: dict[Path, Fingerprint] = {}
         self._unreadable: dict[int, StorageError] = {}
-        self._once = Once(lambda text: workshop.tell(f"model {config.name!r}: {text}"))
+        self._log = RepeatFilter(lambda text: context.tell(f"model {config.name!r}: {text}"))
 
     def statuses(self) -> list[VersionStatus]:
         """Of every version that is remembered, the newest first."""
@@ -94,19 +94,19 @@ class WatchedModel:
 
     def label(self, labels: Mapping[str, int]) -> None:
         """Give versions these labels and no others."""
-        self.served = Served(self.served.available, dict(labels))
+        self.served = ServedVersions(self.served.available, dict(labels))
 
     def update(self) -> None:
         """Load what is wanted and not there, then unload what is there and not wanted; what fails is said once."""
-        self._once.begin()
+        self._log.begin()
         self.unsettled = False
         try:
             self._follow({} if self.removed else self._whole())
         except OSError as error:
             # A base path that is away for a moment is not an empty one: nothing is unloaded for it.
-            self._once.say(f"it stays as it is until its base path can be read: {first_line(error)}")
+            self._log.say(f"it stays as it is until its base path can be read: {first_line(error)}")
         except Exception as error:  # of whatever loader; the next look comes all the same
-            self._once.say(f"it stays as it is, since a look at its versions failed: {_said(error)}")
+            self._log.say(f"it stays as it is, since a look at its versions failed: {_said(error)}")
 
     def _follow(self, found: Mapping[int, Path]) -> None:
         wanted = self.config.policy.choose(found)
@@ -130,7 +130,7 @@ class WatchedModel:
         version.retire()
         self._show({number: each for number, each in self.served.available.items() if each is not version})
         thread = threading.Thread(target=self._free, args=(version,), name=f"unload-{version.number}", daemon=True)
-        unloading = self._workshop.unloading
+        unloading = self._context.unloading
         unloading[:] = [each for each in unloading if each[0].is_alive()]
         thread.start()
         unloading.append((thread, version))
@@ -144,9 +144,9 @@ class WatchedModel:
         """What is to be loaded, by the number of a version directory that holds it; itself where it cannot be read."""
         found = {}
         self._unreadable = {}
-        for number, directory in versions_on_disk(self.config.base_path, self._once.say).items():
+        for number, directory in versions_on_disk(self.config.base_path, self._log.say).items():
             try:
-                path = self._workshop.loader.find(directory, self.config.artifact)
+                path = self._context.loader.find(directory, self.config.artifact)
             except FileNotFoundError:  # taken away during the look
                 continue
             except OSError as error:
@@ -179,56 +179,56 @@ class WatchedModel:
 
     def _is_due(self, version: ServedVersion) -> bool:
         """Whether a version is to be loaded now: it is new, or waits for another try."""
-        if self._workshop.ended.is_set():
+        if self._context.ended.is_set():
             return False
         state = version.status.state
         return state is State.START or (state is State.LOADING and time.monotonic() >= version.retry_at)
 
     def _load(self, version: ServedVersion) -> None:
-        workshop = self._workshop
+        context = self._context
         version.become(State.LOADING)
         begin = time.monotonic()
         try:
             if version.number in self._unreadable:
                 raise self._unreadable[version.number]
-            version.opened(workshop.loader.load(version.path), workshop.batching)
-            workshop.warm(version)
+            version.opened(context.loader.load(version.path), context.batching)
+            context.warm(version)
         except Exception as error:  # of whatever library; the server goes on
             version.close()
             version.failures += 1
-            again = version.failures <= workshop.retries
+            again = version.failures <= context.max_load_retries
             if again:
-                version.retry_at = time.monotonic() + workshop.retry_seconds
+                version.retry_at = time.monotonic() + context.retry_interval_seconds
             else:
                 version.become(State.END, error)
-            then = f"; tried again in {workshop.retry_seconds:g} s" if again else ""
-            workshop.tell(f"model {version.name!r} version {version.number} does not load: {_said(error)}{then}")
+            then = f"; tried again in {context.retry_interval_seconds:g} s" if again else ""
+            context.tell(f"model {version.name!r} version {version.number} does not load: {_said(error)}{then}")
             return
         before = self.served.available.get(version.number)  # of another base path
         version.become(State.AVAILABLE)
         self._show({**self.served.available, version.number: version})
         if before is not None:
             self.unload(before)
-        workshop.tell(
+        context.tell(
             f"model {version.name!r} version {version.number} is available, {time.monotonic() - begin:.1f} s after it "
             "was found"
         )
 
     def _show(self, available: Mapping[int, ServedVersion]) -> None:
-        self.served = Served(dict(available), self.served.labels)
+        self.served = ServedVersions(dict(available), self.served.labels)
 
     def _free(self, version: ServedVersion) -> None:
         version.drain()
         version.close()
         version.become(State.END)
         self._end(version)
-        self._workshop.tell(f"model {version.name!r} version {version.number} is unloaded")
+        self._context.tell(f"model {version.name!r} version {version.number} is unloaded")
 
     def _end(self, version: ServedVersion) -> None:
         """Remember how a version ended, and nothing else of it."""
         with self._lock:
             ended = [status for status in self._ended if status.version != version.number]
-            self._ended = [*ended, version.status][-_MOST_ENDED:]
+            self._ended = [*ended, version.status][-_MAX_ENDED:]
             if self._versions.get(version.number) is version:
                 del self._versions[version.number]
 

@@ -17,7 +17,7 @@ from .metrics import Traffic
 from .status import StatusError
 from .versions import VersionStatus
 
-_MOST_VALUES = 4096  # in an example that is to be copied
+_MAX_VALUES = 4096  # in an example that is to be copied
 _SAMPLES = {"string": "", "bool": False}
 
 
@@ -61,7 +61,7 @@ def _requests(traffic: Traffic | None) -> str:
 
 def _signatures(plane: DataPlane, name: str, grpc_address: str | None, rest_port: int) -> str:
     try:
-        with plane.manager.holding(ServedModel(name)) as version:
+        with plane.manager.hold(ServedModel(name)) as version:
             signatures = list(version.model.signatures.values())
     except StatusError:
         return ""
@@ -95,7 +95,7 @@ def curl_line(name: str, signature: Signature, rest_port: int) -> str:
     if signature.method != "predict":
         body: Any = {"signature_name": signature.name, "examples": [{"FEATURE": [0.0]}]}
         return shlex.join(["curl", f"{url}:{signature.method}", "-d", json.dumps(body)])
-    if sum(_size(spec) for spec in signature.inputs) > _MOST_VALUES:
+    if sum(_size(spec) for spec in signature.inputs) > _MAX_VALUES:
         return shlex.join(["curl", f"{url}:predict", "-d", "@request.json"])
     body = {"signature_name": signature.name, "inputs": {spec.name: _sample(spec) for spec in signature.inputs}}
     return shlex.join(["curl", f"{url}:predict", "-d", json.dumps(body)])

@@ -32,7 +32,7 @@ from .status import HTTP_STATUS, Code, StatusError, invalid, status_of
 _CHOICE = r"(?:/(?:versions/(?P<version>\d+)|labels/(?P<label>[^/:]+)))?"
 _RUN = re.compile(rf"/v1/models/(?P<model>[^/:]+){_CHOICE}:(?P<verb>classify|regress|predict)", re.IGNORECASE)
 _ASK = re.compile(rf"/v1/models(?:/(?P<model>[^/:]+))?{_CHOICE}(?P<metadata>/metadata)?", re.IGNORECASE)
-_MOST_VERSION = 2**63 - 1
+_MAX_VERSION = 2**63 - 1
 _SLICE = 1 << 14  # bytes of gzip at a time: each of its members copies what follows it in its slice
 
 
@@ -57,10 +57,10 @@ class BodyError(StatusError):
 
 
 class RestApi:
-    """Answers REST requests from a data plane; unpacked bodies may have `largest_body` bytes."""
+    """Answers REST requests from a data plane; unpacked bodies may have `max_body_bytes` bytes."""
 
-    def __init__(self, plane: DataPlane, on_access: OnAccess, largest_body: int) -> None:
-        self._plane, self._on_access, self._largest_body = plane, on_access, largest_body
+    def __init__(self, plane: DataPlane, on_access: OnAccess, max_body_bytes: int) -> None:
+        self._plane, self._on_access, self._max_body_bytes = plane, on_access, max_body_bytes
 
     def respond(self, method: str, path: str, body: bytes | bytearray, alive: Alive, packed: bool = False) -> Answer:
         """Answer one request below /v1.
@@ -90,13 +90,13 @@ class RestApi:
             status = status_of(error)
             code, answer = status.code, refused(status)
         seconds = time.perf_counter() - begin
-        self._plane.metrics.request(self._plane.known(name), api, "REST", code, seconds)
+        self._plane.metrics.request(self._plane.metric_label(name), api, "REST", code, seconds)
         self._on_access("REST", api, name, code, seconds)
         return answer
 
     def _run(self, api: str, model: ServedModel, body: bytes | bytearray, alive: Alive, packed: bool) -> str:
         check_alive(alive)
-        document = parse(unpack(body, self._largest_body, alive) if packed else body)
+        document = parse(unpack(body, self._max_body_bytes, alive) if packed else body)
         signature = document.get("signature_name", "")
         if api == "Predict":
             model = ServedModel(model.name, model.version, model.label, signature)
@@ -121,7 +121,7 @@ class RestApi:
             request.metadata_field.append("signature_def")
             return _described(self._plane.metadata(request))
         if model.label is not None:
-            with self._plane.manager.holding(model) as version:  # over REST a label is resolved
+            with self._plane.manager.hold(model) as version:  # over REST a label is resolved
                 request.model_spec.version.value = version.number
         return json.dumps(_fields(self._plane.status(request)), indent=4)
 
@@ -164,7 +164,7 @@ def unpack(body: bytes | bytearray, most: int, alive: Alive = always) -> bytearr
 
 def _asked(found: re.Match[str]) -> ServedModel:
     version = None if found["version"] is None else int(found["version"][:30])
-    if version is not None and version > _MOST_VERSION:
+    if version is not None and version > _MAX_VERSION:
         raise invalid(f"version {version} is beyond int64")
     label = None if found["label"] is None else unquote(found["label"])
     return ServedModel(unquote(found["model"] or ""), version, label)

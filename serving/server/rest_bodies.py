@@ -11,11 +11,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from .edges import MOST_WAITING
+from .edges import MAX_WAITING
 from .rest_api import Answer, BodyError, too_large
 from .status import Code, StatusError
 
-_MOST_HELD = 8  # times the largest body: all bodies that are read, wait or run
+_MAX_HELD = 8  # times the largest body: all bodies that are read, wait or run
 _SMALL = 1 << 16  # bytes; a body up to here is read whatever the others hold
 _BODY_SECONDS = 30.0  # for reading a body where requests have no limit, or dropping one that is refused
 
@@ -73,7 +73,7 @@ class Bodies:
                 self._held += len(chunk)
                 if len(body) > self._largest:
                     raise too_large(self._largest)
-                if len(body) > _SMALL and self._held > _MOST_HELD * self._largest:
+                if len(body) > _SMALL and self._held > _MAX_HELD * self._largest:
                     raise StatusError(Code.RESOURCE_EXHAUSTED, "too many large bodies are held here; try later")
         except BaseException as error:
             self._held -= len(body)
@@ -92,7 +92,7 @@ class Bodies:
             StatusError: where too much work runs or waits.
         """
         try:
-            if self._waiting >= MOST_WAITING:
+            if self._waiting >= MAX_WAITING:
                 raise StatusError(Code.RESOURCE_EXHAUSTED, "too many requests wait here; try later")
             work = submit()
         except BaseException:

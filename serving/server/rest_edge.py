@@ -50,17 +50,17 @@ class RestOptions:
     """How the REST edge works.
 
     Attributes:
-        threads: That run models. What runs none (status, metadata) has its own.
-        timeout: Seconds for reading a request's body, else it is answered 408, and running it, else 504. Where 0 or
-            less, only reading is limited.
-        largest_body: In bytes, unpacked.
-        metrics_path: Where Prometheus finds the metrics; None is off.
-        cors: Whether pages of other origins may ask.
+        threads: Threads that run models. Status and metadata have two of their own.
+        timeout_seconds: Time for reading the body of a request (answered 408 when it is over) and for running it (504).
+            At 0 or less, running has no limit and reading 30 s.
+        max_body_bytes: The largest body, unpacked.
+        metrics_path: Path of the metrics for Prometheus; None turns them off.
+        cors: Whether pages of other origins may send requests.
     """
 
     threads: int = 8
-    timeout: float = 30.0
-    largest_body: int = 128 << 20
+    timeout_seconds: float = 30.0
+    max_body_bytes: int = 128 << 20
     metrics_path: str | None = DEFAULT_PATH
     cors: bool = False
 
@@ -78,8 +78,8 @@ class RestEdge:
 
     def __init__(self, plane: DataPlane, host: str, port: int, options: RestOptions, on_access: OnAccess) -> None:
         self._plane, self._options = plane, options
-        self._api = RestApi(plane, on_access, options.largest_body)
-        self._bodies = Bodies(options.largest_body)
+        self._api = RestApi(plane, on_access, options.max_body_bytes)
+        self._bodies = Bodies(options.max_body_bytes)
         self.grpc_address: str | None = None
         try:
             self._socket = socket.create_server((host, port), family=family(host), backlog=512)
@@ -152,7 +152,7 @@ class RestEdge:
         )
 
     async def _work(self, request: Request, path: str) -> Answer:
-        seconds = self._options.timeout
+        seconds = self._options.timeout_seconds
         until = time.monotonic() + seconds if seconds > 0 else math.inf
         body = await self._bodies.read(request, seconds)
         gone = asyncio.Event()

@@ -11,7 +11,7 @@ from .rest_json import Word, decimal, is_base64, read_base64
 from .status import invalid
 
 _SINGLE = float(np.finfo(np.float32).max)
-_LEAST, _MOST = -(2**63), 2**63 - 1
+_MIN_INT64, _MAX_INT64 = -(2**63), 2**63 - 1
 
 
 def fill_examples(document: dict[str, Any], message: Any) -> None:
@@ -54,7 +54,7 @@ def _fill_feature(values: list[Any], feature: Any, where: str) -> None:
             raise invalid(f"{where}: {error}") from error
         feature.bytes_list.value.extend(data)
         return
-    if kind == "int64_list" and not all(_LEAST <= value <= _MOST for value in values):
+    if kind == "int64_list" and not all(_MIN_INT64 <= value <= _MAX_INT64 for value in values):
         raise invalid(f"{where} holds a whole number beyond int64")
     if kind == "float_list" and any(abs(value) > _SINGLE and type(value) is not Word for value in values):
         raise invalid(f"{where} holds a number that is too large for float32")

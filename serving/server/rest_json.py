@@ -16,7 +16,7 @@ from attnexport.core.signature import Arrays, Signature, TensorSpec
 
 from .status import Code, StatusError, invalid
 
-_MOST_UINT64 = 2**64 - 1
+_MAX_UINT64 = 2**64 - 1
 # The largest whole number that a float holds exactly, as TF Serving draws the line.
 _WHOLE = {"float32": 2**24 - 1, "float64": 2**53 - 1}
 # Words that RapidJSON takes beside those of Python's json; strings are matched whole, to be left alone.
@@ -167,7 +167,7 @@ def _array(flat: list[Any], dtype: str) -> np.ndarray[Any, Any]:
     _refuse_others(flat, kinds, {int, float, Word}, dtype)
     if int in kinds:
         for value in flat:
-            if type(value) is int and _WHOLE[dtype] < abs(value) <= _MOST_UINT64:
+            if type(value) is int and _WHOLE[dtype] < abs(value) <= _MAX_UINT64:
                 raise ValueError(f"{value} cannot be converted to {dtype} without loss")
     try:
         array = np.array(flat, np.float64)

@@ -15,7 +15,7 @@ from .inference import Inference
 from .loading import ModelLoader
 from .manager import ModelManager
 from .metrics import Metrics
-from .model_lifecycle import Workshop
+from .model_lifecycle import LoadContext
 from .rest_edge import RestEdge, RestOptions
 from .status import Code
 from .warmup import warm_up
@@ -42,10 +42,10 @@ class ServerOptions:
         grpc: More of the gRPC edge.
         rest: More of the REST edge.
         poll_seconds: Between two looks for new versions; 0 never looks again.
-        retries: How often a version that fails to load is tried again, after `retry_seconds`.
+        max_load_retries: How often a version that fails to load is tried again, after `retry_interval_seconds`.
         warmup: Whether warm-up records are replayed, each `warmup_iterations` times.
-        by_method_name: Whether Classify and Regress want the method that the artifact names.
-        labels_for_unavailable: Whether a label may name a version that is not available.
+        check_method_names: Whether Classify and Regress want the method that the artifact names.
+        allow_unavailable_labels: Whether a label may name a version that is not available.
         batching: How requests are joined; not at all where None.
         grace_seconds: How long requests that run may take when the server ends.
     """
@@ -56,12 +56,12 @@ class ServerOptions:
     grpc: GrpcOptions = field(default_factory=GrpcOptions)
     rest: RestOptions = field(default_factory=RestOptions)
     poll_seconds: float = 1.0
-    retries: int = 0
-    retry_seconds: float = 60.0
+    max_load_retries: int = 0
+    retry_interval_seconds: float = 60.0
     warmup: bool = True
     warmup_iterations: int = 1
-    by_method_name: bool = False
-    labels_for_unavailable: bool = False
+    check_method_names: bool = False
+    allow_unavailable_labels: bool = False
     batching: BatchingOptions | None = None
     grace_seconds: float = 10.0
 
@@ -90,11 +90,13 @@ class Server:
         on_access: Callable[[str, str, str, Code, float], None] = unlogged,
     ) -> None:
         self._options = options = options or ServerOptions()
-        inference = Inference(Metrics(), options.by_method_name)
+        inference = Inference(Metrics(), options.check_method_names)
         warm = warm_up(inference, options.warmup_iterations) if options.warmup else lambda version: None
-        workshop = Workshop(loader, warm, on_event, options.batching, options.retries, options.retry_seconds)
+        context = LoadContext(
+            loader, warm, on_event, options.batching, options.max_load_retries, options.retry_interval_seconds
+        )
         self.manager = ModelManager(
-            workshop, poll_seconds=options.poll_seconds, labels_for_unavailable=options.labels_for_unavailable
+            context, poll_seconds=options.poll_seconds, allow_unavailable_labels=options.allow_unavailable_labels
         )
         self.plane = DataPlane(self.manager, inference)
         self._idle: bool | None = None  # once it has ended
@@ -128,7 +130,7 @@ class Server:
             self._rest.start()
 
     def stop(self) -> bool:
-        """Refuse new requests, let those that run end within the grace, free what they let go. Once is enough.
+        """Refuse new requests, let those that run end within the grace, free what they let go. RepeatFilter is enough.
 
         Returns:
             Whether nothing runs any more.

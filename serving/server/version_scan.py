@@ -10,7 +10,7 @@ from pathlib import Path
 
 _SETTLED = 2.0  # seconds without a change after which nobody is taken to be writing
 _DIGITS = 19  # of the largest int64
-_MOST_VERSION = 2**63 - 1
+_MAX_VERSION = 2**63 - 1
 
 
 def versions_on_disk(base_path: Path, tell: Callable[[str], None]) -> dict[int, Path]:
@@ -39,7 +39,7 @@ def _number(name: str) -> int | None:
     if not (name.isascii() and name.isdecimal()) or len(name.lstrip("0")) > _DIGITS:
         return None
     number = int(name)
-    return number if number <= _MOST_VERSION else None
+    return number if number <= _MAX_VERSION else None
 
 
 Fingerprint = tuple[tuple[str, int, int], ...]

@@ -17,7 +17,7 @@ from .multi_inference import multi_inference
 from .status import Code, status_of
 from .versions import ServedVersion
 
-MOST_RECORDS = 1000  # TF Serving refuses a version with more
+MAX_RECORDS = 1000  # TF Serving refuses a version with more
 
 
 def warm_up(inference: Inference, iterations: int = 1) -> Callable[[ServedVersion], None]:
@@ -41,8 +41,8 @@ def warm_up(inference: Inference, iterations: int = 1) -> Callable[[ServedVersio
 
 def _replay(inference: Inference, version: ServedVersion, iterations: int) -> None:
     for number, record in enumerate(version.model.warmup_records(), 1):
-        if number > MOST_RECORDS:
-            raise ModelError(f"it has more than {MOST_RECORDS} warm-up records, which TF Serving refuses")
+        if number > MAX_RECORDS:
+            raise ModelError(f"it has more than {MAX_RECORDS} warm-up records, which TF Serving refuses")
         try:
             log = PredictionLog.FromString(record)
             for _ in range(iterations):

@@ -22,7 +22,7 @@ def test_servers_are_replaced_one_by_one_without_a_failed_request(start_serving:
 
     def start(version: int, port: int = 0) -> Any:
         config = ModelConfig("m", model_base, policy=VersionPolicy(specific=frozenset({version})))
-        grpc = GrpcOptions(arguments=(("grpc.max_connection_age_ms", 200), ("grpc.so_reuseport", 0)))
+        grpc = GrpcOptions(channel_arguments=(("grpc.max_connection_age_ms", 200), ("grpc.so_reuseport", 0)))
         return start_serving([config], port=port, rest_port=None, grpc=grpc)
 
     running = [start(1) for _ in range(SERVERS)]

@@ -24,7 +24,7 @@ def busy(start_serving: Any, tmp_path: Path) -> Iterator[Any]:
     running = start_serving(
         [ModelConfig("m", tmp_path / "m")],
         model,
-        grpc=GrpcOptions(threads=1, health=True),
+        grpc=GrpcOptions(threads=1, health_service=True),
         rest=RestOptions(threads=1),
     )
     calling = [
@@ -88,7 +88,7 @@ def test_reloads_keep_nobody_else_waiting_and_those_that_nobody_waits_for_are_no
     for name in "123":
         (tmp_path / name / name).mkdir(parents=True)
     model = LongToLoad()
-    running = start_serving([ModelConfig("m", tmp_path / "1")], model, grpc=GrpcOptions(health=True))
+    running = start_serving([ModelConfig("m", tmp_path / "1")], model, grpc=GrpcOptions(health_service=True))
     reload, health = running.models.HandleReloadConfigRequest, health_pb2_grpc.HealthStub(running.channel)
     first = reload.future(configured(tmp_path / "2"), timeout=60)
     assert model.entered.acquire(timeout=60)

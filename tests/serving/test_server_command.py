@@ -125,7 +125,7 @@ def test_a_unix_socket_health_and_metrics_path(start_serving: Any, model_base: P
     path = Path(os.path.relpath(tmp_path / "s"))  # the names of sockets are short
     running = start_serving(
         [ModelConfig("m", model_base)],
-        grpc=GrpcOptions(socket_path=str(path), health=True),
+        grpc=GrpcOptions(socket_path=str(path), health_service=True),
         rest=RestOptions(metrics_path="/here"),
     )
     request = predict_pb2.PredictRequest()

@@ -63,7 +63,7 @@ def test_versions_labels_and_output_filter_choose(serving: Any) -> None:
 def test_tensor_content_is_sent_where_it_is_asked_for(start_serving: Any, model_base: Any) -> None:
     from attnexport.serving.server import GrpcOptions, ModelConfig
 
-    running = start_serving([ModelConfig("m", model_base)], grpc=GrpcOptions(content=True))
+    running = start_serving([ModelConfig("m", model_base)], grpc=GrpcOptions(tensor_content=True))
     tensor = running.predict({"x": X}).outputs["y"]
     assert tensor.tensor_content
     np.testing.assert_array_equal(tf.make_ndarray(tensor), 2 * X + 2)

@@ -30,7 +30,7 @@ SHARED = settings(max_examples=60, suppress_health_check=list(HealthCheck))
 def in_process(serving: Any, inputs: dict[str, Any], signature: str = "serving_default") -> dict[str, Any]:
     from attnexport.serving.codec import ServedModel
 
-    with serving.server.manager.holding(ServedModel("m")) as version:
+    with serving.server.manager.hold(ServedModel("m")) as version:
         found: dict[str, Any] = version.model.run(inputs, signature, ())
         return found
 
@@ -170,7 +170,7 @@ def test_names_that_clients_make_up_do_not_fill_the_metrics(serving: Any) -> Non
 def test_a_request_of_more_bytes_than_allowed_is_refused(start_serving: Any, model_base: Any) -> None:
     from attnexport.serving.server import GrpcOptions, ModelConfig
 
-    running = start_serving([ModelConfig("m", model_base)], grpc=GrpcOptions(largest_message=2000))
+    running = start_serving([ModelConfig("m", model_base)], grpc=GrpcOptions(max_message_bytes=2000))
     x = np.ones((400, 3), np.float32)
     with pytest.raises(grpc.RpcError) as caught:
         running.predict({"x": x})

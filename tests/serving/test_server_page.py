@@ -92,7 +92,7 @@ def test_what_nobody_waits_for_is_not_run(start_serving: Callable[..., Any], tmp
     model = WaitingModel()
     running = start_serving(
         [ModelConfig("slow", tmp_path / "slow")], loader=model, grpc=GrpcOptions(threads=1),
-        rest=RestOptions(timeout=0.5),
+        rest=RestOptions(timeout_seconds=0.5),
     )  # fmt: skip
     call = running.channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
     request = encode_predict_request(ServedModel("slow"), {"x": X})

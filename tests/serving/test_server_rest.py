@@ -197,7 +197,7 @@ def test_gzip_is_unpacked_and_what_is_none_refused(serving: Any) -> None:
 def test_bodies_are_limited_packed_ones_by_what_they_unpack_to(start_serving: Any, model_base: Any) -> None:
     from attnexport.serving.server import ModelConfig, RestOptions
 
-    running = start_serving([ModelConfig("m", model_base)], rest=RestOptions(largest_body=1000))
+    running = start_serving([ModelConfig("m", model_base)], rest=RestOptions(max_body_bytes=1000))
     body = json.dumps({"inputs": ROWS * 100}).encode()
     assert running.http(PREDICT, body)[0] == 413
     assert running.http(PREDICT, gzip.compress(body), {"Content-Encoding": "gzip"})[0] == 413

@@ -54,8 +54,8 @@ def until(true: Callable[[], bool]) -> None:
 def test_bodies_that_do_not_end_lock_nobody_out_and_end_in_408(
     start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rest_bodies, "MOST_WAITING", 2)
-    running = start(timeout=5.0)
+    monkeypatch.setattr(rest_bodies, "MAX_WAITING", 2)
+    running = start(timeout_seconds=5.0)
     with contextlib.ExitStack() as stack:
         halves = [stack.enter_context(connected(running, UNFINISHED % 10 + b"{")) for _ in range(5)]
         assert running.http(PREDICT, BODY) == ECHOED
@@ -68,7 +68,7 @@ def test_bodies_that_do_not_end_lock_nobody_out_and_end_in_408(
 def test_without_a_limit_on_running_the_body_still_has_one(
     start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    running = start(timeout=0)
+    running = start(timeout_seconds=0)
     assert running.http(PREDICT, BODY) == ECHOED
     monkeypatch.setattr(rest_bodies, "_BODY_SECONDS", 0.2)
     with connected(running, UNFINISHED % 10) as half:
@@ -78,8 +78,8 @@ def test_without_a_limit_on_running_the_body_still_has_one(
 def test_so_many_requests_may_wait_whether_or_not_their_clients_still_do(
     start: Callable[..., Any], model: WaitingModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rest_bodies, "MOST_WAITING", 2)
-    running = start(threads=1, timeout=3.0)
+    monkeypatch.setattr(rest_bodies, "MAX_WAITING", 2)
+    running = start(threads=1, timeout_seconds=3.0)
     model.go.clear()
     assert running.http(PREDICT, BODY)[0] == 504  # it runs on
     with connected(running, WHOLE):  # it waits for the thread, with its body
@@ -91,7 +91,7 @@ def test_so_many_requests_may_wait_whether_or_not_their_clients_still_do(
 
 
 def test_a_body_that_says_it_is_too_large_is_refused_before_it_comes(start: Callable[..., Any]) -> None:
-    running = start(largest_body=100)
+    running = start(max_body_bytes=100)
     with connected(running, UNFINISHED % 101) as connection:
         status, answer, closes = answered(connection)
         assert (status, list(answer), closes) == (413, ["error"], True)
@@ -103,7 +103,7 @@ def test_a_body_that_says_it_is_too_large_is_refused_before_it_comes(start: Call
 def test_a_body_that_is_refused_when_all_of_it_is_here_leaves_its_connection_to_the_next(
     start: Callable[..., Any],
 ) -> None:
-    with connected(start(largest_body=100), CHUNKED + b"80\r\n" + bytes(128) + b"\r\n0\r\n\r\n") as connection:
+    with connected(start(max_body_bytes=100), CHUNKED + b"80\r\n" + bytes(128) + b"\r\n0\r\n\r\n") as connection:
         status, _, closes = answered(connection)
         assert (status, closes) == (413, False)
         connection.sendall(ASKING)
@@ -113,9 +113,9 @@ def test_a_body_that_is_refused_when_all_of_it_is_here_leaves_its_connection_to_
 def test_where_no_thread_can_be_started_the_answer_says_so_and_nothing_stays_held(
     start: Callable[..., Any], model: WaitingModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rest_bodies, "MOST_WAITING", 2)
-    monkeypatch.setattr(rest_bodies, "_MOST_HELD", 1)
-    running, large = start(largest_body=300_000), json.dumps(BODY).encode().ljust(200_000)
+    monkeypatch.setattr(rest_bodies, "MAX_WAITING", 2)
+    monkeypatch.setattr(rest_bodies, "_MAX_HELD", 1)
+    running, large = start(max_body_bytes=300_000), json.dumps(BODY).encode().ljust(200_000)
     usual = threading.Thread.start
 
     def exhausted(thread: threading.Thread) -> None:
@@ -134,8 +134,8 @@ def test_where_no_thread_can_be_started_the_answer_says_so_and_nothing_stays_hel
 def test_large_bodies_that_are_read_are_limited_together_and_small_ones_pass(
     start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rest_bodies, "_MOST_HELD", 1)
-    running = start(largest_body=300_000)
+    monkeypatch.setattr(rest_bodies, "_MAX_HELD", 1)
+    running = start(max_body_bytes=300_000)
     large = json.dumps(BODY).encode().ljust(200_000)
     assert running.http(PREDICT, large) == ECHOED
     with connected(running, UNFINISHED % len(large) + large[:-1]) as half:
@@ -159,7 +159,7 @@ def test_what_nobody_waits_for_after_its_json_was_read_is_not_run(
 
 def test_members_of_gzip_are_joined_within_the_limit(start: Callable[..., Any]) -> None:
     body, packed = json.dumps(BODY).encode(), {"Content-Encoding": "gzip"}
-    running = start(largest_body=200)
+    running = start(max_body_bytes=200)
     halves = gzip.compress(body[:9]) + gzip.compress(b"") + gzip.compress(body[9:])
     assert running.http(PREDICT, halves, packed) == ECHOED
     assert running.http(PREDICT, halves + gzip.compress(b" " * 200), packed)[0] == 413

@@ -120,7 +120,7 @@ def test_a_failed_load_is_retried_as_often_as_asked(start_serving: Any, model_ba
                 raise OSError("the disk is away")
             return super().load(path)
 
-    running = start_serving([ModelConfig("m", base)], loader=Failing(), retries=2, retry_seconds=0.0)
+    running = start_serving([ModelConfig("m", base)], loader=Failing(), max_load_retries=2, retry_interval_seconds=0.0)
     look_until(running, lambda: states(running)[1] == "AVAILABLE")
     assert Failing.tries == 3
 
@@ -198,7 +198,7 @@ def test_a_label_names_only_what_is_available_unless_told_otherwise(start_servin
     with pytest.raises(StatusError) as caught:
         start_serving([config])
     assert caught.value.code is Code.FAILED_PRECONDITION
-    running = start_serving([config], labels_for_unavailable=True)
+    running = start_serving([config], allow_unavailable_labels=True)
     with pytest.raises(grpc.RpcError) as refused:
         running.predict({"x": X}, label="next")
     assert refused.value.code() is grpc.StatusCode.NOT_FOUND
