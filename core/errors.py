@@ -7,6 +7,7 @@ AttnexportError
 │   ├── SamplesError    samples do not fit the signature they are for
 │   ├── ManifestError   attnexport.json is damaged or of another schema
 │   ├── StorageError    the file system refused
+│   ├── ProcessError    a child process crashed, was killed or did not answer
 │   └── CodecError      bytes that are no tensor, or an array that no tensor can hold
 ├── ParityError         the numbers differ more than their budget allows
 ├── GateError           an artifact is not what was asked for
@@ -52,6 +53,10 @@ class ManifestError(ContentError):
 
 class StorageError(ContentError):
     """The file system refused to read or write."""
+
+
+class ProcessError(ContentError):
+    """A child process crashed, was killed or did not answer in time; the text says which, without the file's name."""
 
 
 class CodecError(ContentError):

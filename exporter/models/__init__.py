@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 from attnexport.core.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from attnexport.core.user_modules import import_modules
+
     from .presets import DEFAULT_PRESET, Pooling, Preset, PresetConfig, build_model
-    from .sources import LoadedModel, import_modules, load_model, open_source, open_version
+    from .sources import LoadedModel, load_model, open_source, open_version
 
 _HOMES = {
     "DEFAULT_PRESET": "presets",

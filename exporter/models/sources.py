@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 from attnexport.core.errors import ArgumentError, AttnexportError, ManifestError, ModelError, first_line
 from attnexport.core.signature import DEFAULT_SIGNATURE
+from attnexport.core.user_modules import import_module, import_modules
 from attnexport.store.export_directory import ExportDirectory
 from attnexport.store.manifest import FILE_NAME, VersionEntry
 
@@ -117,30 +116,6 @@ def _build(config: PresetConfig) -> Any:
         raise ModelError(f"preset {config.preset!r} of these sizes cannot be built: {first_line(error)}") from error
 
 
-def import_modules(names: Iterable[str]) -> None:
-    """Import modules for what they register, the working directory's own included.
-
-    Raises:
-        ArgumentError: where there is no such module.
-        ModelError: where it fails.
-    """
-    for name in names:
-        _import(name)
-
-
-def _import(name: str) -> Any:
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
-            raise ArgumentError(f"there is no module {name!r} in the working directory or the environment") from error
-        raise ModelError(f"module {name!r} cannot be imported: {first_line(error)}") from error
-    except (Exception, SystemExit) as error:  # a user's module may do anything
-        raise ModelError(f"module {name!r} cannot be imported: {type(error).__name__}: {first_line(error)}") from error
-
-
 def _from_object(model: Any) -> LoadedModel:
     import keras
 
@@ -151,7 +126,7 @@ def _from_object(model: Any) -> LoadedModel:
 
 def _from_factory(text: str) -> LoadedModel:
     module_name, _, function_name = text.partition(":")
-    module = _import(module_name)
+    module = import_module(module_name)
     factory = getattr(module, function_name, None)
     if not callable(factory):
         raise ArgumentError(f"module {module_name!r} has no function {function_name!r}")

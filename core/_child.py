@@ -1,0 +1,161 @@
+"""The child's side of `child_process`, and what both sides send each other: frames of a length and msgpack."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+import typing
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+from .errors import AttnexportError, first_line
+
+GRACE_SECONDS = 20.0  # to leave the contexts that were entered
+_LENGTH_BYTES = 8
+_ALARM_SECONDS = 10  # beyond the time of a call, if its caller is no longer there to end it
+_MAX_MESSAGE = 1000  # characters
+
+
+class Request(msgspec.Struct):
+    """A function by name, its arguments, whether its result is a context to enter, and the seconds that it may take."""
+
+    function: str
+    args: list[Any]
+    kwargs: dict[str, Any]
+    enter: bool
+    seconds: int
+
+
+class Reply(msgspec.Struct):
+    """A value, or the class of an error with its message."""
+
+    value: Any = None
+    error: str | None = None
+    message: str = ""
+    traceback: str = ""
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """How the child finds a function: `package.module:function`."""
+    return f"{function.__module__}:{function.__qualname__}"
+
+
+def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of a function's parameters and of its result (`return`)."""
+    return typing.get_type_hints(function)
+
+
+def convert(value: Any, kind: Any) -> Any:
+    """A received value as the type that an annotation promises.
+
+    Raises:
+        msgspec.ValidationError: if it is of another type.
+    """
+    return None if kind is type(None) else msgspec.convert(value, kind, dec_hook=_decode)
+
+
+def frame(message: msgspec.Struct) -> bytes:
+    """A message with its length before it."""
+    content = msgspec.msgpack.encode(message, enc_hook=_encode)
+    return len(content).to_bytes(_LENGTH_BYTES, "big") + content
+
+
+def frame_length(data: bytes | bytearray) -> int | None:
+    """How long the frame is that begins with these bytes, None if too few have come to tell."""
+    if len(data) < _LENGTH_BYTES:
+        return None
+    return _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "big")
+
+
+def read_reply(data: bytes | bytearray) -> Reply:
+    """The reply in a whole frame.
+
+    Raises:
+        msgspec.DecodeError: if there is none.
+    """
+    return msgspec.msgpack.decode(memoryview(data)[_LENGTH_BYTES:], type=Reply)
+
+
+def main() -> None:
+    """Answer the requests on stdin until it ends."""
+    requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    # What libraries read and print must not come between the frames.
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    inbox: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+    with ExitStack() as contexts:
+        threading.Thread(target=_receive, args=(requests, inbox, contexts), daemon=True).start()
+        while (request := inbox.get()) is not None:
+            signal.alarm(request.seconds + _ALARM_SECONDS)
+            replies.write(frame(_answer(request, contexts)))
+            replies.flush()
+            signal.alarm(0)
+    sys.stderr.flush()
+    os._exit(0)  # the destructors of the libraries have nothing to add
+
+
+def _receive(stream: BinaryIO, inbox: queue.SimpleQueue[Request | None], contexts: ExitStack) -> None:
+    """Put requests into the inbox; when the parent is gone, end the process, whatever it is doing."""
+    while len(header := stream.read(_LENGTH_BYTES)) == _LENGTH_BYTES:
+        content = stream.read(int.from_bytes(header, "big"))
+        inbox.put(msgspec.msgpack.decode(content, type=Request))
+    inbox.put(None)
+    if contexts._exit_callbacks:  # type: ignore[attr-defined]
+        time.sleep(GRACE_SECONDS)
+    os._exit(1)
+
+
+def _answer(request: Request, contexts: ExitStack) -> Reply:
+    try:
+        function = _function(request.function)
+        args, kwargs = _arguments(function, request.args, request.kwargs)
+        value = function(*args, **kwargs)
+        return Reply(contexts.enter_context(value) if request.enter else value)
+    except AttnexportError as error:
+        return Reply(error=type(error).__name__, message=str(error), traceback=traceback.format_exc())
+    except (OSError, MemoryError) as error:
+        return Reply(error="ProcessError", message=first_line(error, _MAX_MESSAGE), traceback=traceback.format_exc())
+    except Exception as error:
+        message = f"{type(error).__name__}: {first_line(error, _MAX_MESSAGE)}"
+        return Reply(error="ProcessError", message=message, traceback=traceback.format_exc())
+
+
+def _function(name: str) -> Callable[..., Any]:
+    module, _, path = name.partition(":")
+    function: Any = importlib.import_module(module)
+    for part in path.split("."):
+        function = getattr(function, part)
+    return typing.cast(Callable[..., Any], function)
+
+
+def _arguments(
+    function: Callable[..., Any], args: list[Any], kwargs: Mapping[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    hints = hints_of(function)
+    names = list(inspect.signature(function).parameters) if hints else []
+    typed = [convert(value, hints.get(name, Any)) for name, value in zip(names, args, strict=False)]
+    return typed + args[len(typed) :], {name: convert(value, hints.get(name, Any)) for name, value in kwargs.items()}
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    raise NotImplementedError(f"{type(value).__name__} cannot be sent to another process")
+
+
+def _decode(kind: type, value: Any) -> Any:
+    if issubclass(kind, Path):
+        return kind(value)
+    raise NotImplementedError(f"{kind.__name__} cannot be read from another process")
