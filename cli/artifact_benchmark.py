@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnexport.core.errors import AttnexportError, ModelError, first_line
+from attnexport.workflows.sizes import kilobytes
 
-from .sizes import kilobytes
 from .terminal import Terminal
 
 if TYPE_CHECKING:

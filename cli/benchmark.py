@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from attnexport.core.errors import ArgumentError
+from attnexport.workflows.connection import Connection
 
 from .artifact_benchmark import benchmark_artifacts
-from .client_options import client_options, version_options
+from .client_options import optional_connection_options, version_options
 from .command import command
 from .server_benchmark import benchmark_server
 from .terminal import Terminal
@@ -41,13 +41,13 @@ class _Levels(click.ParamType[Any]):
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="That each artifact may use.")
 @click.option("--rounds", type=click.IntRange(3), default=200, show_default=True, help="The most calls of an artifact.")
 @click.option("--import", "imports", multiple=True, metavar="MODULE", help="A module that registers your layers.")
-@partial(client_options, required=False)
+@optional_connection_options
 @version_options
 @click.option("--signature", default="serving_default", show_default=True, help="Of the server: the one to call.")
 @click.option("--input", "source", metavar="FILE", help="Samples to send to the server. [made up]")
 @click.option("--batch", type=int, default=1, show_default=True, help="Samples in each call of the server.")
 @click.option("--concurrency", type=_Levels(), default="1,2,4,8", show_default=True, help="Callers at once, in turn.")
-def benchmark(terminal: Terminal, **options: Any) -> None:
+def benchmark(terminal: Terminal, connection: Connection | None, /, **options: Any) -> None:
     """Measure artifacts side by side, or a served model under load.
 
     ARTIFACTS are .tflite files, SavedModel directories, .keras files and export directories, which stand for all
@@ -58,13 +58,16 @@ def benchmark(terminal: Terminal, **options: Any) -> None:
     With --server instead, callers that each wait for their answer before they ask again; latencies are of whole calls.
     """
     context = click.get_current_context()
-    if bool(options["artifacts"]) == bool(options["servers"]):
+    if bool(options["artifacts"]) == (connection is not None):
         raise click.UsageError("benchmark measures either ARTIFACTS or --server HOST:PORT", context)
     if not 0 < options["seconds"] <= 86_400:
         raise ArgumentError(f"--seconds must be above 0 and at most a day; received {options['seconds']}")
-    of_others = _OF_ARTIFACTS if options["servers"] else _OF_SERVERS
+    of_others = _OF_ARTIFACTS if connection else _OF_SERVERS
     for name in of_others:
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             option = {"imports": "import", "source": "input"}.get(name, name)
-            raise ArgumentError(f"--{option} is for {'artifacts' if options['servers'] else 'a server'}")
-    (benchmark_server if options["servers"] else benchmark_artifacts)(terminal, options)
+            raise ArgumentError(f"--{option} is for {'artifacts' if connection else 'a server'}")
+    if connection is None:
+        benchmark_artifacts(terminal, options)
+    else:
+        benchmark_server(terminal, connection, options)

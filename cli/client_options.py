@@ -1,42 +1,100 @@
-"""The options that say which server and model a command asks, and how."""
+"""The options that say which server and model a command queries, and how it connects."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 import click
 
 from attnexport.core.errors import ArgumentError
+from attnexport.workflows.connection import DEFAULT_SERVER, Connection
 
 from .command import Choice
+from .terminal import Terminal
 
-if TYPE_CHECKING:
-    from attnexport.serving import Client
-
-DEFAULT_SERVER = "127.0.0.1:8500"  # where TF Serving and the embedded server listen unless told otherwise
+Parameters = ParamSpec("Parameters")
+AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
 _OPTIONS = (
-    click.option("--timeout", type=float, default=30.0, show_default=True, help="Seconds that a call may take."),
-    click.option("--tls", is_flag=True, help="Connect by TLS; the system's authorities are trusted unless --tls-ca."),
-    click.option("--tls-ca", metavar="FILE", help="Connect by TLS; who signed the server's certificate."),
-    click.option("--tls-cert", metavar="FILE", help="The client's own certificate."),
-    click.option("--tls-key", metavar="FILE", help="The key of --tls-cert."),
-    click.option("--tls-server-name", metavar="NAME", help="The name in the server's certificate, if it is another."),
-    click.option("--header", "headers", metavar="NAME=VALUE", multiple=True, help="A header of every call."),
+    click.option("--timeout", type=float, default=30.0, show_default=True, help="Seconds a call may take."),
+    click.option("--tls", is_flag=True, help="Connect with TLS, trusting the system's certificate authorities."),
+    click.option("--tls-ca", metavar="FILE", help="Connect with TLS, trusting this certificate authority (PEM)."),
+    click.option("--tls-cert", metavar="FILE", help="Client certificate (PEM), with --tls-key."),
+    click.option("--tls-key", metavar="FILE", help="Private key of --tls-cert (PEM)."),
+    click.option(
+        "--tls-server-name", metavar="NAME", help="Name in the server's certificate, if it differs from the address."
+    ),
+    click.option("--header", "headers", metavar="NAME=VALUE", multiple=True, help="Header of every call; repeatable."),
     click.option(
         "--compression", type=Choice("compression", ("gzip", "deflate")), help="Compress requests and replies."
     ),
 )
 
 
-def client_options(function: Callable[..., Any], *, required: bool = True) -> Callable[..., Any]:
-    """Add the server, the model and how to connect to a command.
+def connection_options(
+    function: Callable[Concatenate[Terminal, Connection, Parameters], None],
+) -> Callable[..., None]:
+    """Add the server, the model and how to connect to a command, which takes them as a Connection."""
+    return _connected(function, required=True)
 
-    Args:
-        function: The command.
-        required: Whether the command always asks a server; else --server has no default, and --model may be missing.
+
+def optional_connection_options(
+    function: Callable[Concatenate[Terminal, Connection | None, Parameters], None],
+) -> Callable[..., None]:
+    """Add the same options to a command that queries a server only if --server is given; else its Connection is None.
+
+    --server has no default here, and --model may be missing.
     """
+    return _connected(function, required=False)
+
+
+def version_options(function: AnyFunction) -> AnyFunction:
+    """Add --version and --label to a command."""
+    for option in (
+        click.option("--label", help="Use the version with this label."),
+        click.option("--version", type=click.IntRange(0), help="Version to use. [the newest]"),
+    ):
+        function = option(function)
+    return function
+
+
+def _connected(function: Callable[..., None], *, required: bool) -> Callable[..., None]:
+    @functools.wraps(function)
+    def with_connection(
+        terminal: Terminal,
+        /,
+        *,
+        servers: tuple[str, ...],
+        model: str | None,
+        timeout: float,
+        tls: bool,
+        tls_ca: str | None,
+        tls_cert: str | None,
+        tls_key: str | None,
+        tls_server_name: str | None,
+        headers: tuple[str, ...],
+        compression: Literal["gzip", "deflate"] | None,
+        **options: object,
+    ) -> None:
+        if not servers:
+            function(terminal, None, **options)
+            return
+        connection = Connection(
+            model or "",
+            servers,
+            timeout=timeout,
+            tls=tls,
+            tls_ca=tls_ca,
+            tls_certificate=tls_cert,
+            tls_key=tls_key,
+            tls_server_name=tls_server_name,
+            headers=dict(map(_header, headers)),
+            compression=compression,
+        )
+        function(terminal, connection, **options)
+
     server = click.option(
         "--server",
         "servers",
@@ -44,45 +102,13 @@ def client_options(function: Callable[..., Any], *, required: bool = True) -> Ca
         multiple=True,
         default=(DEFAULT_SERVER,) if required else (),
         show_default=required,
-        help="The gRPC address of a server; repeat it for several that serve the same, which are asked in turn.",
+        help="gRPC address of a server. Repeat it for several servers of the same models, which share the calls.",
     )
-    model = click.option("--model", required=required, help="The name that the model is served under.")
-    for option in (*reversed(_OPTIONS), model, server):
-        function = option(function)
-    return function
-
-
-def version_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --version and --label to a command."""
-    for option in (
-        click.option("--label", help="The version that has this label."),
-        click.option("--version", type=click.IntRange(0), help="The version. [the newest]"),
-    ):
-        function = option(function)
-    return function
-
-
-def connect(options: dict[str, Any], **more: Any) -> Client:
-    """A client as the options say."""
-    from attnexport.serving import Client
-
-    return Client(
-        options["servers"],
-        model=options["model"],
-        timeout=options["timeout"],
-        tls=_tls(options),
-        metadata=dict(_header(text) for text in options["headers"]),
-        compression=options["compression"],
-        **more,
-    )
-
-
-def _tls(options: dict[str, Any]) -> Any:
-    from attnexport.serving import Tls
-
-    names = {"ca": "tls_ca", "certificate": "tls_cert", "key": "tls_key", "server_name": "tls_server_name"}
-    given = {name: options[key] for name, key in names.items() if options[key] is not None}
-    return Tls(**given) if given or options["tls"] else None
+    named = click.option("--model", required=required, help="Name the model is served under.")
+    decorated: Callable[..., None] = with_connection
+    for option in (*reversed(_OPTIONS), named, server):
+        decorated = option(decorated)
+    return decorated
 
 
 def _header(text: str) -> tuple[str, str]:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from attnexport.workflows.sizes import kilobytes
+
 from .command import command
-from .sizes import kilobytes
 from .terminal import Terminal
 
 if TYPE_CHECKING:

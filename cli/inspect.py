@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from attnexport.core.errors import ContentError
+from attnexport.workflows.sizes import kilobytes
 
 from .command import command
-from .sizes import kilobytes
 from .terminal import Terminal
 
 if TYPE_CHECKING:

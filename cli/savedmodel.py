@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from attnexport.core.errors import ArgumentError, ContentError
+from attnexport.workflows.sizes import kilobytes
 
 from .command import command
 from .model_options import NumberOr, model_options, model_source
-from .sizes import kilobytes
 from .terminal import Terminal
 
 if TYPE_CHECKING:

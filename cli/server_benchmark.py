@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnexport.core.errors import ArgumentError, check_size
+from attnexport.workflows.connection import Connection
 
-from .client_options import connect
 from .terminal import Terminal
 
 if TYPE_CHECKING:
@@ -18,15 +18,14 @@ if TYPE_CHECKING:
     from attnexport.serving.load import LoadLevel
 
 
-def benchmark_server(terminal: Terminal, options: dict[str, Any]) -> None:
+def benchmark_server(terminal: Terminal, connection: Connection, options: dict[str, Any]) -> None:
     """Print latency and throughput for each number of callers.
 
     Args:
         terminal: Where.
+        connection: The server and the model.
         options: Those of the command.
     """
-    if options["model"] is None:
-        raise ArgumentError("--server needs --model, the name that the model is served under")
     check_size("batch", options["batch"])
     for level in options["concurrency"]:
         check_size("concurrency", level, most=1024)
@@ -34,11 +33,11 @@ def benchmark_server(terminal: Terminal, options: dict[str, Any]) -> None:
     from attnexport.serving.load import closed_loop
 
     # A call that is tried again would hide the failure and count as a slow answer.
-    with terminal.steps() as on_step, connect(options, retry=Retry(attempts=1)) as client:
-        on_step(f"asking {options['servers'][0]}")
+    with terminal.steps() as on_step, connection.client(Retry(attempts=1)) as client:
+        on_step(f"asking {connection.first_server}")
         where = {"version": options["version"], "label": options["label"]}
         runner = ClientRunner(client, **where)
-        signature = _signature(runner.signatures, options["signature"], options["servers"][0])
+        signature = _signature(runner.signatures, options["signature"], connection.first_server)
         inputs = _inputs(signature, options)
 
         def call() -> object:
@@ -50,8 +49,8 @@ def benchmark_server(terminal: Terminal, options: dict[str, Any]) -> None:
             on_step(f"{level} at once for {options['seconds']:g} s")
             levels.append(closed_loop(call, level, options["seconds"]))
     document = {
-        "servers": list(options["servers"]),
-        "model": options["model"],
+        "servers": list(connection.servers),
+        "model": connection.model,
         "version": runner.version,
         "signature": signature.name,
         "batch": options["batch"],

@@ -12,9 +12,9 @@ import click
 from attnexport.core.errors import ArgumentError, ParityError
 from attnexport.tflite.recipes.recipe import CALIBRATORS
 from attnexport.tflite.search.goal import DEFAULT_TRIALS, OBJECTIVES, SEARCHED, Goal
+from attnexport.workflows.sizes import kilobytes
 
 from .command import Choice
-from .sizes import kilobytes
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from .sizes import kilobytes
+from attnexport.workflows.sizes import kilobytes
+
 from .tflite_auto import search_document, show_search
 
 if TYPE_CHECKING:

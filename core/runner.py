@@ -107,6 +107,12 @@ def chunks(inputs: Arrays, size: int, *, fill: bool) -> Iterator[tuple[Arrays, i
     for start in range(0, n, size):
         chunk = {name: array[start : start + size] for name, array in inputs.items()}
         kept = min(size, n - start)
-        if fill and kept < size:
-            chunk = {name: np.concatenate([a, np.repeat(a[-1:], size - kept, axis=0)]) for name, a in chunk.items()}
-        yield chunk, kept
+        yield fill_batch(chunk, size) if fill else chunk, kept
+
+
+def fill_batch(inputs: Arrays, size: int) -> Arrays:
+    """Repeat the last sample until the number of samples is a multiple of `size`."""
+    missing = -len(next(iter(inputs.values()))) % size
+    if not missing:
+        return inputs
+    return {name: np.concatenate([array, array[-1:].repeat(missing, axis=0)]) for name, array in inputs.items()}

@@ -6,15 +6,16 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache
-from typing import Any, Literal, get_args
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from .documents import build
 from .errors import ArgumentError, SamplesError, one_of
 
+if TYPE_CHECKING:
+    import numpy as np
+
 Shape = tuple[int | None, ...]
-Arrays = dict[str, np.ndarray[Any, Any]]
+Arrays: TypeAlias = "dict[str, np.ndarray[Any, Any]]"
 Method = Literal["predict", "classify", "regress"]
 
 DEFAULT_SIGNATURE = "serving_default"

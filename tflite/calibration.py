@@ -150,14 +150,6 @@ def without_shared(evaluation: Samples, calibration: Samples) -> Samples:
     return Samples(inputs, labels, (*evaluation.notes, told))
 
 
-def whole_batches(inputs: Arrays, batch: int) -> Arrays:
-    """The samples, the last one repeated until they fill whole batches."""
-    missing = -len(next(iter(inputs.values()))) % batch
-    if not missing:
-        return inputs
-    return {name: np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) for name, array in inputs.items()}
-
-
 def _hashes(inputs: Arrays) -> list[bytes]:
     """A hash of each sample's values over all inputs."""
     names = sorted(inputs)

@@ -8,11 +8,11 @@ from functools import cached_property
 from pathlib import Path
 
 from attnexport.core.errors import ArgumentError, ModelError
-from attnexport.core.runner import Runner, batched
+from attnexport.core.runner import Runner, batched, fill_batch
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature
 from attnexport.parity import Case
 
-from .calibration import Calibration, whole_batches
+from .calibration import Calibration
 from .float_core import unmatched
 from .float_model import check_convertible, convert_float
 from .graph import Graph, read_graph
@@ -50,7 +50,7 @@ class Prepared:
     def statistics(self) -> Statistics:
         """Of every activation, in one pass over the calibration samples when they are first asked for."""
         self.on_step(f"calibrating on {len(self.calibration)} samples")
-        samples = whole_batches(self.calibration.used, self.batch)
+        samples = fill_batch(self.calibration.used, self.batch)
         return collect_statistics(self.model, dict.fromkeys(self.signatures, samples), len(self.calibration))
 
     @property

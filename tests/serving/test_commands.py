@@ -68,7 +68,7 @@ def test_output_is_an_npz_that_appears_whole_or_not_at_all(ask: Run, server: Any
     assert (code, (tmp_path / "y.npz").read_bytes()) == (6, kept)
     for path, words in (
         ("y.txt", "--output y.txt is not a FILE.npz"),
-        ("no/y.npz", "which is no directory"),
+        ("no/y.npz", "which is not a directory"),
         (".npz", "is not a FILE.npz"),
     ):
         code, _, err = ask("predict", "--input", "x.npz", "--output", path)

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attnexport.core import ArgumentError, ModelError, SamplesError, TensorSpec
+from attnexport.core.runner import fill_batch
 from attnexport.core.samples import Samples
 from attnexport.tflite import RECIPES, prepare_calibration, read_calibration
-from attnexport.tflite.calibration import FEW, MOST, whole_batches
+from attnexport.tflite.calibration import FEW, MOST
 from attnexport.tflite.quantization import quantize
 from attnexport.tflite.recipes.recipe import CALIBRATORS
 from attnexport.tflite.statistics import TensorStatistics, collect_statistics, ranges
@@ -108,7 +109,7 @@ def test_float64_is_cast_with_a_word() -> None:
 
 
 def test_batches_are_filled_up() -> None:
-    filled = whole_batches({"x": data(5)}, 4)["x"]
+    filled = fill_batch({"x": data(5)}, 4)["x"]
     assert filled.shape == (8, 3)
     assert (filled[5:] == filled[4]).all()
 

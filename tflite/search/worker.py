@@ -22,11 +22,10 @@ import numpy as np
 
 from attnexport.core.errors import AttnexportError, first_line
 from attnexport.core.latency import measure
-from attnexport.core.runner import batched
+from attnexport.core.runner import batched, fill_batch
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays
 from attnexport.parity import agreement
 from attnexport.parity.metrics import scores_name
-from attnexport.tflite.calibration import whole_batches
 from attnexport.tflite.candidates import worst_sqnr_db
 from attnexport.tflite.float_core import place
 from attnexport.tflite.gate import check_recipe
@@ -56,7 +55,7 @@ class Bench:
         self._float = TFLiteRunner(self._model)
         batch = self._float.signatures[DEFAULT_SIGNATURE].fixed_batch or 1
         inputs = next(case for case in self._cases["full"] if case.signature == DEFAULT_SIGNATURE).inputs
-        self._sample = whole_batches({name: array[:batch] for name, array in inputs.items()}, batch)
+        self._sample = fill_batch({name: array[:batch] for name, array in inputs.items()}, batch)
 
     def answer(self, request: Mapping[str, Any]) -> Any:
         """The figures of a candidate, or the latency ratios of several."""

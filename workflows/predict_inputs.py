@@ -1,12 +1,11 @@
-"""The inputs of `attnexport predict`: files and stdin to arrays, and arrays to JSON."""
+"""The samples of a prediction: files, bytes and JSON to arrays, and arrays to JSON."""
 
 from __future__ import annotations
 
 import base64
 import io
 import json
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,37 +15,42 @@ from attnexport.core import Arrays, Signature, TensorSpec, load_samples
 from attnexport.core.errors import ArgumentError, AttnexportError, SamplesError, first_line
 from attnexport.serving.codec.dtypes import numpy_dtype
 
-Source = Path | Mapping[str, Any] | list[Any] | np.ndarray[Any, Any]
+Source = Path | bytes | Mapping[str, Any] | Sequence[Any] | np.ndarray[Any, Any]
 _WHOLE_BODIES = ("inputs", "instances")  # of a REST request
 
 
-def open_source(text: str) -> Source:
-    """A file for the loader of samples, or what JSON or stdin hold.
+def open_source(samples: str | Source) -> Source:
+    """A path for the loader of samples, or the values themselves.
+
+    Args:
+        samples: A path, the bytes of a file, or values.
 
     Raises:
-        ArgumentError: where the file does not exist.
-        SamplesError: where it cannot be read.
+        ArgumentError: if the file does not exist.
+        SamplesError: if it cannot be read.
     """
-    if text == "-":
-        return _read_stdin(sys.stdin.buffer.read())
-    path = Path(text)
+    if isinstance(samples, bytes):
+        return _read_bytes(samples)
+    if not isinstance(samples, str | Path):
+        return samples
+    path = Path(samples)
     if not path.exists():
-        raise ArgumentError(f"input {text} does not exist")
+        raise ArgumentError(f"input {path} does not exist")
     if path.suffix != ".json":
         return path
     try:
-        return _json(path.read_bytes(), text)
+        return _json(path.read_bytes(), str(path))
     except OSError as error:
-        raise SamplesError(f"input {text} cannot be read: {error.strerror}") from error
+        raise SamplesError(f"input {path} cannot be read: {error.strerror}") from error
 
 
 def read_inputs(source: Source, signature: Signature) -> tuple[Arrays, tuple[str, ...]]:
     """Arrays by input name that fit the signature, and notes on what was done to them.
 
     Raises:
-        SamplesError: where names, dtypes or shapes do not fit.
+        SamplesError: if names, dtypes or shapes do not fit.
     """
-    if isinstance(source, list | dict):
+    if not isinstance(source, Path | np.ndarray):
         source = _columns(source, signature)
     samples = load_samples(source, signature.inputs)
     return samples.inputs, samples.notes
@@ -55,17 +59,17 @@ def read_inputs(source: Source, signature: Signature) -> tuple[Arrays, tuple[str
 def json_values(array: np.ndarray[Any, Any]) -> Any:
     """An array as JSON: nested lists; NaN and infinities as words, bytes as text or `{"b64": …}`."""
     if array.dtype == object:
-        return _mapped(array.tolist(), _text)
+        return _map_values(array.tolist(), _text)
     if array.dtype.kind == "c":
-        return _mapped(array.tolist(), lambda value: [_number(value.real), _number(value.imag)])
+        return _map_values(array.tolist(), lambda value: [_number(value.real), _number(value.imag)])
     if array.dtype.kind in "fV":
         wide = array.astype(np.float64) if array.dtype.kind == "V" else array
-        return wide.tolist() if np.isfinite(wide).all() else _mapped(wide.tolist(), _number)
+        return wide.tolist() if np.isfinite(wide).all() else _map_values(wide.tolist(), _number)
     return array.tolist()
 
 
-def _mapped(value: Any, change: Any) -> Any:
-    return [_mapped(each, change) for each in value] if isinstance(value, list) else change(value)
+def _map_values(value: Any, change: Any) -> Any:
+    return [_map_values(each, change) for each in value] if isinstance(value, list) else change(value)
 
 
 def _number(value: float) -> float | str:
@@ -74,15 +78,15 @@ def _number(value: float) -> float | str:
     return value if abs(value) != float("inf") else ("Infinity" if value > 0 else "-Infinity")
 
 
-def _text(value: bytes) -> Any:
+def _text(value: bytes) -> str | dict[str, str]:
     try:
         return value.decode()
     except UnicodeDecodeError:
         return {"b64": base64.b64encode(value).decode()}
 
 
-def _read_stdin(data: bytes) -> Source:
-    """What was piped in says by its first bytes what it is."""
+def _read_bytes(data: bytes) -> Source:
+    """The values in bytes from standard input; the first bytes tell the format."""
     if data.startswith((b"PK", b"\x93NUMPY")):
         try:
             loaded = np.load(io.BytesIO(data), allow_pickle=False)
@@ -119,7 +123,7 @@ def _array(name: str, value: Any, spec: TensorSpec | None) -> np.ndarray[Any, An
     """JSON has one kind of number and no dtypes: it takes the input's."""
     try:
         if spec is not None and spec.dtype == "string":
-            return np.asarray(_mapped(value, _bytes), object)
+            return np.asarray(_map_values(value, _bytes), object)
         array = np.asarray(value)
     except AttnexportError:
         raise

@@ -1,0 +1,191 @@
+"""`predict`: samples to a served model, and its outputs back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attnexport.core.errors import ArgumentError, RefusedError, check_size, no_such
+from attnexport.core.progress import Progress, silent
+from attnexport.core.signature import DEFAULT_SIGNATURE
+
+from .connection import Connection
+from .result import Block, Line, Result
+
+if TYPE_CHECKING:
+    from attnexport.core import Arrays, Signature
+    from attnexport.serving import Client, Prediction
+
+    from .predict_inputs import Source
+
+DEFAULT_BATCH = 32  # samples; servers that batch by default take as many
+
+
+@dataclass(frozen=True)
+class PredictResult(Result):
+    """The outputs of a served model.
+
+    Attributes:
+        prediction: Arrays `[n, ...]` by output name, and the version that computed them.
+        signature: The signature that ran.
+        output: The .npz file that the outputs were written to, if any.
+        notes: What was changed to make inputs or outputs fit.
+    """
+
+    prediction: Prediction
+    signature: str
+    output: Path | None
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        from .predict_inputs import json_values
+
+        outputs: dict[str, dict[str, Any]] = {}
+        for name, array in self.prediction.items():
+            outputs[name] = {"dtype": _dtype(array), "shape": list(array.shape)}
+            if self.output is None:
+                outputs[name]["values"] = json_values(array)
+        return {
+            "model": self.prediction.model,
+            "version": self.prediction.version,
+            "signature": self.signature,
+            "output": None if self.output is None else str(self.output),
+            "outputs": outputs,
+        }
+
+    def blocks(self) -> Sequence[Block]:
+        import numpy as np
+
+        version = "" if self.prediction.version is None else f" version {self.prediction.version}"
+        lines: list[Block] = [Line(f"{self.prediction.model}{version}, {self.signature}\n")]
+        for name, array in self.prediction.items():
+            lines.append(Line(f"{name}: {_dtype(array)} {list(array.shape)}"))
+            if self.output is None:
+                lines.append(Line(np.array2string(array, threshold=200, edgeitems=3, max_line_width=100)))
+        if self.output is not None:
+            lines.append(Line(f"\nwritten to {self.output}"))
+        return lines
+
+
+def predict(
+    samples: str | Source,
+    connection: Connection,
+    *,
+    version: int | None = None,
+    label: str | None = None,
+    signature: str = DEFAULT_SIGNATURE,
+    batch: int = DEFAULT_BATCH,
+    output: str | Path | None = None,
+    progress: Progress = silent,
+) -> PredictResult:
+    """Run a served model on samples.
+
+    The samples are matched by name and checked with the server's own signature before they are sent.
+
+    Args:
+        samples: Path of an .npz or .json file with one array `[n, ...]` per input, or of an .npy file for a single
+            input; or such arrays themselves; or the bytes of such a file, as read from standard input.
+        connection: The server and the model.
+        version: The version; the newest if None.
+        label: The version with this label, instead of `version`.
+        signature: The signature to run.
+        batch: Samples in one call at most.
+        output: An .npz file to write the outputs to.
+        progress: Called with how many samples are done.
+
+    Raises:
+        ArgumentError: if an argument is invalid, or a file does not exist.
+        SamplesError: if the samples do not fit the signature.
+        StorageError: if the output cannot be written.
+        ServingError: if the server is unreachable, or refuses the call.
+
+    Example:
+        >>> from attnexport.core.errors import UnavailableError
+        >>> try:
+        ...     predict([[1.0, 2.0]], Connection("classifier", "127.0.0.1:1", timeout=0.5))
+        ... except UnavailableError as error:
+        ...     print(error.address)
+        127.0.0.1:1
+    """
+    check_size("batch", batch)
+    target = None if output is None else _output_path(Path(output))
+    from .predict_inputs import open_source, read_inputs
+
+    source = open_source(samples)
+    progress(f"querying {connection.first_server}")
+    with connection.client() as client:
+        found = _signature(client, signature, version, label)
+        inputs, notes = read_inputs(source, found)
+        prediction = _predict_all(client, inputs, found, batch, version, label, progress)
+    if target is not None:
+        from .predict_outputs import write_outputs
+
+        notes += write_outputs(target, prediction)
+    return PredictResult(prediction, found.name, target, notes)
+
+
+def _output_path(path: Path) -> Path:
+    if path.suffix != ".npz":
+        raise ArgumentError(f"--output {path} is not a FILE.npz")
+    if path.is_dir():
+        raise ArgumentError(f"--output {path} is a directory")
+    if not path.parent.is_dir():
+        raise ArgumentError(f"--output {path} is in {path.parent}, which is not a directory")
+    return path
+
+
+def _signature(client: Client, name: str, version: int | None, label: str | None) -> Signature:
+    """The server's own signature of that name."""
+    metadata = client.metadata(version=version, label=label)
+    if name not in metadata.signatures:
+        address = client.balancer.addresses[0]
+        raise RefusedError(f"{address}: model {metadata.model!r}: {no_such('signature', name, metadata.signatures)}")
+    return metadata.signatures[name]
+
+
+def _predict_all(
+    client: Client,
+    inputs: Arrays,
+    signature: Signature,
+    batch: int,
+    version: int | None,
+    label: str | None,
+    progress: Progress,
+) -> Prediction:
+    """All samples, a few batches at a time: each has the time-out of a call, and memory-mapped files stay on disk."""
+    import numpy as np
+
+    from attnexport.core.runner import fill_batch
+    from attnexport.serving import Prediction
+
+    if not signature.is_batched or not all(array.ndim for array in inputs.values()):
+        progress("predicting")
+        return client.predict(inputs, signature=signature.name, version=version, label=label)
+    size = signature.fixed_batch or batch
+    total = len(next(iter(inputs.values())))
+    done = 0
+
+    def count(samples: int) -> None:
+        nonlocal done
+        done += samples
+        progress("predicting samples", done=min(done, total), total=total)
+
+    count(0)
+    replies: list[Prediction] = []
+    step = size * client.options.max_concurrent
+    for start in range(0, total, step):
+        part = {name: np.asarray(array[start : start + step]) for name, array in inputs.items()}
+        if signature.fixed_batch:
+            part = fill_batch(part, size)
+        replies.append(
+            client.predict(part, signature=signature.name, version=version, label=label, max_batch=size, on_batch=count)
+        )
+    outputs = {name: np.concatenate([each[name] for each in replies])[:total] for name in replies[0]}
+    versions = sorted({number for each in replies for number in each.versions})
+    return Prediction(outputs, replies[0].model, tuple(versions))
+
+
+def _dtype(array: Any) -> str:
+    return "string" if array.dtype == object else str(array.dtype.name)
