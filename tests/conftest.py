@@ -6,7 +6,6 @@ import importlib.metadata
 import importlib.util
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -85,7 +84,7 @@ def exported_classifier(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return export_saved_model(PresetConfig(pooling="average"), tmp_path_factory.mktemp("exports"))
 
 
-def copy_distribution(name: str, target: Path, done: set[str]) -> None:
+def link_distribution(name: str, target: Path, done: set[str]) -> None:
     """Install a distribution with what it needs from this environment: the network is not asked."""
     key = re.split(r"[^A-Za-z0-9_.\-]", name)[0].lower()
     if key in done:
@@ -93,33 +92,51 @@ def copy_distribution(name: str, target: Path, done: set[str]) -> None:
     done.add(key)
     distribution = importlib.metadata.distribution(key)
     for file in distribution.files or []:
-        if not file.parts[0].startswith("..") and "__pycache__" not in file.parts:
+        if not file.parts[0].startswith(".."):
             (target / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(str(distribution.locate_file(file)), target / file)
+            (target / file).symlink_to(str(distribution.locate_file(file)))
     for requirement in distribution.requires or []:
         if "extra ==" not in requirement and "python_version <" not in requirement and "win32" not in requirement:
-            copy_distribution(requirement, target, done)
+            link_distribution(requirement, target, done)
 
 
 @pytest.fixture(scope="session")
-def client_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def build() -> Callable[..., Path]:
+    """Build a wheel, or an sdist, of a tree into a directory."""
+
+    def run(source: Path, output: Path, target: str = "wheel") -> Path:
+        # As pip does with --no-build-isolation and --no-index: neither asks the network.
+        words = [sys.executable, "-P", "-m", "hatchling", "build", "--target", target, "--directory", str(output)]
+        done = subprocess.run(words, cwd=source, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(done.stderr)
+        [built] = output.glob("attnexport-*")
+        return built
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def wheel(build: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of the checkout."""
+    return build(ROOT, tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="session")
+def client_environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The programs of an environment with attnexport's wheel and requirements-client.txt, and nothing else."""
     folder = tmp_path_factory.mktemp("client")
-    ignored = shutil.ignore_patterns(".venv", ".git", "export", "build", "*.egg-info", ".*_cache")
-    shutil.copytree(ROOT, folder / "source", ignore=ignored)
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    build = ["wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(folder)]
-    subprocess.run([*pip, *build, str(folder / "source")], check=True, capture_output=True)
-    [wheel] = folder.glob("attnexport-*.whl")
-    venv.create(folder / "clean", with_pip=False, symlinks=True)
-    programs = folder / "clean" / "bin"
-    install = ["--python", str(programs / "python"), "install", "--no-deps", "--no-index", str(wheel)]
-    subprocess.run([*pip, *install], check=True, capture_output=True)
-    [site] = (folder / "clean" / "lib").glob("python*/site-packages")
+    venv.create(folder, with_pip=False, symlinks=True)
+    programs = folder / "bin"
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "--python", str(programs / "python")]
+    subprocess.run(
+        [*pip, "install", "--no-compile", "--no-deps", "--no-index", str(wheel)], check=True, capture_output=True
+    )
+    [site] = (folder / "lib").glob("python*/site-packages")
     installed: set[str] = set()
     for line in (ROOT / "requirements-client.txt").read_text().splitlines():
         if line and not line.startswith("#"):
-            copy_distribution(line, site, installed)
+            link_distribution(line, site, installed)
     assert not {"tensorflow", "keras", "tensorflow-serving-api"} & installed
     return programs
 

@@ -96,26 +96,6 @@ def test_the_constraints_pin_every_requirement_and_name_no_index(root: Path) -> 
     assert wanted <= pinned
 
 
-def test_the_wheel_gives_a_command_line_without_tensorflow(client_environment: Path, tmp_path: Path) -> None:
-    """Installed with `--no-deps` beside requirements-client.txt alone."""
-
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [str(client_environment / "attnexport"), *words]
-        return subprocess.run(
-            command, capture_output=True, text=True, check=False, cwd=tmp_path, env={"PATH": "/usr/bin"}
-        )
-
-    helped = run("--help")
-    assert (helped.returncode, helped.stderr) == (0, "")
-    assert "savedmodel" in helped.stdout
-    assert run("--version").stdout.startswith("attnexport ")
-    # What does need it says so, in one line.
-    without = run("savedmodel")
-    assert without.returncode == 2, without.stderr
-    assert "tensorflow" in without.stderr
-    assert without.stderr.count("\n") == 1
-
-
 def test_what_the_documents_name_is_there(root: Path) -> None:
     for document in (root / "README.md", root / "CONTRIBUTING.md", *(root / "docs").rglob("*.md")):
         for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,17 +16,11 @@ DOCKERFILES = sorted(path.name for path in (Path(__file__).parent.parent / "dock
 pytestmark = pytest.mark.xdist_group("wheel")
 
 
-def build(source: Path, output: Path, target: str = "wheel") -> subprocess.CompletedProcess[str]:
-    """Build as pip does with --no-build-isolation and --no-index: neither asks the network."""
-    words = [sys.executable, "-P", "-m", "hatchling", "build", "--target", target, "--directory", str(output)]
-    return subprocess.run(words, cwd=source, capture_output=True, text=True, check=False)
+Build = Callable[..., Path]
 
 
-def members(source: Path, output: Path) -> dict[str, int]:
-    """The names and checksums of the wheel that is built from a tree."""
-    done = build(source, output)
-    assert done.returncode == 0, done.stderr
-    [wheel] = output.glob("*.whl")
+def members(wheel: Path) -> dict[str, int]:
+    """Names and checksums."""
     with zipfile.ZipFile(wheel) as archive:
         return {each.filename: each.CRC for each in archive.infolist()}
 
@@ -47,31 +41,24 @@ def copy(root: Path, target: Path, paths: list[str]) -> None:
             shutil.copyfile(root / path, target / path)
 
 
-@pytest.fixture(scope="session")
-def from_checkout(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
-    return members(root, tmp_path_factory.mktemp("wheel"))
-
-
-def test_the_wheel_holds_every_file_of_every_package(root: Path, from_checkout: dict[str, int]) -> None:
+def test_the_wheel_holds_every_file_of_every_package(root: Path, wheel: Path) -> None:
     packages = [path.name for path in (root / "src" / "attnexport").iterdir() if path.is_dir() and path.is_symlink()]
     expected = {f"attnexport/{each}" for each in tracked(root) if each.split("/")[0] in packages}
     expected |= {f"attnexport/{name}" for name in ("__init__.py", "__main__.py", "py.typed")}
-    assert {each for each in from_checkout if ".dist-info/" not in each} == expected
+    assert {each for each in members(wheel) if ".dist-info/" not in each} == expected
 
 
-def test_the_sdist_builds_the_same_wheel(root: Path, from_checkout: dict[str, int], tmp_path: Path) -> None:
-    done = build(root, tmp_path, "sdist")
-    assert done.returncode == 0, done.stderr
-    [sdist] = tmp_path.glob("*.tar.gz")
+def test_the_sdist_builds_the_same_wheel(root: Path, build: Build, wheel: Path, tmp_path: Path) -> None:
+    sdist = build(root, tmp_path / "sdist", "sdist")
     shutil.unpack_archive(sdist, tmp_path, filter="data")
-    assert members(tmp_path / sdist.name.removesuffix(".tar.gz"), tmp_path / "out") == from_checkout
+    assert members(build(tmp_path / sdist.name.removesuffix(".tar.gz"), tmp_path / "out")) == members(wheel)
 
 
-def test_a_tree_without_links_builds_the_same_wheel(root: Path, from_checkout: dict[str, int], tmp_path: Path) -> None:
+def test_a_tree_without_links_builds_the_same_wheel(root: Path, build: Build, wheel: Path, tmp_path: Path) -> None:
     """As a zip of the repository unpacks, and as git writes it on Windows."""
     copy(root, tmp_path / "source", tracked(root))
     assert not any(path.is_symlink() for path in (tmp_path / "source").rglob("*"))
-    assert members(tmp_path / "source", tmp_path / "out") == from_checkout
+    assert members(build(tmp_path / "source", tmp_path / "out")) == members(wheel)
 
 
 def dockerfile_copies(root: Path, name: str) -> list[str]:
@@ -88,16 +75,35 @@ def dockerfile_copies(root: Path, name: str) -> list[str]:
 
 @pytest.mark.parametrize("name", DOCKERFILES)
 def test_what_a_dockerfile_copies_builds_the_same_wheel(
-    root: Path, from_checkout: dict[str, int], tmp_path: Path, name: str
+    root: Path, build: Build, wheel: Path, tmp_path: Path, name: str
 ) -> None:
     copy(root, tmp_path / "source", dockerfile_copies(root, name))
-    assert members(tmp_path / "source", tmp_path / "out") == from_checkout
+    assert members(build(tmp_path / "source", tmp_path / "out")) == members(wheel)
 
 
-def test_a_missing_folder_fails_the_build(root: Path, tmp_path: Path) -> None:
+def test_a_missing_folder_fails_the_build(root: Path, build: Build, tmp_path: Path) -> None:
     copied = [path for path in dockerfile_copies(root, DOCKERFILES[0]) if not path.startswith("parity/")]
     copy(root, tmp_path / "source", copied)
-    done = build(tmp_path / "source", tmp_path / "out")
-    assert done.returncode != 0
-    assert "parity" in done.stderr
+    with pytest.raises(RuntimeError, match="parity"):
+        build(tmp_path / "source", tmp_path / "out")
     assert not list((tmp_path / "out").glob("*"))
+
+
+def test_the_wheel_gives_a_command_line_without_tensorflow(client_environment: Path, tmp_path: Path) -> None:
+    """Installed with `--no-deps` beside requirements-client.txt alone."""
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [str(client_environment / "attnexport"), *words]
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, cwd=tmp_path, env={"PATH": "/usr/bin"}
+        )
+
+    helped = run("--help")
+    assert (helped.returncode, helped.stderr) == (0, "")
+    assert "savedmodel" in helped.stdout
+    assert run("--version").stdout.startswith("attnexport ")
+    # What does need it says so, in one line.
+    without = run("savedmodel")
+    assert without.returncode == 2, without.stderr
+    assert "tensorflow" in without.stderr
+    assert without.stderr.count("\n") == 1
