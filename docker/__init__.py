@@ -1,4 +1,4 @@
-"""Production on TF Serving: the files of an image, of compose and of Kubernetes, with values that fit a model."""
+"""Production on TF Serving: the files of an image, compose and Kubernetes, with values that fit a model."""
 
 from typing import TYPE_CHECKING
 

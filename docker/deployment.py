@@ -1,4 +1,4 @@
-"""What a deployment is made of: values that fit the model, from its manifest alone."""
+"""The values of a deployment: they fit the model, and come from its manifest alone."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from attnexport.core import ArgumentError, Signature, TensorSpec
-from attnexport.core.errors import check_size
+from attnexport.core.errors import check_size, no_such
 from attnexport.store import Artifact, VersionEntry
 
 Target = Literal["docker", "kubernetes"]
 
-_MOST_JOINED = 32  # samples, unless someone says otherwise
-_MOST_BYTES = 64 << 20  # of the inputs and outputs of one batch
+_DEFAULT_MAX_BATCH = 32  # samples
+_MAX_BATCH_BYTES = 64 << 20  # of the inputs and outputs of one batch
 _MIB = 1 << 20
-_SERVER_MIB = 512  # for the server itself; then the weights, a copy while they are read, and as much for activations
+# For the server itself. Weights come on top three times: themselves, a copy while they load, and activations.
+_SERVER_MIB = 512
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _IMAGE = re.compile(r"[a-z0-9][A-Za-z0-9._:/@-]*")
 _VERSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
@@ -27,21 +28,21 @@ _VERSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 @dataclass(frozen=True)
 class Deployment:
-    """The values that the files are filled in with.
+    """The values the files are filled in with.
 
     Attributes:
-        target: What it is for.
-        name: The model's name in TF Serving.
-        service: The same as a host name.
-        version: The version that is baked in.
-        image: The image's name and tag.
-        tf_serving_version: The tag of tensorflow/serving that it is built on.
+        target: Docker compose or Kubernetes.
+        name: Name of the model in TF Serving.
+        service: The name as a host name.
+        version: The version in the image.
+        image: Name and tag of the image.
+        tf_serving_version: Tag of the image tensorflow/serving to build on.
         cpus: Processors of a server, and its threads.
         memory_mib: Memory of a server in MiB.
-        batch_sizes: Sizes that batches are filled up to, ascending; none where requests are not joined.
-        replicas: The least number of servers on Kubernetes.
-        connection_seconds: The age at which the server ends a connection.
-        drain_seconds: How long a server that is being replaced goes on answering; longer than a connection lives.
+        batch_sizes: Sizes that batches are padded to, ascending; empty if requests are not batched.
+        replicas: Servers on Kubernetes at least.
+        connection_seconds: Maximum age of a connection; then the server closes it.
+        drain_seconds: How long a terminating server keeps serving; longer than `connection_seconds`.
     """
 
     target: Target
@@ -70,40 +71,43 @@ def plan_deployment(
     replicas: int = 2,
     max_batch: int | None = None,
 ) -> Deployment:
-    """The deployment of a version.
+    """Plan the deployment of a version.
 
     Args:
-        target: What it is for.
-        name: The export's name, which the model is served under.
+        target: Docker compose or Kubernetes.
+        name: Name of the export, which the model is served under.
         entry: The version.
         saved_model: Its SavedModel.
-        image: The image's name; `NAME:VERSION` where None.
-        tf_serving_version: A tag of tensorflow/serving; the version of TensorFlow that wrote the export where None.
+        image: Name and tag of the image; `NAME:VERSION` if None.
+        tf_serving_version: Tag of the image tensorflow/serving; the version of TensorFlow that wrote the export if
+            None.
         cpus: Processors of a server.
-        replicas: The least number of servers on Kubernetes.
-        max_batch: The most samples of different requests that run as one call, 1 for none; where None what fits the
-            model.
+        replicas: Servers on Kubernetes at least.
+        max_batch: Samples of different requests that run as one call at most, 1 for no batching; what fits the model if
+            None.
 
     Raises:
-        ArgumentError: for a name that a container's world does not take, or a number out of range.
+        ArgumentError: for an unknown target, a name that is not valid for containers, or a number out of range.
     """
+    if target not in get_args(Target):
+        raise ArgumentError(no_such("target", target, get_args(Target)))
     if not _NAME.fullmatch(name) or len(name) > 63:
         raise ArgumentError(
-            f"the name {name!r} cannot be deployed: up to 63 letters, digits, '.', '_' and '-', with a letter or digit "
-            "at both ends, are wanted; export under another --name"
+            f"the name {name!r} cannot be deployed: use up to 63 letters, digits, '.', '_' and '-', with a letter or "
+            "digit at both ends, and export again under such a --name"
         )
     service = re.sub(r"[._]", "-", name.lower())
     service = service if service[0].isalpha() else f"model-{service}"
     if len(service) > 63:
-        raise ArgumentError(f"a service is named by up to 63 characters, and {service!r} has {len(service)}")
+        raise ArgumentError(f"the service name {service!r} has {len(service)} characters; at most 63 are allowed")
     image = f"{service}:{entry.version}" if image is None else image
     if not _IMAGE.fullmatch(image):
         raise ArgumentError(
-            f"image {image!r} is no name of an image, such as registry.example/{service}:{entry.version}"
+            f"image {image!r} is not the name of an image, such as registry.example/{service}:{entry.version}"
         )
     tag = tf_serving_version or entry.environment.get("tensorflow", "latest")
     if not _VERSION.fullmatch(tag):
-        raise ArgumentError(f"{tag!r} is no tag of tensorflow/serving, such as 2.19.1")
+        raise ArgumentError(f"{tag!r} is not a tag of tensorflow/serving, such as 2.19.1")
     return Deployment(
         target,
         name,
@@ -119,17 +123,17 @@ def plan_deployment(
 
 
 def _batch_sizes(signatures: Sequence[Signature], max_batch: int | None) -> tuple[int, ...]:
-    """Powers of two up to the largest batch; none where one request is all that a batch can hold."""
+    """Powers of two up to the largest batch; empty if a batch can hold only one request."""
     if max_batch is not None:
         check_size("max-batch", max_batch)
-    joinable = [each for each in signatures if each.is_batched and each.fixed_batch is None]
-    if len(joinable) < len(signatures):
+    batchable = [each for each in signatures if each.is_batched and each.fixed_batch is None]
+    if len(batchable) < len(signatures):
         if max_batch not in (None, 1):
-            raise ArgumentError("max-batch: the batch of this model is fixed, so requests cannot be joined")
+            raise ArgumentError("max-batch: the batch of this model is fixed, so requests cannot be batched")
         return ()
     if max_batch is None:
-        sample = max(sum(map(_bytes, (*each.inputs, *each.outputs))) for each in joinable)
-        max_batch = max(1, min(_MOST_JOINED, _MOST_BYTES // max(1, sample)))
+        sample = max(sum(map(_bytes, (*each.inputs, *each.outputs))) for each in batchable)
+        max_batch = max(1, min(_DEFAULT_MAX_BATCH, _MAX_BATCH_BYTES // max(1, sample)))
         max_batch = 1 << (max_batch.bit_length() - 1)
     if max_batch == 1:
         return ()
@@ -137,6 +141,6 @@ def _batch_sizes(signatures: Sequence[Signature], max_batch: int | None) -> tupl
 
 
 def _bytes(spec: TensorSpec) -> int:
-    """Of one sample; free dimensions count as one."""
+    """Bytes of one sample; free dimensions count as 1."""
     each = 1 if spec.dtype in ("string", "bfloat16") else np.dtype(spec.dtype).itemsize
     return each * math.prod(size or 1 for size in (spec.shape or ())[1:])

@@ -1,4 +1,4 @@
-"""The templates filled in."""
+"""Fill in the templates."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _BOTH = "both"
 
 
 def render(deployment: Deployment) -> dict[str, str]:
-    """The text of every file, by its path below the deployment's directory."""
+    """Render every file: its text by its path below the deployment's directory."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    # Square brackets, since Prometheus's own templates have braces. Nothing is HTML, and every value was checked.
+    # [[ ]] because Prometheus's templates use braces. No file is HTML, and every value was checked.
     environment = Environment(  # noqa: S701
         loader=FileSystemLoader(_TEMPLATES),
         undefined=StrictUndefined,

@@ -21,6 +21,7 @@ from .core.lazy import lazy_names
 if TYPE_CHECKING:
     from .exporter import AttentionConcatLayer, MultiHeadAttentionConcat, build_model, load_model
     from .serving import AsyncClient, Client
+    from .workflows.deploy import deploy
 
     __version__: str
 
@@ -30,6 +31,7 @@ _HOMES = {
     "Client": "serving",
     "MultiHeadAttentionConcat": "exporter",
     "build_model": "exporter",
+    "deploy": "workflows.deploy",
     "load_model": "exporter",
 }
 
@@ -40,6 +42,7 @@ __all__ = [
     "MultiHeadAttentionConcat",
     "__version__",
     "build_model",
+    "deploy",
     "load_model",
 ]
 

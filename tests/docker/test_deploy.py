@@ -53,6 +53,22 @@ def test_json_tells_the_values(attnexport: Run, export: Path, tmp_path: Path) ->
         assert (tmp_path / "k" / file).exists()
 
 
+def test_python_deploys_with_the_same_files_and_tables(attnexport: Run, export: Path, tmp_path: Path) -> None:
+    import attnexport as ax
+
+    code, out, _ = attnexport("deploy", export, "--target", "docker", "--output", tmp_path / "k")
+    shutil.rmtree(tmp_path / "k")
+    result = ax.deploy(str(export), str(tmp_path / "k"), target="docker")
+    assert code == 0
+    assert str(result) == out.rstrip("\n")
+    assert result.plan.service == export.name
+    assert json.loads(result.to_json())["files"] == list(result.files)
+    assert all((tmp_path / "k" / file).exists() for file in result.files)
+    with pytest.raises(ArgumentError, match="no target 'kubernets'; did you mean 'kubernetes'"):
+        ax.deploy(export, tmp_path / "other", target="kubernets")  # type: ignore[arg-type]
+    assert not (tmp_path / "other").exists()
+
+
 def test_what_it_wrote_itself_is_replaced_and_nothing_else(
     attnexport: Run, deployed: Deploy, export: Path, tmp_path: Path
 ) -> None:
@@ -101,8 +117,8 @@ def test_a_changed_model_is_not_deployed_and_the_old_deployment_stays(
         (["--target", "docker", "--version", "9"], "no version 9; there is 1"),
         (["--target", "docker", "--cpus", "0"], "cpus must be a whole number of at least 1"),
         (["--target", "docker", "--max-batch", "0"], "max-batch must be"),
-        (["--target", "docker", "--image", "no image"], "is no name of an image"),
-        (["--target", "docker", "--tf-serving-version", "2.19; rm"], "is no tag of tensorflow/serving"),
+        (["--target", "docker", "--image", "no image"], "is not the name of an image"),
+        (["--target", "docker", "--tf-serving-version", "2.19; rm"], "is not a tag of tensorflow/serving"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
 )

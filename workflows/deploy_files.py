@@ -1,4 +1,4 @@
-"""The directory of a deployment: written as a whole, and replaced only where nobody else wrote into it."""
+"""The directory of a deployment: written as a whole, and replaced only if nobody else wrote into it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _PROGRAMS = (".sh",)
 
 
 def check_output(path: Path, *, force: bool) -> None:
-    """Refuse a directory that holds what an earlier deploy did not write.
+    """Refuse a directory that holds files an earlier deploy did not write.
 
     Raises:
-        StorageError: naming what is there; with `force`, only where there is no record of an earlier deploy.
+        StorageError: naming such a file; with `force`, only if there is no record of an earlier deploy.
     """
     if path.is_dir() and not any(path.iterdir()):
         return
@@ -31,8 +31,8 @@ def check_output(path: Path, *, force: bool) -> None:
             raise StorageError(f"{path} was not written by deploy and is not empty; give another --output")
         if force:
             return
-        there = _files(path)
-        changed = [name for name in sorted(recorded.keys() | there.keys()) if recorded.get(name) != there.get(name)]
+        current = _files(path)
+        changed = [name for name in sorted(recorded.keys() | current.keys()) if recorded.get(name) != current.get(name)]
         if changed:
             raise StorageError(
                 f"{path}/{changed[0]} was changed since deploy wrote it; give another --output, or --force to lose "
@@ -43,11 +43,14 @@ def check_output(path: Path, *, force: bool) -> None:
 def write_deployment(
     output: Path, texts: dict[str, str], plan: Deployment, root: Path, saved_model: Artifact
 ) -> list[str]:
-    """Write the files and the model, and give the files' names.
+    """Write the files and the model.
+
+    Returns:
+        Paths of the files, below `output`.
 
     Raises:
-        GateError: where the model is not what was exported.
-        StorageError: where the file system refuses.
+        GateError: if the model was changed since it was exported.
+        StorageError: if the file system refuses.
     """
     source = root / saved_model.path
     with writing(output), replacing_directory(output) as temporary:
@@ -63,14 +66,14 @@ def write_deployment(
         (temporary / _RECORD).write_text(
             json.dumps({**record, "files": _files(temporary)}, indent=2) + "\n", encoding="utf-8"
         )
-        # The server in the image is another user than the one who writes here.
+        # The server in the image runs as another user.
         for path in (temporary, *temporary.rglob("*")):
             path.chmod(0o755 if path.is_dir() or path.suffix in _PROGRAMS else 0o644)
     return sorted([*texts, _RECORD, f"models/{plan.name}/{plan.version}/"])
 
 
 def _recorded(path: Path) -> dict[str, str] | None:
-    """The hashes that an earlier deploy wrote down, None where none did."""
+    """The hashes recorded by an earlier deploy; None if there is no record."""
     try:
         document = json.loads((path / _RECORD).read_text(encoding="utf-8"))
         return dict(document["files"]) if document["schema"] == _SCHEMA else None
@@ -79,5 +82,5 @@ def _recorded(path: Path) -> dict[str, str] | None:
 
 
 def _files(path: Path) -> dict[str, str]:
-    found = (each for each in path.rglob("*") if each.is_file() and each != path / _RECORD)
-    return {each.relative_to(path).as_posix(): hash_of(each) for each in found}
+    files = (each for each in path.rglob("*") if each.is_file() and each != path / _RECORD)
+    return {each.relative_to(path).as_posix(): hash_of(each) for each in files}
