@@ -11,7 +11,6 @@ import tensorflow as tf
 from attnexport.core.errors import ArgumentError, AttnexportError, ModelError
 from attnexport.core.signature import Arrays, Method, Signature, TensorSpec, check_name, duplicates
 
-from .products import plain_products
 from .tensorflow_errors import reason
 
 Tensors = dict[str, Any]
@@ -51,7 +50,10 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class TracedEndpoint:
-    """An endpoint with its graph: the tf.function to save, and the signature that it turned out to have."""
+    """An endpoint with its graph: the tf.function to save, and the signature that it turned out to have.
+
+    Saving traces a tf.function again, so `function` only calls the graph that was traced of the endpoint.
+    """
 
     endpoint: Endpoint
     function: Any
@@ -77,21 +79,27 @@ def trace(endpoint: Endpoint) -> TracedEndpoint:
     specs = {
         spec.name: tf.TensorSpec(spec.shape, tf.dtypes.as_dtype(spec.dtype), name=spec.name) for spec in endpoint.inputs
     }
-    function = tf.function(endpoint.function, input_signature=[specs], autograph=False)
     try:
-        with plain_products():
-            outputs = function.get_concrete_function().structured_outputs
+        graph = tf.function(endpoint.function, input_signature=[specs], autograph=False).get_concrete_function()
     except AttnexportError:
         raise
     except Exception as error:  # a user's layers may raise anything
         raise ModelError(
             f"signature {endpoint.name!r} cannot be traced: {type(error).__name__}: {reason(error)}"
         ) from error
+    outputs = graph.structured_outputs
     if not isinstance(outputs, dict) or not outputs:
         raise ModelError(
             f"signature {endpoint.name!r} must return a dict of tensors; it returned {type(outputs).__name__}"
         )
     output_specs = tuple(_output_spec(endpoint.name, name, output) for name, output in outputs.items())
+
+    def call_graph(tensors: Tensors) -> Tensors:
+        answers: Tensors = graph(tensors)
+        return answers
+
+    function = tf.function(call_graph, input_signature=[specs], autograph=False)
+    function.get_concrete_function()
     return TracedEndpoint(endpoint, function, Signature(endpoint.name, endpoint.inputs, output_specs, endpoint.method))
 
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from attnexport.core.errors import ModelError, first_line
 
 from .endpoint import TracedEndpoint
+from .graph_shapes import simplify_reshapes
 from .models.traits import flat_layers
-from .products import plain_products
 
 _METHOD_NAMES = {
     "classify": tf.compat.v1.saved_model.CLASSIFY_METHOD_NAME,
@@ -40,13 +41,12 @@ def write_saved_model(path: Path, model: Any, endpoints: Sequence[TracedEndpoint
         archive.add_endpoint(each.endpoint.name, each.function)
     _track_tables(archive, model)
     try:
-        with plain_products():  # it traces once more, for those who load functions rather than signatures
-            archive.write_out(str(path), verbose=False)
+        archive.write_out(str(path), verbose=False)
     except (OSError, tf.errors.OpError):
         raise
     except Exception as error:  # TensorFlow asserts that everything a function uses is tracked
         raise ModelError(f"the model cannot be saved: {first_line(error)}") from error
-    _set_methods(path, endpoints)
+    _finish(path / "saved_model.pb", endpoints)
 
 
 def copy_saved_model(source: Path, path: Path) -> None:
@@ -62,18 +62,17 @@ def _track_tables(archive: Any, model: Any) -> None:
                 archive.track(table)
 
 
-def _set_methods(path: Path, endpoints: Sequence[TracedEndpoint]) -> None:
-    """TF 2 writes every method as predict; name the others as TF Serving wants them."""
-    methods = {
-        each.endpoint.name: _METHOD_NAMES[each.endpoint.method]
-        for each in endpoints
-        if each.endpoint.method in _METHOD_NAMES
-    }
-    if not methods:
+def _finish(path: Path, endpoints: Sequence[TracedEndpoint]) -> None:
+    """Name the methods as TF Serving wants them (TF 2 writes each as predict), and spare the graph computed shapes."""
+    message = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    [meta_graph] = message.meta_graphs
+    changed = simplify_reshapes(meta_graph.graph_def)
+    for each in endpoints:
+        if each.endpoint.method in _METHOD_NAMES:
+            meta_graph.signature_def[each.endpoint.name].method_name = _METHOD_NAMES[each.endpoint.method]
+            changed = True
+    if not changed:
         return
-    updater = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(str(path))
-    for name, method in methods.items():
-        updater.replace_method_name(signature_key=name, method_name=method, tags=["serve"])
-    updater.save()
+    path.write_bytes(message.SerializeToString(deterministic=True))
     # It was made of the file as it stood before; TensorFlow loads without it, and a wrong one would mislead.
-    (path / "fingerprint.pb").unlink(missing_ok=True)
+    (path.parent / "fingerprint.pb").unlink(missing_ok=True)
