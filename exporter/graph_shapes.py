@@ -23,7 +23,8 @@ Sizes = list[int | None]  # the values of an integer tensor, None for each that 
 
 def simplify_reshapes(graph: Any) -> bool:
     """Make shapes of reshapes constant in every function of a GraphDef that has static shapes; tells of any change."""
-    return any([_Function(each).simplify() for each in graph.library.function])
+    changes = [_Function(each).simplify() for each in graph.library.function]
+    return any(changes)
 
 
 class _Function:
