@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from attnexport.core import ArgumentError, ModelError, Runner
+from attnexport.core import ModelError, Runner
 from attnexport.store import ExportDirectory
-from attnexport.store.manifest import FILE_NAME, read_manifest
-
-Kind = Literal["export", "keras", "saved_model", "tflite"]
+from attnexport.store.kinds import Kind, kind_of
+from attnexport.store.manifest import read_manifest
 
 
 @dataclass(frozen=True)
@@ -33,33 +31,9 @@ def find_artifact(path: Path) -> FoundArtifact:
         ModelError: where it is nothing that attnexport knows.
         ManifestError: where the manifest of its export is damaged.
     """
-    found = _find(path)
+    kind = kind_of(path)
     # The other kinds hold all that they need.
-    return replace(found, imports=_imports_for(path.resolve())) if found.kind == "keras" else found
-
-
-def _find(path: Path) -> FoundArtifact:
-    if not path.exists():
-        raise ArgumentError(f"{path} does not exist")
-    if path.is_dir():
-        if (path / FILE_NAME).exists():
-            return FoundArtifact("export", path)
-        if (path / "saved_model.pb").exists():
-            return FoundArtifact("saved_model", path)
-        versions = sorted(
-            int(each.parent.name) for each in path.glob("*/saved_model.pb") if each.parent.name.isdecimal()
-        )
-        if versions:
-            raise ArgumentError(
-                f"{path} is a base path of SavedModel versions; name one, such as {path / str(versions[-1])}"
-            )
-        raise ModelError(f"{path} is neither an export (no {FILE_NAME}) nor a SavedModel (no saved_model.pb)")
-    if path.suffix == ".keras":
-        return FoundArtifact("keras", path)
-    with path.open("rb") as file:
-        if path.suffix == ".tflite" or file.read(8)[4:] == b"TFL3":
-            return FoundArtifact("tflite", path)
-    raise ModelError(f"{path} is no .tflite, .keras, SavedModel or export")
+    return FoundArtifact(kind, path, _imports_for(path.resolve()) if kind == "keras" else ())
 
 
 def artifacts_of(export: Path) -> list[FoundArtifact]:

@@ -11,8 +11,8 @@ from pathlib import Path
 from attnexport.core import Arrays, Runner, Signature, batched
 from attnexport.serving.server import Code, LoadedModel, StatusError
 from attnexport.serving.server.loading import signature_definitions
+from attnexport.store.kinds import is_saved_model
 
-GRAPHS = ("saved_model.pb", "saved_model.pbtxt")
 TFLITE_FILE = "model.tflite"  # as TF Serving names it in a version's directory
 
 
@@ -89,7 +89,7 @@ class ArtifactLoader:
         if artifact is not None:
             return directory / artifact if (directory / artifact).is_file() else None
         variables = directory / "variables"
-        whole = any((directory / graph).is_file() for graph in GRAPHS) and (
+        whole = is_saved_model(directory) and (
             not variables.is_dir() or (variables / "variables.index").is_file() or not any(variables.iterdir())
         )
         return directory if whole else None

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from attnexport.core.errors import ArgumentError, AttnexportError, ContentError
 from attnexport.serving.server import ModelConfig, StatusError
 from attnexport.serving.server.log_once import RepeatFilter
+from attnexport.store.kinds import is_export, is_saved_model
 from attnexport.store.manifest import FILE_NAME
-
-from .serve_models import GRAPHS
 
 if TYPE_CHECKING:
     from attnexport.serving.server import Server
@@ -92,7 +91,7 @@ def _from_base_path(path: Path, name: str) -> Source:
         raise ArgumentError("--model_name is empty; the name that requests call the model is wanted")
     if not path.is_dir():
         raise ArgumentError(f"--model_base_path {path} is no directory of this machine")
-    if _is_saved_model(path):
+    if is_saved_model(path):
         raise ArgumentError(
             f"--model_base_path {path} is itself a SavedModel; give the directory of its versions{_above(path)}"
         )
@@ -103,10 +102,10 @@ def _from_base_path(path: Path, name: str) -> Source:
 def _from_export(root: Path) -> Source:
     if not root.is_dir():
         raise ArgumentError(f"EXPORT {root} does not exist; give an export directory, such as export/classifier")
-    exports = [root] if _is_export(root) else sorted(each for each in root.iterdir() if _is_export(each))
+    exports = [root] if is_export(root) else sorted(each for each in root.iterdir() if is_export(each))
     if not exports:
         hint = ""
-        if _is_saved_model(root):
+        if is_saved_model(root):
             hint = f"; serve a SavedModel by --model_base_path, the directory of its versions{_above(root)}"
         elif any(each.name.isdecimal() for each in root.iterdir()):
             hint = "; serve a base path by --model_base_path"
@@ -116,24 +115,16 @@ def _from_export(root: Path) -> Source:
     def look() -> Sequence[ModelConfig]:
         for export in exports:
             found = _models_of(export.absolute())
-            if _is_export(export):  # asked last: one that is away for a moment keeps the models that it had
+            if is_export(export):  # asked last: one that is away for a moment keeps the models that it had
                 known[export] = found
         return [config for export in exports for config in known.get(export, [])]
 
     return look
 
 
-def _is_saved_model(path: Path) -> bool:
-    return any((path / graph).is_file() for graph in GRAPHS)
-
-
 def _above(path: Path) -> str:
     """Where its versions are, if it is one of them."""
     return f", which is {path.absolute().parent}" if path.absolute().name.isdecimal() else ", each named by a number"
-
-
-def _is_export(path: Path) -> bool:
-    return (path / FILE_NAME).is_file()
 
 
 def _models_of(root: Path) -> list[ModelConfig]:

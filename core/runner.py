@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
 
+from .batches import chunks
 from .errors import ArgumentError, SamplesError, no_such
 from .samples import content_hash
 from .signature import DEFAULT_SIGNATURE, Arrays, Signature
@@ -18,10 +19,6 @@ class Runner(Protocol):
     @property
     def signatures(self) -> Mapping[str, Signature]:
         """What can be run, by name."""
-
-    @property
-    def concurrent(self) -> bool:
-        """Whether several threads may call `run` at once."""
 
     def run(self, inputs: Arrays, signature: str = DEFAULT_SIGNATURE) -> Arrays:
         """One call: arrays by input name in, arrays by output name out."""
@@ -36,8 +33,6 @@ class RecordedRunner:
     Args:
         signatures: What was recorded, with a free batch.
     """
-
-    concurrent = True
 
     def __init__(self, signatures: Mapping[str, Signature]) -> None:
         self.signatures = signatures
@@ -99,20 +94,3 @@ def batched(
     if len(parts) == 1:
         return parts[0]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def chunks(inputs: Arrays, size: int, *, fill: bool) -> Iterator[tuple[Arrays, int]]:
-    """The samples in pieces of `size`, each with how many of it count: the last sample fills up where asked for."""
-    n = len(next(iter(inputs.values())))
-    for start in range(0, n, size):
-        chunk = {name: array[start : start + size] for name, array in inputs.items()}
-        kept = min(size, n - start)
-        yield fill_batch(chunk, size) if fill else chunk, kept
-
-
-def fill_batch(inputs: Arrays, size: int) -> Arrays:
-    """Repeat the last sample until the number of samples is a multiple of `size`."""
-    missing = -len(next(iter(inputs.values()))) % size
-    if not missing:
-        return inputs
-    return {name: np.concatenate([array, array[-1:].repeat(missing, axis=0)]) for name, array in inputs.items()}

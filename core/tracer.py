@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from .runner import chunks
+from .batches import chunks
 from .signature import Arrays
 
 

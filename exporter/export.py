@@ -16,12 +16,13 @@ from typing import Any
 import tensorflow as tf
 
 from attnexport.core.errors import ArgumentError, StorageError, check_size
+from attnexport.core.limits import MAX_VERSION
 from attnexport.core.os_errors import writing
 from attnexport.core.samples import Samples
 from attnexport.parity import Verdict
 from attnexport.store.export_directory import ExportDirectory
 from attnexport.store.files import hash_of, size_of
-from attnexport.store.manifest import MAX_VERSION, Artifact, VersionEntry
+from attnexport.store.manifest import Artifact, VersionEntry
 
 from .cases import Warmup, gate_cases, warmup_samples
 from .endpoint import Endpoint

@@ -29,8 +29,6 @@ _METHODS: dict[str, Method] = {
 class KerasRunner:
     """Runs the endpoints of a live Keras model eagerly: what every artifact is compared with."""
 
-    concurrent = False
-
     def __init__(self, endpoints: Sequence[TracedEndpoint]) -> None:
         self._endpoints = {each.endpoint.name: each for each in endpoints}
 
@@ -59,8 +57,6 @@ class SavedModelRunner:
     Raises:
         ModelError: where it cannot be loaded, or a call fails.
     """
-
-    concurrent = True
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -117,8 +113,6 @@ class EagerSavedModelRunner:
     Raises:
         ModelError: where it cannot be loaded, or a call fails.
     """
-
-    concurrent = True
 
     def __init__(self, path: Path, signatures: Mapping[str, Signature]) -> None:
         self._path, self._all = path, signatures

@@ -11,6 +11,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import prediction_log_pb2
 
+from attnexport.core.batches import chunks
 from attnexport.core.errors import ModelError
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature
 
@@ -36,11 +37,8 @@ def write_warmup(
     with tf.io.TFRecordWriter(str(path)) as writer:
         for name, arrays in inputs.items():
             batch = signatures[name].fixed_batch or 1
-            total = len(next(iter(arrays.values())))
-            for start in range(0, total, batch):
-                # A fixed batch is filled up by beginning anew.
-                rows = np.arange(start, start + batch) % total
-                record = _record(model_name, signatures[name], {key: each[rows] for key, each in arrays.items()})
+            for part, _ in chunks(arrays, batch, fill=True):
+                record = _record(model_name, signatures[name], part)
                 writer.write(record.SerializeToString())
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 from attnexport.core.documents import build
 from attnexport.core.errors import ArgumentError, ManifestError, StorageError, check_size, first_line
+from attnexport.core.limits import MAX_VERSION
 from attnexport.core.signature import Signature
 
 from .files import hash_of, write_atomically
 
 FILE_NAME = "attnexport.json"
 SCHEMA = 1
-MAX_VERSION = 2**63 - 1  # TF Serving reads a directory's name as an int64
 
 
 @dataclass(frozen=True)

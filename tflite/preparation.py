@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from attnexport.core.batches import fill_batch
 from attnexport.core.errors import ArgumentError, ModelError
-from attnexport.core.runner import Runner, batched, fill_batch
+from attnexport.core.runner import Runner, batched
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature
 from attnexport.parity import Case
 

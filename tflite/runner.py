@@ -39,8 +39,6 @@ class TFLiteRunner:
         SamplesError: from a call whose inputs do not fit, or are NaN or infinite where they are quantized.
     """
 
-    concurrent = False
-
     def __init__(self, source: Path | bytes, *, threads: int = 1, raw: bool = False) -> None:
         self._name = "the .tflite" if isinstance(source, bytes) else str(source)
         self._raw = raw

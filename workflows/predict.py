@@ -157,7 +157,7 @@ def _predict_all(
     """All samples, a few batches at a time: each has the time-out of a call, and memory-mapped files stay on disk."""
     import numpy as np
 
-    from attnexport.core.runner import fill_batch
+    from attnexport.core.batches import fill_batch
     from attnexport.serving import Prediction
 
     if not signature.is_batched or not all(array.ndim for array in inputs.values()):

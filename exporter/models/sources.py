@@ -13,6 +13,7 @@ from attnexport.core.errors import ArgumentError, AttnexportError, ManifestError
 from attnexport.core.signature import DEFAULT_SIGNATURE
 from attnexport.core.user_modules import import_module, import_modules
 from attnexport.store.export_directory import ExportDirectory
+from attnexport.store.kinds import kind_of
 from attnexport.store.manifest import FILE_NAME, VersionEntry
 
 from .presets import PresetConfig, build_preset
@@ -158,15 +159,7 @@ def _from_file(path: Path) -> LoadedModel:
 
 
 def _from_directory(path: Path) -> LoadedModel:
-    if (path / FILE_NAME).exists():
-        return _from_export(path)
-    if (path / "saved_model.pb").exists():
-        return _from_saved_model(path, path.absolute().name)
-    bases = (each.parent for each in path.glob("*/saved_model.pb"))
-    versions = sorted((int(base.name), base) for base in bases if base.name.isdecimal())
-    if versions:
-        raise ArgumentError(f"{path} is a base path of SavedModel versions; name one, such as {versions[-1][1]}")
-    raise ModelError(f"{path} is neither an export (no {FILE_NAME}) nor a SavedModel (no saved_model.pb)")
+    return _from_export(path) if kind_of(path) == "export" else _from_saved_model(path, path.absolute().name)
 
 
 def _from_export(path: Path) -> LoadedModel:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from attnexport.core.errors import ArgumentError, DeadlineError, ServingError, UnavailableError, check_size
+from attnexport.core.limits import MAX_VERSION
 from attnexport.serving.codec import ServedModel
 from attnexport.serving.messages import METHODS
 
@@ -95,7 +96,7 @@ class Asking:
         if version is not None and label is not None:
             raise ArgumentError(f"version {version} and label {label!r} exclude each other")
         if version is not None:
-            check_size("version", version, least=0, most=2**63 - 1)
+            check_size("version", version, least=0, most=MAX_VERSION)
         for what, text in (("model", name), ("label", label or ""), ("signature", signature or "")):
             if not isinstance(text, str) or not text.isprintable():
                 raise ArgumentError(f"{what} must be printable text; received {text!r}")

@@ -25,8 +25,6 @@ class ClientRunner:
         ServingError: where the server does not tell the signatures, or a call fails.
     """
 
-    concurrent = True
-
     def __init__(
         self, client: Client, model: str | None = None, version: int | None = None, label: str | None = None
     ) -> None:

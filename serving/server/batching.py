@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from attnexport.core.batches import fill_rows
 from attnexport.core.errors import ArgumentError, check_size
 from attnexport.core.signature import Arrays, Signature
 
@@ -236,7 +237,7 @@ def _run_joined(
     parts = []
     for start in range(0, total, most):
         size = min(most, total - start)
-        chunk = {name: _filled(array[start : start + size], options.padded(size)) for name, array in joined.items()}
+        chunk = {name: fill_rows(array[start : start + size], options.padded(size)) for name, array in joined.items()}
         given = model.run(chunk, signature, outputs)
         if any(array.shape[:1] != (options.padded(size),) for array in given.values()):
             return  # no row of the outputs belongs to a row of the inputs
@@ -246,11 +247,6 @@ def _run_joined(
     for task in tasks:
         task.outputs = {name: array[start : start + task.size] for name, array in whole.items()}
         start += task.size
-
-
-def _filled(array: np.ndarray[Any, Any], size: int) -> np.ndarray[Any, Any]:
-    missing = size - len(array)
-    return np.concatenate([array, np.repeat(array[:1], missing, axis=0)]) if missing else array
 
 
 def _join(arrays: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from google.protobuf import json_format
 
+from attnexport.core.limits import MAX_VERSION
 from attnexport.serving.codec import PredictCall, ServedModel
 from attnexport.serving.messages import (
     POOL,
@@ -32,7 +33,6 @@ from .status import HTTP_STATUS, Code, StatusError, invalid, status_of
 _CHOICE = r"(?:/(?:versions/(?P<version>\d+)|labels/(?P<label>[^/:]+)))?"
 _RUN = re.compile(rf"/v1/models/(?P<model>[^/:]+){_CHOICE}:(?P<verb>classify|regress|predict)", re.IGNORECASE)
 _ASK = re.compile(rf"/v1/models(?:/(?P<model>[^/:]+))?{_CHOICE}(?P<metadata>/metadata)?", re.IGNORECASE)
-_MAX_VERSION = 2**63 - 1
 _SLICE = 1 << 14  # bytes of gzip at a time: each of its members copies what follows it in its slice
 
 
@@ -164,7 +164,7 @@ def unpack(body: bytes | bytearray, most: int, alive: Alive = always) -> bytearr
 
 def _asked(found: re.Match[str]) -> ServedModel:
     version = None if found["version"] is None else int(found["version"][:30])
-    if version is not None and version > _MAX_VERSION:
+    if version is not None and version > MAX_VERSION:
         raise invalid(f"version {version} is beyond int64")
     label = None if found["label"] is None else unquote(found["label"])
     return ServedModel(unquote(found["model"] or ""), version, label)

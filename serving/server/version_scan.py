@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from attnexport.core.limits import MAX_VERSION
+
 _SETTLED = 2.0  # seconds without a change after which nobody is taken to be writing
 _DIGITS = 19  # of the largest int64
-_MAX_VERSION = 2**63 - 1
 
 
 def versions_on_disk(base_path: Path, tell: Callable[[str], None]) -> dict[int, Path]:
@@ -39,7 +40,7 @@ def _number(name: str) -> int | None:
     if not (name.isascii() and name.isdecimal()) or len(name.lstrip("0")) > _DIGITS:
         return None
     number = int(name)
-    return number if number <= _MAX_VERSION else None
+    return number if number <= MAX_VERSION else None
 
 
 Fingerprint = tuple[tuple[str, int, int], ...]

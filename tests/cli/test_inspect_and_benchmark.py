@@ -69,7 +69,7 @@ def test_what_is_no_artifact(command: str, attnexport: Run, tmp_path: Path, expo
     (tmp_path / "empty").mkdir()
     for path, code, told in (
         ("nowhere", 2, "nowhere does not exist"),
-        ("text.txt", 3, "text.txt is no .tflite, .keras, SavedModel or export"),
+        ("text.txt", 3, "text.txt is not a .tflite, a .keras, a SavedModel or an export"),
         ("broken.tflite", 3, ".tflite"),
         ("empty", 3, "is neither an export"),
         (str(exported_classifier.path.parent), 2, "is a base path of SavedModel versions; name one, such as"),

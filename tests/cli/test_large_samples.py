@@ -21,7 +21,6 @@ SIZE = ROWS << 16
 class Mean:
     """Computes the mean of each sample."""
 
-    concurrent = True
     signatures: ClassVar = {
         "serving_default": Signature("serving_default", (SPEC,), (TensorSpec("y", "float32", (None, 256)),))
     }

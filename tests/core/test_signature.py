@@ -72,8 +72,6 @@ def test_dtypes_have_the_names_of_specs(array: Any, name: str) -> None:
 class _Doubler:
     """Doubles its input and records the batches that it was given."""
 
-    concurrent = True
-
     def __init__(self, batch: int | None) -> None:
         self.signatures = {
             "serving_default": Signature("serving_default", (TensorSpec("x", "float32", (batch, 1)),), (Y,))

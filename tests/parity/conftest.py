@@ -22,7 +22,6 @@ LONG = "a-model-whose-name-nobody-would-want-to-type-in-a-shell-or-anywhere-else
 class Linear:
     """Scores of [8, 8] inputs by one matrix, which is off by noise; `broken` answers NaN."""
 
-    concurrent = True
     signatures: ClassVar = {
         "serving_default": Signature(
             "serving_default",

@@ -19,7 +19,6 @@ X = np.linspace(-1, 1, 24, dtype=np.float32).reshape(4, 6)
 class _Runner:
     """Computes one function of one input."""
 
-    concurrent = True
     signatures: ClassVar[dict[str, Signature]] = {
         "serving_default": Signature(
             "serving_default", (TensorSpec("x", "float32", (None, 6)),), (TensorSpec("y", "float32", None),)

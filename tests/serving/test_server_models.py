@@ -24,7 +24,6 @@ NO_FLAGS = {"model_base_path": None, "model_config_file": None}
 class FixedBatch:
     """Doubles batches of two, and notices when two threads are in it."""
 
-    concurrent = False
     signatures: ClassVar = {
         "serving_default": Signature(
             "serving_default", (TensorSpec("x", "float32", (2, 3)),), (TensorSpec("y", "float32", (2, 3)),)

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attnexport.core import ArgumentError, ModelError, SamplesError, TensorSpec
-from attnexport.core.runner import fill_batch
 from attnexport.core.samples import Samples
 from attnexport.tflite import RECIPES, prepare_calibration, read_calibration
 from attnexport.tflite.calibration import FEW, MOST
@@ -106,12 +105,6 @@ def test_float64_is_cast_with_a_word() -> None:
     found = read_calibration({"x": data(40).astype(np.float64)}, SPEC)
     assert found.inputs["x"].dtype == np.float32
     assert "cast from float64" in prepare_calibration(found, SPEC).notes[0]
-
-
-def test_batches_are_filled_up() -> None:
-    filled = fill_batch({"x": data(5)}, 4)["x"]
-    assert filled.shape == (8, 3)
-    assert (filled[5:] == filled[4]).all()
 
 
 def statistics_of(samples: np.ndarray[Any, Any]) -> TensorStatistics:

@@ -22,7 +22,6 @@ def test_it_has_the_names_and_shapes_of_the_signature(conversions: dict[str, Any
         "attention(sequence: float32 [1, 12, 16]) -> (attention_block: float32 [1, 4, 12, 12])",
         "serving_default(sequence: float32 [1, 12, 16]) -> (logits: float32 [1, 12, 10])",
     ]
-    assert not runner.concurrent
 
 
 def test_quantized_tensors_are_float_unless_raw(conversions: dict[str, Any], samples: Any, multi_head: Any) -> None:

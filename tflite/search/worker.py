@@ -20,9 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from attnexport.core.batches import fill_batch
 from attnexport.core.errors import AttnexportError, first_line
 from attnexport.core.latency import measure
-from attnexport.core.runner import batched, fill_batch
+from attnexport.core.runner import batched
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays
 from attnexport.parity import agreement
 from attnexport.parity.metrics import scores_name

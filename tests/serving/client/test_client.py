@@ -198,7 +198,6 @@ def test_headers_and_compression_reach_the_server(server: Any, connect: Callable
 
 def test_a_served_model_is_a_runner(server: Any, client: Client) -> None:
     class Local:
-        concurrent = True
         signatures = ClientRunner(client).signatures
 
         def run(self, inputs: Any, signature: str = "serving_default") -> Any:
@@ -208,7 +207,7 @@ def test_a_served_model_is_a_runner(server: Any, client: Client) -> None:
             pass
 
     runner = ClientRunner(client, version=3)
-    assert (runner.version, runner.concurrent) == (3, True)
+    assert runner.version == 3
     verdict = compare(Local(), runner, [Case("five", {"x": X})])
     assert verdict
     assert batched(runner, {"x": X}, batch_size=2)["y"].shape == (5, 3)

@@ -1,0 +1,57 @@
+"""Batches: any number of samples through a model that takes so many at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .signature import Arrays
+
+
+def fill_batch(inputs: Arrays, size: int) -> Arrays:
+    """Fill samples up to whole batches, by repeating the last one.
+
+    Args:
+        inputs: Arrays `[n, ...]` by input name, all of the same `n >= 1`.
+        size: The size of a batch.
+
+    Returns:
+        Arrays `[m, ...]` by input name, `m` being the least multiple of `size` that holds `n`. If nothing is missing,
+        these are the arrays themselves.
+
+    Example:
+        >>> import numpy as np
+        >>> fill_batch({"x": np.array([1, 2, 3])}, 2)["x"].tolist()
+        [1, 2, 3, 3]
+    """
+    return {name: fill_rows(array, size) for name, array in inputs.items()}
+
+
+def fill_rows(array: np.ndarray[Any, Any], size: int) -> np.ndarray[Any, Any]:
+    """As `fill_batch`, for one array `[n, ...]`."""
+    missing = -len(array) % size
+    return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) if missing else array
+
+
+def chunks(inputs: Arrays, size: int, *, fill: bool) -> Iterator[tuple[Arrays, int]]:
+    """Cut samples into batches.
+
+    Args:
+        inputs: Arrays `[n, ...]` by input name, all of the same `n >= 1`.
+        size: Samples in a batch.
+        fill: Whether the last batch is filled up to `size`.
+
+    Yields:
+        Each batch, and how many of its samples are from `inputs`: the rest fills it up.
+
+    Example:
+        >>> import numpy as np
+        >>> [(part["x"].tolist(), count) for part, count in chunks({"x": np.array([1, 2, 3])}, 2, fill=True)]
+        [([1, 2], 2), ([3, 3], 1)]
+    """
+    total = len(next(iter(inputs.values())))
+    for start in range(0, total, size):
+        part = {name: array[start : start + size] for name, array in inputs.items()}
+        yield fill_batch(part, size) if fill else part, min(size, total - start)

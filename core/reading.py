@@ -1,0 +1,48 @@
+"""Reading files of unknown origin: only regular ones, and only up to a size."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from .errors import ContentError
+
+
+def is_regular(path: Path) -> bool:
+    """Whether there is a regular file, or a link to one: not a device, a pipe or a socket, which may never end."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False
+
+
+def read_bytes(path: Path, limit: int, what: str = "") -> bytes:
+    """Read a regular file of at most `limit` bytes.
+
+    Args:
+        path: The file.
+        limit: The largest size that is read, in bytes.
+        what: What messages call the file, its path by default.
+
+    Returns:
+        Its content.
+
+    Raises:
+        ContentError: if it is not a regular file, or larger.
+        OSError: if it does not exist or cannot be read.
+    """
+    what = what or str(path)
+    # Without blocking, or opening a pipe would wait for its writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise ContentError(f"{what} is a directory; a file is expected")
+        if not stat.S_ISREG(status.st_mode):
+            raise ContentError(f"{what} is not a regular file")
+        if status.st_size <= limit:
+            content = file.read(limit + 1)  # it may grow meanwhile
+            if len(content) <= limit:
+                return content
+    raise ContentError(f"{what} is larger than the {limit:,} bytes that are read of such a file")
