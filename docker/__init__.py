@@ -16,4 +16,5 @@ _HOMES = {
 
 __all__ = ["Deployment", "plan_deployment", "render"]
 
-__getattr__, __dir__ = lazy_names(__name__, _HOMES)
+if not TYPE_CHECKING:  # type checkers then report names that do not exist
+    __getattr__, __dir__ = lazy_names(__name__, _HOMES)

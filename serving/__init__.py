@@ -44,4 +44,5 @@ __all__ = [
     "VersionStatus",
 ]
 
-__getattr__, __dir__ = lazy_names(__name__, _HOMES)
+if not TYPE_CHECKING:  # type checkers then report names that do not exist
+    __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -12,4 +12,5 @@ _HOMES = {"ComparedData": "contents", "Report": "contents", "WorstSample": "cont
 
 __all__ = ["ComparedData", "Report", "WorstSample", "render"]
 
-__getattr__, __dir__ = lazy_names(__name__, _HOMES)
+if not TYPE_CHECKING:  # type checkers then report names that do not exist
+    __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -46,16 +46,15 @@ __all__ = [
     "load_model",
 ]
 
-_load, _names = lazy_names(__name__, _HOMES)
+if not TYPE_CHECKING:  # type checkers then report names that do not exist
+    _load, _ = lazy_names(__name__, _HOMES)
 
+    def __getattr__(name: str) -> object:
+        if name == "__version__":
+            from importlib.metadata import version
 
-def __getattr__(name: str) -> object:
-    if name == "__version__":
-        from importlib.metadata import version
+            return version("attnexport")
+        return _load(name)
 
-        return version("attnexport")
-    return _load(name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+    def __dir__() -> list[str]:
+        return __all__
