@@ -70,9 +70,9 @@ def bench(name: str, trained: Trained) -> None:
         found = search(ready, goal, evaluation)
         seconds = time.perf_counter() - start
         best, chosen = found.best_named, found.chosen
-        told = "none" if best is None else f"{best.name} {best.figures.size_bytes / whole:.3f}"
-        got = "none" if chosen is None else f"{chosen.name} {chosen.figures.size_bytes / whole:.3f} {chosen.figures}"
-        worse = best is not None and (chosen is None or chosen.figures.size_bytes > best.figures.size_bytes)
+        told = "none" if best is None else f"{best.name} {best.measured.size_bytes / whole:.3f}"
+        got = "none" if chosen is None else f"{chosen.name} {chosen.measured.size_bytes / whole:.3f} {chosen.measured}"
+        worse = best is not None and (chosen is None or chosen.measured.size_bytes > best.measured.size_bytes)
         print(f"  {goal}")
         print(f"    named: {told}; auto: {got}{', WORSE' if worse else ''}")
         print(f"    {len(found.trials)} candidates in {seconds:.1f} s, {seconds / len(found.trials):.3f} s each")

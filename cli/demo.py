@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from attnexport.exporter import ExportResult
+    from attnexport.parity import Figures
 
     from .embedded import Addresses
-    from .evaluation import Evaluation
     from .outcome import Outcome
 
 _RECIPES = ("float32", "float16", "dynamic", "int8")
@@ -40,7 +40,7 @@ class _Row:
     artifact: str
     size_bytes: int
     latency_ms: float
-    evaluation: Evaluation
+    evaluation: Figures
     path: str
 
 
@@ -89,7 +89,7 @@ def demo(terminal: Terminal, output: str) -> None:
     document = {
         "calibration": str(trained.calibration),
         "evaluation": str(trained.evaluation),
-        "artifacts": [asdict(row) for row in rows],
+        "artifacts": [_row_document(row) for row in rows],
         "served": [asdict(each) for each in served],
         "validated": [
             {"model": name, "passed": bool(each.result), "checks": len(each.result.checks), "report": str(each.report)}
@@ -131,10 +131,10 @@ def _export(name: str, keras_file: Path, output: Path, trained: Any, on_step: Ca
 def _measure(name: str, exported: ExportResult, files: dict[str, Path], evaluation: Path) -> list[_Row]:
     from attnexport.core import DEFAULT_SIGNATURE, batched, load_samples
     from attnexport.core.latency import measure
+    from attnexport.parity import evaluate
     from attnexport.store.files import size_of
 
     from .artifacts import FoundArtifact, open_runner
-    from .evaluation import evaluate
 
     keras = exported.directory / f"keras/{exported.entry.version}.keras"
     artifacts = {
@@ -154,6 +154,10 @@ def _measure(name: str, exported: ExportResult, files: dict[str, Path], evaluati
         _Row(name, title, size_of(artifact.path), latencies[title].p50_ms, found[title], str(artifact.path))
         for title, artifact in artifacts.items()
     ]
+
+
+def _row_document(row: _Row) -> dict[str, Any]:
+    return {**asdict(row), "evaluation": row.evaluation.to_dict("sqnr_db", "agreement", "accuracy")}
 
 
 def _validated(terminal: Terminal, export: Path, at: Addresses, evaluation: Path) -> Outcome:
@@ -201,6 +205,8 @@ def _show(
 ) -> None:
     from rich.table import Table
 
+    from attnexport.parity.figures import decibels, percentage, share
+
     table = Table(box=None, pad_edge=False)
     for title in ("model", "artifact", "size", "latency", "accuracy", "agreement", "SQNR", "is in"):
         right = title in ("size", "latency", "accuracy", "agreement", "SQNR")
@@ -212,9 +218,9 @@ def _show(
             row.artifact,
             kilobytes(row.size_bytes),
             f"{row.latency_ms:.3f} ms",
-            f"{found.accuracy:.1%}",
-            f"{found.agreement:.3f}",
-            "equal" if found.sqnr_db is None else f"{found.sqnr_db:.1f} dB",
+            percentage(found.accuracy),
+            share(found.agreement),
+            decibels(found.sqnr_db),
             str(Path(row.path).relative_to(directory)),
         )
     console.print(f"Handwritten digits, {held_out} held-out images; one image a call; agreement and SQNR with Keras:\n")

@@ -138,10 +138,12 @@ def _export(path: Path, imports: tuple[str, ...]) -> tuple[dict[str, Any], Rows]
 
 
 def _verdict(found: ValidationRecord) -> str:
-    """What validate found last, with its least SQNR."""
-    measured = [check for check in found.checks if check.max_error is not None]
-    sqnr = [check.sqnr_db for check in measured if check.sqnr_db is not None]
-    figure = f", SQNR {min(sqnr):.1f} dB" if sqnr else ", equal" if measured and found.passed else ""
+    """The last validation, with its least SQNR."""
+    from attnexport.parity.figures import decibels, worst
+    from attnexport.parity.summary import recorded_figures
+
+    figures = worst(each for check in found.checks if (each := recorded_figures(check)) is not None)
+    figure = "" if figures is None else f", {'' if figures.is_equal else 'SQNR '}{decibels(figures.sqnr_db)}"
     runtimes = ", ".join(dict.fromkeys(check.runtime for check in found.checks))
     told = "passed" if found.passed else "FAILED"
     return f"{told} on {found.data.get('name')} ({runtimes}){figure}, {found.created}"

@@ -13,6 +13,7 @@ from attnexport.core import DEFAULT_SIGNATURE, Arrays, AttnexportError, ModelErr
 from attnexport.core.errors import first_line
 from attnexport.core.signature import fits
 from attnexport.exporter import LoadedModel, Original, open_original
+from attnexport.parity.figures import decibels, error, finite_json
 from attnexport.parity.layers import (
     AttentionMap,
     LayerCheck,
@@ -23,7 +24,6 @@ from attnexport.parity.layers import (
     losses,
     match,
 )
-from attnexport.parity.verdict import finite_json
 from attnexport.store import Artifact, ExportDirectory, VersionEntry
 from attnexport.tflite.float_model import convert_float
 from attnexport.tflite.tracer import TFLiteTracer
@@ -117,8 +117,8 @@ def show_layers(console: Console, inside: Inside) -> None:
             table.add_column(title, overflow="fold")
         most = max((loss for _, loss in checks if loss < float("inf")), default=0.0)
         for check, loss in checks:
-            sqnr = "equal" if check.sqnr_db == float("inf") else f"{check.sqnr_db:.1f} dB"
-            table.add_row(*map(Text, (check.layer, check.role, sqnr, f"{check.max_error:.2g}", _told(loss, most))))
+            figures = decibels(check.sqnr_db), error(check.max_error)
+            table.add_row(*map(Text, (check.layer, check.role, *figures, _told(loss, most))))
         console.print(table)
 
 

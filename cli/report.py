@@ -154,13 +154,17 @@ def _candidates(entry: VersionEntry, subjects: Sequence[Subject], result: Valida
     for path, latency in latencies.items():
         artifact = entry.artifact_at(path)
         own = [row for row in rows if row.artifact == path]
-        shown = [row for row in own if row.signature == DEFAULT_SIGNATURE and row.sqnr_db is not None]
-        if artifact and shown:
-            worst = min(shown, key=lambda row: row.sqnr_db or 0.0)
+        shown = [row for row in own if row.signature == DEFAULT_SIGNATURE]
+        measured = [row.figures for row in shown if row.figures is not None]
+        if artifact and measured:
+            figures = min(measured, key=lambda each: each.sqnr_db)
             per_sample = latency.p50_ms / calls[path].samples
             passed = all(row.passed for row in own)
-            figures = float(worst.sqnr_db or 0.0), worst.agreement, worst.accuracy
-            found.append(Candidate(artifact.title, artifact.size_bytes, per_sample, *figures, passed=passed))
+            shares = figures.agreement, figures.accuracy
+            candidate = Candidate(
+                artifact.title, artifact.size_bytes, per_sample, figures.sqnr_db, *shares, passed=passed
+            )
+            found.append(candidate)
     return tuple(found)
 
 

@@ -105,7 +105,7 @@ def _show(console: Console, result: ExportResult) -> None:
         table.add_row(*map(Text, (signature.name, inputs, outputs)))
     console.print(table)
     worst = result.verdict.worst
-    console.print(Text(f"\nparity   {worst.figures if worst else 'no cases'}, against {result.verdict.reference}"))
+    console.print(Text(f"\nparity   {worst.description if worst else 'no cases'}, against {result.verdict.reference}"))
     console.print(Text(f"warm-up  {result.warmup_records} records, replayed\n"))
     base = result.path.parent.absolute()
     console.print(Text("Next:"))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from attnexport.core import Samples
     from attnexport.tflite import Prepared, Rejected
-    from attnexport.tflite.search import Figures, SearchResult, Trial
+    from attnexport.tflite.search import Measurement, SearchResult, Trial
 
 AUTO = SEARCHED  # as a user names it
 _GOALS = ("min_agreement", "max_accuracy_drop", "objective", "trials")
@@ -96,7 +96,7 @@ def run_search(
     from attnexport.tflite.search import search
 
     def on_trial(trial: Trial, best: Trial | None) -> None:
-        so_far = "nothing yet" if best is None else f"{best.name}, {best.figures}"
+        so_far = "nothing yet" if best is None else f"{best.name}, {best.measured}"
         on_step(f"candidate {trial.number} of at most {request.limit}, {trial.name}; best so far: {so_far}")
 
     on_step("starting the search")
@@ -119,7 +119,7 @@ def run_search(
 
 def search_document(found: SearchResult, recipe: Path | None) -> dict[str, Any]:
     """A search as JSON values; `candidates` are parity's, for a picture."""
-    from attnexport.parity.verdict import finite_json
+    from attnexport.parity.figures import finite_json
 
     front = {each.number for each in found.front}
     document = {
@@ -144,9 +144,9 @@ def show_search(console: Console, found: SearchResult, recipe: Path | None) -> N
     for title in ("candidate", "size", "latency", "SQNR", "agreement", "accuracy", "within", ""):
         table.add_column(title, overflow="fold")
     for each in found.front:
-        within = "yes" if found.goal.met_by(each.figures) else "no"
+        within = "yes" if found.goal.met_by(each.measured) else "no"
         chosen = "chosen" if found.chosen is not None and each.number == found.chosen.number else ""
-        table.add_row(*map(Text, (f"{each.number} {each.name}", *_told(each.figures), within, chosen)))
+        table.add_row(*map(Text, (f"{each.number} {each.name}", *_told(each.measured), within, chosen)))
     console.print(
         Text(f"\n{len(found.trials)} candidates for {found.goal}; no other one beats these (latency over float32's):\n")
     )
@@ -163,19 +163,22 @@ def _trial_document(found: SearchResult, trial: Trial, on_front: bool) -> dict[s
     return {
         "number": trial.number,
         "name": trial.name,
-        **asdict(trial.figures),
+        **trial.measured.to_dict(),
         "changes": {level: list(names) for level, names in trial.changes.items()},
-        "within": found.goal.met_by(trial.figures),
+        "within": found.goal.met_by(trial.measured),
         "on_front": on_front,
     }
 
 
-def _told(figures: Figures) -> Sequence[str]:
-    ratio, agreement, accuracy = figures.latency_ratio, figures.agreement, figures.accuracy
+def _told(measured: Measurement) -> Sequence[str]:
+    from attnexport.parity.figures import cells
+
+    ratio = measured.latency_ratio
+    sqnr, _, agreement, accuracy = cells(measured.figures)
     return (
-        kilobytes(figures.size_bytes),
+        kilobytes(measured.size_bytes),
         "" if ratio is None else f"{ratio:.2f}",
-        "equal" if figures.sqnr_db == float("inf") else f"{figures.sqnr_db:.1f} dB",
-        "" if agreement is None else f"{agreement:.4f}",
-        "" if accuracy is None else f"{accuracy:.1%}",
+        sqnr,
+        agreement,
+        accuracy,
     )

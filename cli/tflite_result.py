@@ -45,7 +45,7 @@ def _file_document(file: TFLiteFile) -> dict[str, Any]:
         "partitions": file.partitions,
         "signatures": [asdict(signature) for signature in conversion.signatures.values()],
         "parity": conversion.verdict.to_json(),
-        "evaluation": None if file.evaluation is None else asdict(file.evaluation),
+        "evaluation": None if file.evaluation is None else file.evaluation.to_dict("sqnr_db", "agreement", "accuracy"),
     }
 
 
@@ -66,7 +66,7 @@ def show_result(console: Console, result: TFLiteResult) -> None:
             conversion.recipe.name,
             kilobytes(size),
             f"{size / conversion.float_size_bytes:.2f}",
-            worst.figures if worst else "no cases",
+            worst.description if worst else "no cases",
             "?" if file.partitions is None else str(file.partitions),
             *_figures(file) * judged,
             file.path.name + ("" if file.state == "new" else f" ({file.state})"),
@@ -84,12 +84,9 @@ def show_result(console: Console, result: TFLiteResult) -> None:
 
 
 def _figures(file: TFLiteFile) -> tuple[str, ...]:
-    found = file.evaluation
-    if found is None:
+    from attnexport.parity.figures import cells
+
+    if file.evaluation is None:
         return ("",) * len(_EVALUATION)
-    agreement, accuracy = found.agreement, found.accuracy
-    return (
-        "equal" if found.sqnr_db is None else f"{found.sqnr_db:.1f} dB",
-        "no classes" if agreement is None else f"{agreement:.3f}",
-        "no labels" if accuracy is None else f"{accuracy:.1%}",
-    )
+    sqnr, _, agreement, accuracy = cells(file.evaluation)
+    return sqnr, agreement or "no classes", accuracy or "no labels"

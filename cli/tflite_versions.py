@@ -10,6 +10,7 @@ from pathlib import Path
 
 from attnexport.core import DEFAULT_SIGNATURE, ArgumentError, Arrays, Samples, Signature, batched
 from attnexport.exporter import Original, open_original, open_version
+from attnexport.parity import Figures, evaluate
 from attnexport.parity.metrics import scores_name
 from attnexport.store import ExportDirectory, VersionEntry
 from attnexport.tflite import (
@@ -27,7 +28,6 @@ from attnexport.tflite import (
 )
 from attnexport.tflite.search import SearchResult
 
-from .evaluation import Evaluation, evaluate
 from .tflite_auto import AUTO, AutoRequest, run_search
 from .tflite_files import path_of, store, store_search
 from .tflite_samples import calibration_samples, difference_from_narrow
@@ -41,7 +41,7 @@ class TFLiteFile:
     conversion: Conversion
     state: str
     partitions: int | None
-    evaluation: Evaluation | None
+    evaluation: Figures | None
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def _refuse_strings(entry: VersionEntry, names: Sequence[str]) -> None:
                 )
 
 
-def _evaluate(conversion: Conversion, samples: Samples, expected: Arrays) -> Evaluation | None:
+def _evaluate(conversion: Conversion, samples: Samples, expected: Arrays) -> Figures | None:
     """Of the output that holds scores, of the first one where none does; None where nothing here can run it."""
     if conversion.graph.flex_operators:
         return None

@@ -16,7 +16,7 @@ from .outcome import Outcome
 from .terminal import Terminal
 
 if TYPE_CHECKING:
-    from attnexport.parity import Subject, Tolerance, Validation
+    from attnexport.parity import Limits, Subject, Validation
     from attnexport.parity.report import ComparedData
     from attnexport.store import Artifact, ExportDirectory, VersionEntry
 
@@ -84,15 +84,15 @@ def validate(terminal: Terminal, /, **options: Any) -> None:
     outcome.end(terminal, Path(options["failed_input"]))
 
 
-def _tolerance(options: dict[str, Any]) -> Tolerance:
-    from attnexport.parity import Tolerance
+def _limits(options: dict[str, Any]) -> Limits:
+    from attnexport.parity import Limits
 
-    return Tolerance(**{{"min_sqnr": "min_sqnr_db"}.get(name, name): options[name] for name in _LIMITS})
+    return Limits(**{{"min_sqnr": "min_sqnr_db"}.get(name, name): options[name] for name in _LIMITS})
 
 
 def _check_arguments(options: dict[str, Any]) -> None:
     """Refuse what the arguments alone show, before TensorFlow is loaded."""
-    _tolerance(options)
+    _limits(options)
     evaluation = options["evaluation"]
     if evaluation is not None and not Path(evaluation).exists():
         raise ArgumentError(f"samples {evaluation} do not exist")
@@ -168,8 +168,8 @@ def _validate(
                 unfit,
             )
 
-            tolerance = _tolerance(options)
-            loaded, original, data, notes = open_compared(directory, entry, options, tolerance, stack, on_step)
+            limits = _limits(options)
+            loaded, original, data, notes = open_compared(directory, entry, options, limits, stack, on_step)
             subjects = open_subjects(directory, entry, stack)
             if options["server"]:
                 name = options["model"] or directory.name
@@ -195,7 +195,7 @@ def _validate(
                 original.reference,
                 subjects,
                 batches(original, data, signatures),
-                tolerance=tolerance,
+                limits=limits,
                 reference_name=original.reference_name,
                 on_batch=lambda batch: advance(1),
             )
@@ -220,7 +220,7 @@ def _write_cases(terminal: Terminal, directory: ExportDirectory, entry: VersionE
         from .validation import open_compared
 
         artifacts = device_artifacts(entry)
-        _, original, data, notes = open_compared(directory, entry, options, _tolerance(options), stack, on_step)
+        _, original, data, notes = open_compared(directory, entry, options, _limits(options), stack, on_step)
         on_step("writing cases")
         count = write_cases(path, artifacts, device_batches(original, data, artifacts))
     for note in notes:

@@ -28,14 +28,13 @@ from attnexport.exporter import (
     open_version,
 )
 from attnexport.exporter.models import import_modules
-from attnexport.parity import Tolerance
+from attnexport.parity import Limits
 from attnexport.parity.edge_cases import edge_cases
 from attnexport.parity.metrics import scores_name
+from attnexport.parity.tally import check_labels
 from attnexport.parity.validation import Batch, Subject, Validation, narrows, takes
 from attnexport.store import Artifact, ExportDirectory, VersionEntry
 from attnexport.tflite import CompiledModelRunner, TFLiteRunner
-
-from .evaluation import check_labels
 
 _BATCH = 256
 _SYNTHETIC = 64
@@ -71,7 +70,7 @@ def open_compared(
     directory: ExportDirectory,
     entry: VersionEntry,
     options: dict[str, Any],
-    tolerance: Tolerance,
+    limits: Limits,
     stack: ExitStack,
     on_step: Callable[[str], None],
 ) -> tuple[LoadedModel, Original, Data, list[str]]:
@@ -93,7 +92,7 @@ def open_compared(
     if options["evaluation"] is None:
         data = synthetic_data(original, steps)
         told = [f"without --evaluation, {data.name} are compared: they prove the computation, not its use"]
-        if tolerance == Tolerance() and any(artifact.calibrated_on_given for artifact in entry.artifacts):
+        if limits == Limits() and any(artifact.calibrated_on_given for artifact in entry.artifacts):
             told.append("of what is calibrated on samples of yours, the error on these is reported only")
         return loaded, original, data, told
     aliases = {old: new for new, old in entry.names.items()}
@@ -140,7 +139,7 @@ def check_limits_measured(result: Validation, options: dict[str, Any]) -> None:
         ModelError: where no output is a row of scores.
     """
     measured = [each.measured for each in result.checks if each.measured is not None and not each.is_edge]
-    for option, figure in (("min_agreement", "top_1_agreement"), ("max_accuracy_drop", "accuracy")):
+    for option, figure in (("min_agreement", "agreement"), ("max_accuracy_drop", "accuracy")):
         wanted = options[option] is not None
         if wanted and measured and all(getattr(each, figure) is None for each in measured):
             raise ModelError(

@@ -71,9 +71,7 @@ def _gate(
             candidate_name="the SavedModel",
             require_finite=True,
         )
-        if not verdict:
-            failure = verdict.failures[0]
-            raise GateError(str(failure)) if failure.distance is None else ParityError(str(failure))
+        verdict.require()
         _replay(runner, path)
     return verdict
 

@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 from attnexport.core.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from .budgets import BUDGETS, Budget
+    from .budgets import BUDGETS, Budget, budget_of
     from .comparison import Case, compare
-    from .metrics import Distance, agreement, distance
-    from .tally import Measurement, Tally
-    from .tolerance import Tolerance
+    from .figures import Figures
+    from .judgement import Judgement, judge
+    from .limits import Limits
+    from .metrics import agreement, distance
+    from .tally import Tally, evaluate, measure
     from .validation import Batch, Check, Subject, Validation, validate
     from .verdict import Finding, Verdict
 
@@ -19,17 +21,21 @@ _HOMES = {
     "Budget": "budgets",
     "Case": "comparison",
     "Check": "validation",
-    "Distance": "metrics",
+    "Figures": "figures",
     "Finding": "verdict",
-    "Measurement": "tally",
+    "Judgement": "judgement",
+    "Limits": "limits",
     "Subject": "validation",
     "Tally": "tally",
-    "Tolerance": "tolerance",
     "Validation": "validation",
     "Verdict": "verdict",
     "agreement": "metrics",
+    "budget_of": "budgets",
     "compare": "comparison",
     "distance": "metrics",
+    "evaluate": "tally",
+    "judge": "judgement",
+    "measure": "tally",
     "validate": "validation",
 }
 
@@ -39,17 +45,21 @@ __all__ = [
     "Budget",
     "Case",
     "Check",
-    "Distance",
+    "Figures",
     "Finding",
-    "Measurement",
+    "Judgement",
+    "Limits",
     "Subject",
     "Tally",
-    "Tolerance",
     "Validation",
     "Verdict",
     "agreement",
+    "budget_of",
     "compare",
     "distance",
+    "evaluate",
+    "judge",
+    "measure",
     "validate",
 ]
 

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from attnexport.core.errors import ArgumentError, no_such
+
 # A float32 error may also reach this many times the reference's own change when its inputs move by one float32 ulp:
-# at large magnitudes a right model differs by more than any fixed tolerance.
+# at large magnitudes a correct model differs by more than any fixed tolerance.
 NOISE_FACTOR = 4.0
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What a precision may lose: an error relative to the output's scale, or a least SQNR in dB; one of the two."""
+    """What artifacts of a precision may lose: either a relative error or an SQNR.
+
+    Attributes:
+        precision: Its name, as recipes and manifests have it.
+        relative_error: Greatest error, relative to the largest magnitude of the output.
+        min_sqnr_db: Least signal-to-quantization-noise ratio, in dB.
+    """
 
     precision: str
     relative_error: float | None = None
@@ -30,3 +38,18 @@ BUDGETS = {
         Budget("int4", min_sqnr_db=15.0),
     )
 }
+
+
+def budget_of(precision: str) -> Budget:
+    """The budget of a precision.
+
+    Raises:
+        ArgumentError: The precision is unknown; the message lists the known ones.
+
+    Example:
+        >>> budget_of("int8").min_sqnr_db
+        25.0
+    """
+    if precision not in BUDGETS:
+        raise ArgumentError(no_such("budget for precision", precision, BUDGETS))
+    return BUDGETS[precision]

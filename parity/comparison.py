@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from attnexport.core.errors import ArgumentError, no_such
 from attnexport.core.runner import Runner, batched
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays
 
-from .budgets import BUDGETS, NOISE_FACTOR, Budget
-from .metrics import Array, Distance, distance
+from .budgets import budget_of
+from .judgement import judge
+from .limits import Limits
 from .mismatch import is_float, mismatch, names_mismatch, not_finite
 from .noise import Noise
-from .verdict import Finding, Verdict, describe
+from .tally import measure
+from .verdict import Finding, Verdict
 
 
 @dataclass(frozen=True)
 class Case:
-    """Inputs for one signature: arrays `[n, ...]` by input name.
+    """Inputs for one signature.
 
-    `expected` are the reference's outputs, where they are known already.
+    Attributes:
+        name: What messages call it.
+        inputs: Arrays `[n, ...]` by input name.
+        signature: The signature to run.
+        expected: The reference's outputs, if they are known already.
     """
 
     name: str
@@ -36,30 +40,57 @@ def compare(
     cases: Iterable[Case],
     *,
     precision: str = "float32",
-    budget: Budget | None = None,
+    limits: Limits | None = None,
     reference_name: str = "Keras",
     candidate_name: str = "the artifact",
     require_finite: bool = False,
 ) -> Verdict:
     """Run every case through both and judge each output.
 
-    Float outputs are judged by the budget, the precision's own where None. NaN and infinity agree only with themselves
-    at the same place, and with nothing where `require_finite`. Integers, booleans and strings must be equal; shapes and
-    dtypes must match.
+    Floats are held to the budget of the precision. NaN and infinity agree only with themselves at the same place.
+    Integers, booleans and strings must be equal; shapes and dtypes must match.
+
+    Args:
+        reference: What is right.
+        candidate: What is compared with it.
+        cases: The inputs.
+        precision: The row of the table of budgets.
+        limits: Limits in place of that budget.
+        reference_name: What messages call the reference.
+        candidate_name: What messages call the candidate.
+        require_finite: Whether every NaN and infinity of the candidate is a failure.
+
+    Returns:
+        The verdict: true if every output passed.
 
     Raises:
-        ArgumentError: for an unknown precision.
+        ArgumentError: The precision is unknown.
+
+    Example:
+        >>> import numpy as np
+        >>> from attnexport.core import Signature, TensorSpec
+        >>> class Scaled:
+        ...     spec = TensorSpec("x", "float32", (None, 2))
+        ...     signatures = {"serving_default": Signature("serving_default", (spec,), (spec,))}
+        ...     def __init__(self, factor):
+        ...         self.factor = np.float32(factor)
+        ...     def run(self, inputs, signature="serving_default"):
+        ...         return {"x": inputs["x"] * self.factor}
+        >>> cases = [Case("ones", {"x": np.ones((3, 2), np.float32)})]
+        >>> print(compare(Scaled(1), Scaled(1.01), cases, precision="int8"))
+        the artifact agrees with Keras: SQNR 40.0 dB (25 dB wanted)
+        >>> bool(compare(Scaled(1), Scaled(1.01), cases))
+        False
     """
-    if precision not in BUDGETS:
-        raise ArgumentError(no_such("budget for precision", precision, BUDGETS))
+    budget_of(precision)
     findings: list[Finding] = []
     for case in cases:
-        findings += _compare_case(reference, candidate, case, budget or BUDGETS[precision], require_finite)
+        findings += _compare_case(reference, candidate, case, precision, limits, require_finite)
     return Verdict(reference_name, candidate_name, precision, tuple(findings))
 
 
 def _compare_case(
-    reference: Runner, candidate: Runner, case: Case, budget: Budget, require_finite: bool
+    reference: Runner, candidate: Runner, case: Case, precision: str, limits: Limits | None, require_finite: bool
 ) -> list[Finding]:
     expected = case.expected
     if expected is None:
@@ -68,42 +99,19 @@ def _compare_case(
     if problem := names_mismatch(expected, actual):
         return [Finding(case.signature, "*", case.name, problem=problem)]
     noise = Noise(reference, case.inputs, case.signature, expected)
-    return [
-        Finding(
-            case.signature,
-            name,
-            case.name,
-            **_judge(name, expected[name], actual[name], budget, noise, require_finite),
-        )
-        for name in sorted(expected)
-    ]
-
-
-def _judge(
-    output: str, expected: Array, actual: Array, budget: Budget, noise: Noise, require_finite: bool
-) -> dict[str, Any]:
-    """What a Finding says of one output, beside its place."""
-    if problem := mismatch(expected, actual):
-        return {"problem": problem}
-    if not is_float(expected):
-        return {}
-    if require_finite and (problem := not_finite(actual)):
-        return {"problem": problem}
-    measured = distance(expected, actual)
-    if budget.min_sqnr_db is not None:
-        limits = {"min_sqnr_db": budget.min_sqnr_db}
-        failed = measured.sqnr_db < budget.min_sqnr_db
-    else:
-        allowed = (budget.relative_error or 0.0) * measured.scale
-        if measured.max_error > allowed:
-            if noise.unmoved(output) > allowed:
-                return {"problem": "the original gives other answers to the same input: it is random, or keeps a state"}
-            allowed = max(allowed, NOISE_FACTOR * noise.of(output))
-        limits = {"allowed_error": allowed}
-        failed = measured.max_error > allowed
-    return {"distance": measured, **limits, "problem": _explain(measured, expected, actual, limits) if failed else None}
-
-
-def _explain(measured: Distance, expected: Array, actual: Array, limits: dict[str, float]) -> str:
-    values = f"{float(actual[measured.index]):.6g} where {float(expected[measured.index]):.6g} is right"
-    return f"{describe(measured, **limits)}, worst at {list(measured.index)}: {values}"
+    findings = []
+    for name in sorted(expected):
+        right, other = expected[name], actual[name]
+        problem = mismatch(right, other)
+        if problem is None and require_finite and is_float(right):
+            problem = not_finite(other)
+        if problem is not None or not is_float(right):
+            findings.append(Finding(case.signature, name, case.name, problem=problem))
+            continue
+        measured = measure(right, other)
+        judgement = judge(measured, precision, limits, output=name, noise=noise)
+        problem = "; ".join(judgement.problems) or None
+        figures = measured if judgement.is_comparable else None
+        allowed, required = judgement.allowed_error, judgement.min_sqnr_db
+        findings.append(Finding(case.signature, name, case.name, figures, allowed, required, problem))
+    return findings

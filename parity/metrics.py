@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from .figures import Figures
+
 Array = np.ndarray[Any, Any]
-
-
-@dataclass(frozen=True)
-class Distance:
-    """The distance of a candidate from its reference.
-
-    `max_error` is absolute and stands at `index`; `scale` is the reference's largest finite magnitude; `sqnr_db` is
-    the signal-to-quantization-noise ratio in dB, infinite where nothing differs.
-    """
-
-    max_error: float
-    index: tuple[int, ...]
-    mean_error: float
-    rms_error: float
-    scale: float
-    sqnr_db: float
 
 
 def absolute_errors(reference: Array, candidate: Array) -> Array:
@@ -36,17 +21,27 @@ def absolute_errors(reference: Array, candidate: Array) -> Array:
     return np.where(np.isnan(errors), np.inf, errors)
 
 
-def distance(reference: Array, candidate: Array) -> Distance:
-    """Measure two float arrays of the same shape; empty ones are at no distance."""
+def distance(reference: Array, candidate: Array) -> Figures:
+    """The errors of one array: the figures that need neither classes nor tolerances, in one pass.
+
+    Args:
+        reference: Floats of any shape; an empty array has no error.
+        candidate: Floats of the same shape.
+
+    Example:
+        >>> figures = distance(np.array([3.0, -4.0, 5.0]), np.array([3.3, -4.4, 5.5]))
+        >>> round(figures.sqnr_db, 6), round(figures.max_error, 6), figures.index
+        (20.0, 0.5, (2,))
+    """
     if not reference.size:
-        return Distance(0.0, (), 0.0, 0.0, 0.0, float("inf"))
+        return Figures()
     errors = absolute_errors(reference, candidate)
-    worst = np.unravel_index(int(errors.argmax()), errors.shape)
+    place = np.unravel_index(int(errors.argmax()), errors.shape)
     magnitudes = np.abs(reference.astype(np.float64))
     magnitudes = magnitudes[np.isfinite(magnitudes)]
-    return Distance(
-        max_error=float(errors[worst]),
-        index=tuple(int(i) for i in worst),
+    return Figures(
+        max_error=float(errors[place]),
+        index=tuple(int(i) for i in place),
         mean_error=float(errors.mean()),
         rms_error=float(np.sqrt(np.square(errors).mean())),
         scale=float(magnitudes.max(initial=0.0)),
@@ -55,7 +50,12 @@ def distance(reference: Array, candidate: Array) -> Distance:
 
 
 def sqnr_db(signal: float, noise: float) -> float:
-    """Signal-to-quantization-noise ratio in dB from the two energies: 10 log10(signal / noise)."""
+    """Signal-to-quantization-noise ratio in dB from the two energies: 10 log10(signal / noise).
+
+    Example:
+        >>> sqnr_db(signal=100.0, noise=1.0)
+        20.0
+    """
     if noise == 0.0:
         return float("inf")
     if signal == 0.0 or not np.isfinite(noise):
@@ -64,16 +64,26 @@ def sqnr_db(signal: float, noise: float) -> float:
 
 
 def agreement(labels: Array, scores: Array) -> float:
-    """Share of rows whose largest score `[n, classes]` is at the label `[n]`: accuracy, or top-1 agreement."""
+    """Share of rows whose largest score is at the label: accuracy, or top-1 agreement.
+
+    Args:
+        labels: Classes, `[n]`.
+        scores: `[n, classes]`.
+
+    Example:
+        >>> agreement(np.array([1, 0]), np.array([[0.1, 0.9], [0.2, 0.8]]))
+        0.5
+    """
     return float((scores.argmax(axis=-1) == labels).mean())
 
 
 def scores_name(outputs: Mapping[str, Array]) -> str | None:
-    """Which output holds scores `[n, classes]`: the first one by name, None where none does."""
-    return next((name for name in sorted(outputs) if _is_scores(outputs[name])), None)
+    """The first output by name that holds scores `[n, classes]`; None if none does."""
+    return next((name for name in sorted(outputs) if is_scores(outputs[name])), None)
 
 
-def _is_scores(output: Array) -> bool:
+def is_scores(output: Array) -> bool:
+    """Whether an output is floats `[n, classes]` of at least two classes."""
     return output.dtype.kind == "f" and output.ndim == 2 and output.shape[1] > 1
 
 

@@ -2,52 +2,45 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from attnexport.store.manifest import CheckRecord
 
+from .figures import Figures, cells, worst
 from .validation import Check, Validation
-from .verdict import finite_json
 
 TITLES = ("artifact", "runtime", "signature", "SQNR", "max error", "agreement", "accuracy", "edges", "verdict")
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The worst figures of one signature of an artifact, in a runtime or in several that all passed.
+    """The worst figures of one signature of an artifact, in one runtime or in several that all passed.
 
     Attributes:
         artifact: Path within the export.
         runtimes: What ran it.
-        signature: Its name.
-        on_data: Whether it was compared on samples, rather than on edge cases alone.
-        sqnr_db: The least, in dB; infinite where nothing differs, None where nothing was measured.
-        max_error: The greatest, in the output's own unit.
-        agreement: The least share of samples with the original's top class, 0 to 1.
-        accuracy: The least share of right samples, 0 to 1.
-        edges: How many edge cases there were.
+        signature: Name of the signature.
+        on_data: Whether it was compared on samples, and not only on edge cases.
+        figures: The worst figures on the samples; None if none were measured.
+        edges: Number of edge cases.
         failed_edges: How many of them failed.
-        problem: Why it fails, None where it passed.
+        problem: Why it failed; None if it passed.
     """
 
     artifact: str
     runtimes: tuple[str, ...]
     signature: str
     on_data: bool
-    sqnr_db: float | None
-    max_error: float | None
-    agreement: float | None
-    accuracy: float | None
+    figures: Figures | None
     edges: int
     failed_edges: int
     problem: str | None
 
     @property
     def passed(self) -> bool:
+        """Whether every check passed."""
         return self.problem is None
 
     @property
@@ -57,34 +50,46 @@ class Summary:
             self.artifact,
             ", ".join(self.runtimes),
             self.signature,
-            decibels(self.sqnr_db),
-            "" if self.max_error is None else f"{self.max_error:.2g}",
-            "" if self.agreement is None else f"{self.agreement:.4f}",
-            "" if self.accuracy is None else f"{self.accuracy:.1%}",
+            *cells(self.figures),
             f"{self.edges - self.failed_edges} of {self.edges}" if self.edges else "none",
             "passed" if self.passed else "FAILED",
         )
 
     def to_record(self) -> CheckRecord:
-        """Its verdict and figures as the manifest keeps them."""
+        """Its verdict and figures in the form that the manifest stores."""
+        figures = {} if self.figures is None else self.figures.to_dict()
         return CheckRecord(
             ", ".join(self.runtimes),
             self.signature,
             self.passed,
-            finite_json(self.sqnr_db),
-            finite_json(self.max_error),
-            self.agreement,
-            self.accuracy,
+            figures.get("sqnr_db"),
+            figures["max_error"] if figures.get("samples") else None,
+            figures.get("agreement"),
+            figures.get("accuracy"),
             self.problem,
         )
 
 
+def recorded_figures(record: CheckRecord) -> Figures | None:
+    """The figures that a manifest stores; None if no errors were measured."""
+    if record.max_error is None:
+        return None
+    infinite = float("inf") if record.max_error == 0 else float("-inf")
+    return Figures(
+        samples=1,
+        max_error=record.max_error,
+        sqnr_db=infinite if record.sqnr_db is None else record.sqnr_db,
+        agreement=record.agreement,
+        accuracy=record.accuracy,
+    )
+
+
 def summarize(validation: Validation, *, joined: bool = False) -> tuple[Summary, ...]:
-    """The rows of a validation, those that failed first, and what is of one artifact together.
+    """The rows of a validation: failures first, the rows of one artifact together.
 
     Args:
-        validation: What was found.
-        joined: Put the runtimes of an artifact's signature that all passed in one row.
+        validation: The checks.
+        joined: Put the runtimes in which a signature of an artifact passed in one row.
     """
     groups: dict[tuple[str, str, str], list[Check]] = defaultdict(list)
     for check in validation.checks:
@@ -94,13 +99,6 @@ def summarize(validation: Validation, *, joined: bool = False) -> tuple[Summary,
     signatures = list(dict.fromkeys(row.signature for row in found))
     rows = sorted(found, key=lambda row: (row.passed, artifacts.index(row.artifact), signatures.index(row.signature)))
     return tuple(_joined(rows) if joined else rows)
-
-
-def decibels(sqnr_db: float | None) -> str:
-    """An SQNR as people read it."""
-    if sqnr_db is None:
-        return ""
-    return "equal" if sqnr_db == math.inf else f"{sqnr_db:.1f} dB"
 
 
 def _summary(checks: Sequence[Check]) -> Summary:
@@ -113,10 +111,7 @@ def _summary(checks: Sequence[Check]) -> Summary:
         (checks[0].runtime,),
         checks[0].signature,
         bool(on_data),
-        min((each.sqnr_db for each in measured), default=math.inf if compared else None),
-        max((each.max_error for each in measured), default=None),
-        min((each.top_1_agreement for each in measured if each.top_1_agreement is not None), default=None),
-        min((each.accuracy for each in measured if each.accuracy is not None), default=None),
+        worst(measured) or (Figures() if compared else None),
         len(edges),
         len({check.case for check in checks if check.is_edge and check.problem}),
         next((check.problem for check in checks if check.problem), None),
@@ -124,25 +119,18 @@ def _summary(checks: Sequence[Check]) -> Summary:
 
 
 def _joined(rows: Sequence[Summary]) -> list[Summary]:
-    found: dict[tuple[str, str, str], Summary] = {}
+    together: dict[tuple[str, str, str], Summary] = {}
     for row in rows:
         key = row.artifact, row.signature, "" if row.passed else row.runtimes[0]
-        found[key] = _worst_of(found[key], row) if key in found else row
-    return list(found.values())
+        together[key] = _worst_of(together[key], row) if key in together else row
+    return list(together.values())
 
 
 def _worst_of(one: Summary, other: Summary) -> Summary:
-    def pick(choose: Any, name: str) -> Any:
-        values = [getattr(each, name) for each in (one, other) if getattr(each, name) is not None]
-        return choose(values, default=None)
-
     return replace(
         one,
         runtimes=(*one.runtimes, *other.runtimes),
         on_data=one.on_data or other.on_data,
-        sqnr_db=pick(min, "sqnr_db"),
-        max_error=pick(max, "max_error"),
-        agreement=pick(min, "agreement"),
-        accuracy=pick(min, "accuracy"),
+        figures=worst(each.figures for each in (one, other) if each.figures is not None),
         edges=max(one.edges, other.edges),
     )

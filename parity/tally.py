@@ -1,15 +1,20 @@
-"""Measuring an output batch by batch, in constant memory, however many samples there are."""
+"""Measure an output batch by batch, in constant memory whatever the number of samples."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from attnexport.core.errors import SamplesError
+
+from .figures import Figures
 from .metrics import (
     Array,
     absolute_errors,
+    distance,
+    is_scores,
     kl_divergences,
     out_of_tolerance,
     relative_errors,
@@ -18,47 +23,23 @@ from .metrics import (
 )
 
 TOP_K = 5
-# Errors are counted by decade of their size relative to nothing: below the first edge, between two, above the last.
+# Errors are counted by decade of their size: below the first edge, between two edges, above the last.
 EDGES = tuple(10.0**exponent for exponent in range(-12, 5))
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """What was measured of one output over all samples.
-
-    Errors are in the output's own unit, `index` is the place of the greatest, its first number counting samples from
-    the first; `scale` is the reference's largest finite magnitude; `kl_divergence` is in nats and, as the agreements
-    and accuracies (0 to 1), None where the output is no row of scores or there are no labels. `histogram` counts errors
-    between `tally.EDGES`, those below the first and above the last included.
-    """
-
-    samples: int
-    max_error: float
-    index: tuple[int, ...]
-    expected: float
-    actual: float
-    max_relative_error: float
-    relative_index: tuple[int, ...]
-    mean_error: float
-    rms_error: float
-    scale: float
-    sqnr_db: float
-    cosine_similarity: float
-    out_of_tolerance: float
-    kl_divergence: float | None
-    top_1_agreement: float | None
-    top_k_agreement: float | None
-    accuracy: float | None
-    reference_accuracy: float | None
-    histogram: tuple[int, ...]
-
-
 class Tally:
-    """Adds up what a Measurement says.
+    """Adds up the figures of one output.
 
     Args:
-        rtol: Relative and
-        atol: absolute tolerance, for the share of elements out of it.
+        rtol: Relative tolerance, for the share of elements out of tolerance.
+        atol: Absolute tolerance, in the output's unit.
+
+    Example:
+        >>> tally = Tally()
+        >>> for expected, actual in (([3.0, 4.0], [3.0, 4.5]), ([5.0, 0.0], [5.0, 0.0])):
+        ...     _ = tally.add(np.array([expected]), np.array([actual]))
+        >>> tally.result().max_error, tally.result().index
+        (0.5, (0, 1))
     """
 
     def __init__(self, *, rtol: float = 0.0, atol: float = 0.0) -> None:
@@ -72,8 +53,17 @@ class Tally:
         self._histogram = np.zeros(len(EDGES) + 1, np.int64)
 
     def add(self, expected: Array, actual: Array, labels: Array | None = None) -> bool:
-        """Add a batch `[n, ...]` of floats; whether its greatest error is the greatest so far."""
-        first, self._samples = self._samples, self._samples + len(expected)
+        """Add a batch of floats.
+
+        Args:
+            expected: The original's output, `[n, ...]`.
+            actual: The artifact's output, of the same shape.
+            labels: The right classes, `[n]`.
+
+        Returns:
+            Whether its greatest error is the greatest so far.
+        """
+        first, self._samples = self._samples, self._samples + count(expected)
         if not expected.size:
             return False
         errors = absolute_errors(expected, actual)
@@ -84,12 +74,12 @@ class Tally:
         self._add_scores(expected, actual, labels)
         return self._add_worst(expected, actual, errors, first)
 
-    def result(self) -> Measurement:
-        """The measurement of everything added."""
+    def result(self) -> Figures:
+        """The figures of everything added."""
         sums, rows, elements = self._sums, self._rows, max(self._elements, 1)
         norm = np.sqrt(sums["signal"] * sums["candidate"])
         labelled = self._labelled
-        return Measurement(
+        return Figures(
             samples=self._samples,
             max_error=max(self._worst[0], 0.0),
             index=self._worst[1],
@@ -104,7 +94,7 @@ class Tally:
             cosine_similarity=float(sums["product"] / norm) if norm else float(sums["signal"] == sums["candidate"]),
             out_of_tolerance=self._outside / elements,
             kl_divergence=sums["kl"] / rows if rows else None,
-            top_1_agreement=sums["top_1"] / rows if rows else None,
+            agreement=sums["top_1"] / rows if rows else None,
             top_k_agreement=sums["top_k"] / rows if rows else None,
             accuracy=self._right / labelled if labelled else None,
             reference_accuracy=self._reference_right / labelled if labelled else None,
@@ -150,6 +140,57 @@ class Tally:
             return False
         self._worst = float(errors[place]), _place(place, first), float(expected[place]), float(actual[place])
         return True
+
+
+def measure(expected: Array, actual: Array, labels: Array | None = None) -> Figures:
+    """All figures of one output over all samples.
+
+    Args:
+        expected: The original's output, `[n, ...]`.
+        actual: The artifact's output, of the same shape.
+        labels: The right classes, `[n]`.
+
+    Example:
+        >>> print(measure(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([[0.8, 0.1], [0.3, 0.8]]), np.array([0, 0])))
+        SQNR 18.8 dB, agreement 1.0000, accuracy 50.0%
+    """
+    tally = Tally()
+    tally.add(expected, actual, labels)
+    return tally.result()
+
+
+def evaluate(expected: Array, actual: Array, labels: Array | None = None) -> Figures:
+    """The figures of an output on evaluation samples: agreement and accuracy too if it is scores `[n, classes]`.
+
+    Args:
+        expected: The original's output, `[n, ...]`.
+        actual: The artifact's output, of the same shape.
+        labels: The right classes, `[n]`.
+
+    Raises:
+        SamplesError: A label is not one of the classes.
+    """
+    if not is_scores(expected):
+        return replace(distance(expected, actual), samples=count(expected))
+    if labels is not None:
+        check_labels(labels, expected.shape[1])
+    return measure(expected, actual, labels)
+
+
+def check_labels(labels: Array, classes: int) -> None:
+    """Refuse labels that are not classes.
+
+    Raises:
+        SamplesError: Names the first wrong label.
+    """
+    wrong = labels[~np.isin(labels, np.arange(classes))]
+    if len(wrong):
+        raise SamplesError(f"labels must be classes, 0 to {classes - 1}; received {wrong[0]}")
+
+
+def count(output: Array) -> int:
+    """The number of samples in an output; a scalar is one."""
+    return len(output) if output.ndim else 1
 
 
 def _place(index: Any, first: int) -> tuple[int, ...]:

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
-
-import numpy as np
 
 from attnexport.core.errors import AttnexportError, first_line
 from attnexport.core.runner import Runner, batched
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature, fits
 from attnexport.store.manifest import Artifact
 
-from .budgets import NOISE_FACTOR
+from .figures import Figures
+from .judgement import judge
+from .limits import Limits
 from .metrics import Array
 from .mismatch import is_float, mismatch, names_mismatch, not_finite
 from .noise import Noise
-from .tally import Measurement, Tally
-from .tolerance import Tolerance
-from .verdict import finite_json
+from .tally import Tally, count
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ class Check:
     output: str
     case: str
     is_edge: bool
-    measured: Measurement | None
+    measured: Figures | None
     problem: str | None
     offending: Arrays | None = field(default=None, compare=False, repr=False)
 
@@ -87,8 +85,9 @@ class Check:
     def to_json(self) -> dict[str, Any]:
         """As JSON values, without the offending input; an infinite figure is null."""
         document = {key: value for key, value in vars(self).items() if key not in ("offending", "measured")}
-        measured = None if self.measured is None else finite_json(asdict(self.measured))
-        return {**document, "measured": measured}
+        figures = {} if self.measured is None else self.measured.to_dict()
+        renamed = {"top_1_agreement" if name == "agreement" else name: value for name, value in figures.items()}
+        return {**document, "measured": renamed or None}
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ def validate(
     subjects: Sequence[Subject],
     batches: Iterable[Batch],
     *,
-    tolerance: Tolerance | None = None,
+    limits: Limits | None = None,
     reference_name: str = "Keras",
     on_batch: Callable[[Batch], None] = lambda batch: None,
 ) -> Validation:
@@ -126,11 +125,11 @@ def validate(
         reference: The original.
         subjects: What is held against it.
         batches: The data; batches of one case and signature follow each other or not, each is looked at once.
-        tolerance: Limits besides and in place of the precisions' budgets.
+        limits: Limits beside and in place of the precisions' budgets.
         reference_name: What the original is called.
         on_batch: Called after each batch.
     """
-    limits = tolerance or Tolerance()
+    limits = limits or Limits()
     series: dict[tuple[int, str, str], _Series] = {}
     for batch in batches:
         expected = _answer(reference, batch)
@@ -168,12 +167,12 @@ def _answer(reference: Runner, batch: Batch) -> Arrays | None:
 class _Series:
     """One subject on one case of one signature."""
 
-    def __init__(self, subject: Subject, batch: Batch, limits: Tolerance) -> None:
+    def __init__(self, subject: Subject, batch: Batch, limits: Limits) -> None:
         self._subject, self._limits = subject, limits
         if limits.min_sqnr_db is None and limits.rtol is None and not batch.is_edge:
             self._limits = replace(limits, min_sqnr_db=subject.min_sqnr_db)
         self._case, self._signature, self._is_edge = batch.case, batch.signature, batch.is_edge
-        unlike = batch.is_made_up and subject.calibrated and limits == Tolerance()
+        unlike = batch.is_made_up and subject.calibrated and limits == Limits()
         self._is_only_reported = unlike or (batch.is_edge and subject.precision != "float32")
         self._tallies: dict[str, Tally] = {}
         self._worst: dict[str, tuple[Arrays, Arrays, int]] = {}
@@ -192,7 +191,7 @@ class _Series:
             return
         for name in sorted(expected):
             self._add_output(name, batch, expected, actual[name])
-        self._samples += len(next(iter(expected.values())))
+        self._samples += count(next(iter(expected.values())))
 
     def checks(self, reference: Runner) -> list[Check]:
         found = [self._check(name, None, problem, inputs) for name, (problem, inputs) in self._problems.items()]
@@ -200,9 +199,9 @@ class _Series:
             if name in self._problems:
                 continue
             measured = tally.result()
-            problems = self._judge(name, measured, reference)
-            offending = self._offending(name, measured) if problems else None
-            found.append(self._check(name, measured, "; ".join(problems) or None, offending))
+            problem, is_comparable = self._judge(name, measured, reference)
+            offending = self._offending(name, measured) if problem else None
+            found.append(self._check(name, measured if is_comparable else None, problem, offending))
         return found + [self._check(name, None, None, None) for name in sorted(self._equal - self._problems.keys())]
 
     def _add_output(self, name: str, batch: Batch, expected: Arrays, actual: Array) -> None:
@@ -219,24 +218,22 @@ class _Series:
         if problem is not None:
             self._problems.setdefault(name, (problem, batch.inputs))
 
-    def _judge(self, name: str, measured: Measurement, reference: Runner) -> list[str]:
-        precision = self._subject.precision
+    def _judge(self, name: str, measured: Figures, reference: Runner) -> tuple[str | None, bool]:
+        """Why the output fails, None if it passes, and whether there is anything to compare with."""
         if self._is_only_reported:
-            return []
-        problems = self._limits.problems(measured, precision)
-        if problems and precision == "float32" and measured.max_error < np.inf:
-            inputs, expected, _ = self._worst[name]
-            noise = NOISE_FACTOR * Noise(reference, inputs, self._signature, expected).of(name)
-            problems = self._limits.problems(measured, precision, noise)
-        return problems
+            return None, True
+        inputs, expected, _ = self._worst[name]
+        noise = Noise(reference, inputs, self._signature, expected)
+        judgement = judge(measured, self._subject.precision, self._limits, output=name, noise=noise)
+        return "; ".join(judgement.problems) or None, judgement.is_comparable
 
-    def _offending(self, name: str, measured: Measurement) -> Arrays:
+    def _offending(self, name: str, measured: Figures) -> Arrays:
         """The sample with the greatest error, as inputs of one."""
         inputs, _, start = self._worst[name]
         number = measured.index[0] - start if measured.index else 0
         return {key: array[number : number + 1] for key, array in inputs.items()}
 
-    def _check(self, output: str, measured: Measurement | None, problem: str | None, inputs: Arrays | None) -> Check:
+    def _check(self, output: str, measured: Figures | None, problem: str | None, inputs: Arrays | None) -> Check:
         subject = self._subject
         return Check(
             subject.artifact,

@@ -11,7 +11,7 @@ from pathlib import Path
 from attnexport.core.errors import AttnexportError, GateError, ParityError, one_of
 from attnexport.core.runner import Runner
 from attnexport.core.signature import Signature
-from attnexport.parity import BUDGETS, Budget, Case, Verdict, compare
+from attnexport.parity import Case, Limits, Verdict, compare
 
 from .float_core import Places
 from .graph import CONVERSIONS, WEIGHTED, Graph, Tensor, read_graph
@@ -80,25 +80,16 @@ def gate_tflite(
             probed.answers,
             cases,
             precision=recipe.precision,
-            budget=budget(recipe),
+            limits=Limits(min_sqnr_db=recipe.min_sqnr_db),
             reference_name=reference_name,
             candidate_name=f"the {recipe.name} .tflite",
             require_finite=True,
         )
-        if not verdict:
-            failure = verdict.failures[0]
-            raise GateError(str(failure)) if failure.distance is None else ParityError(str(failure))
+        verdict.require()
     except AttnexportError as error:
         kind = ParityError if isinstance(error, ParityError) else GateError
         raise kind(f"the {recipe.name} .tflite was not kept: {error}") from error
     return Passed(verdict, probed, graph)
-
-
-def budget(recipe: Recipe) -> Budget:
-    """What a recipe may lose: its own figure, or its precision's."""
-    if recipe.min_sqnr_db is None:
-        return BUDGETS[recipe.precision]
-    return Budget(recipe.precision, min_sqnr_db=recipe.min_sqnr_db)
 
 
 def check_recipe(graph: Graph, recipe: Recipe, places: Places | None = None) -> None:

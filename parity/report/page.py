@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from attnexport.parity.figures import decibels, error, percentage, share
 from attnexport.parity.layers import AttentionMap, LayerCheck
 from attnexport.parity.pareto import non_dominated
-from attnexport.parity.summary import TITLES, Summary, decibels, summarize
+from attnexport.parity.summary import TITLES, Summary, summarize
 from attnexport.parity.validation import Check
 from attnexport.store.manifest import Artifact
 
@@ -42,7 +42,7 @@ class _Section:
     @property
     def is_equal(self) -> bool:
         """Whether nothing differs from the original, so that there is nothing to draw."""
-        return self.passed and all(row.sqnr_db == math.inf for row in self.rows if row.on_data)
+        return self.passed and all(row.figures is not None and row.figures.is_equal for row in self.rows if row.on_data)
 
 
 def render(report: Report) -> str:
@@ -51,7 +51,14 @@ def render(report: Report) -> str:
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(
-        decibels=decibels, kilobytes=_kilobytes, short_hash=_short_hash, told=_told, moment=_moment
+        decibels=decibels,
+        error=error,
+        share=share,
+        percentage=percentage,
+        kilobytes=_kilobytes,
+        short_hash=_short_hash,
+        readable=_readable,
+        moment=_moment,
     )
     template = Path(__file__).with_name("report.html").read_text(encoding="utf-8")
     failures = report.validation.failures
@@ -139,7 +146,7 @@ def _moment(text: str) -> str:
     return f"{text[:16].replace('T', ' ')} UTC"
 
 
-def _told(value: Any) -> str:
+def _readable(value: Any) -> str:
     """A value of a manifest as people read it."""
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))

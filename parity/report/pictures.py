@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from attnexport.parity.figures import decibels
 from attnexport.parity.layers import AttentionMap, LayerCheck
 from attnexport.parity.metrics import Array, absolute_errors
-from attnexport.parity.summary import decibels
 from attnexport.parity.tally import EDGES
 from attnexport.parity.validation import Check
 

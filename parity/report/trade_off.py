@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from itertools import compress
 from typing import TYPE_CHECKING, Any
 
+from attnexport.parity.figures import decibels
 from attnexport.parity.pareto import Candidate, non_dominated
-from attnexport.parity.summary import decibels
 
 from .drawing import BLUE, GREY, ORANGE, RED, Picture, picture
 

@@ -15,13 +15,13 @@ from scipy.special import softmax
 from scipy.stats import entropy
 
 from attnexport.core import ArgumentError
-from attnexport.parity import Measurement, Tally, Tolerance
+from attnexport.parity import Figures, Limits, Tally, judge
 from attnexport.parity.tally import EDGES
 
 ROWS = arrays.arrays(np.float32, (12, 7), elements=st.floats(-50, 50, width=32))
 
 
-def measured(expected: Any, actual: Any, cuts: tuple[int, ...] = (), **options: Any) -> Measurement:
+def measured(expected: Any, actual: Any, cuts: tuple[int, ...] = (), **options: Any) -> Figures:
     tally = Tally(**options)
     labels = np.arange(len(expected)) % 7
     for part in np.split(np.arange(len(expected)), cuts):
@@ -50,7 +50,7 @@ def test_metrics_are_those_of_numpy_and_scipy(expected: Any, actual: Any) -> Non
     assert found.out_of_tolerance == (~np.isclose(narrow, wide, rtol=0.1, atol=0.01)).mean()
     divergence = np.mean([entropy(p, q) for p, q in zip(softmax(wide, -1), softmax(narrow, -1), strict=True)])
     assert found.kl_divergence == pytest.approx(divergence, rel=1e-6, abs=1e-9) or np.isinf(divergence)
-    assert found.top_1_agreement == (wide.argmax(-1) == narrow.argmax(-1)).mean()
+    assert found.agreement == (wide.argmax(-1) == narrow.argmax(-1)).mean()
     if wide.any() and narrow.any():
         assert found.cosine_similarity == pytest.approx(1 - cosine(wide.ravel(), narrow.ravel()), abs=1e-9)
     ranks = (narrow > np.take_along_axis(narrow, wide.argmax(-1)[:, None], -1)).sum(-1)
@@ -103,7 +103,7 @@ def test_adversarial_arrays_are_measured_as_by_hand(expected: Any, actual: Any) 
     assert found.histogram[0] == sum(each <= EDGES[0] for each in errors)
     assert -1.0000001 <= found.cosine_similarity <= 1.0000001
     finite = np.isfinite(expected).all() and np.isfinite(actual).all()
-    assert (found.kl_divergence is None) == (found.top_1_agreement is None) == (not finite)
+    assert (found.kl_divergence is None) == (found.agreement is None) == (not finite)
 
 
 @settings(max_examples=30)
@@ -122,7 +122,7 @@ def test_nan_and_infinity_agree_with_themselves_alone() -> None:
     changed[1, 0] = 3.0
     found = measured(values, changed)
     assert (found.max_error, found.index) == (np.inf, (1, 0))
-    assert found.top_1_agreement is None
+    assert found.agreement is None
 
 
 def test_top_k_counts_ties_in_favour() -> None:
@@ -141,23 +141,26 @@ def test_top_k_counts_ties_in_favour() -> None:
 )
 def test_limits_say_what_they_want(limits: dict[str, float], told: str) -> None:
     expected = np.arange(1, 15, dtype=np.float32).reshape(2, 7)
-    tolerance = Tolerance(**limits)
+    tolerance = Limits(**limits)
     found = measured(expected, expected * np.float32(1.1), rtol=limits.get("rtol", 0.0), atol=limits.get("atol", 0.0))
-    [problem] = tolerance.problems(found, "float32")
+    [problem] = judge(found, "float32", tolerance).problems
     assert told in problem
     assert "worst at [1, 6]" in problem
-    assert tolerance.problems(measured(expected, expected), "float32") == []
+    assert judge(measured(expected, expected), "float32", tolerance)
 
 
 def test_agreement_and_accuracy_bind_where_asked() -> None:
     expected = np.eye(7, dtype=np.float32)
     actual = np.roll(expected, 1, axis=0) * 0.5 + expected * 0.4
     found = measured(expected, actual)
-    told = Tolerance(min_sqnr_db=-100, min_agreement=0.9, max_accuracy_drop=5).problems(found, "int8")
-    assert told == ["agreement 0.0000 (0.9 wanted)", "accuracy 100.00 points below the original's (at most 5)"]
+    limits = Limits(min_sqnr_db=-100, min_agreement=0.9, max_accuracy_drop=5)
+    assert judge(found, "int8", limits).problems == (
+        "agreement 0.0000 (0.9 wanted)",
+        "accuracy 100.00 points below the original's (at most 5)",
+    )
 
 
 @pytest.mark.parametrize("wrong", [{"rtol": 1.0}, {"atol": 1.0}, {"min_agreement": 2.0}, {"max_accuracy_drop": -1.0}])
 def test_limits_that_make_no_sense(wrong: dict[str, float]) -> None:
     with pytest.raises(ArgumentError):
-        Tolerance(**wrong)
+        Limits(**wrong)

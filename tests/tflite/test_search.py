@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from attnexport.core import ModelError
+from attnexport.parity import Figures
 from attnexport.tflite import RECIPES, Recipe
 from attnexport.tflite.graph import Graph, Operator, Subgraph, Tensor
 from attnexport.tflite.recipes.recipe import CALIBRATORS
-from attnexport.tflite.search import Figures, Goal, SearchResult
+from attnexport.tflite.search import Goal, Measurement, SearchResult
 from attnexport.tflite.search._search import explore
 from attnexport.tflite.search.families import best_named, cheap_candidates, families
 from attnexport.tflite.search.greedy import climb
@@ -50,6 +51,9 @@ def model() -> Graph:
     return Graph((Subgraph(tuple(tensors), tuple(operators), (0,), (len(tensors) - 1,)),), {"serving_default": 0}, None)
 
 
+POOR = Figures(sqnr_db=3.0)
+
+
 class FakeBench:
     """Noise adds up, sizes too; latency is 1 but for int16, which is slow, and the clock may be noisy."""
 
@@ -57,14 +61,14 @@ class FakeBench:
         self.quirks, self.speeds = quirks or {}, speeds or (lambda recipe: 1.0)
         self.asked: list[str] = []
 
-    def measure(self, recipes: Sequence[Recipe], what: str = "full") -> list[Figures]:
+    def measure(self, recipes: Sequence[Recipe], what: str = "full") -> list[Measurement]:
         self.asked += [what] * len(recipes)
-        return [self._figures(recipe) for recipe in recipes]
+        return [self._measurement(recipe) for recipe in recipes]
 
     def race(self, recipes: Sequence[Recipe], *, rounds: int, seconds: float) -> list[float]:
         return [2.0, 2.02, *(2.0 * self.speeds(recipe) for recipe in recipes)]
 
-    def _figures(self, recipe: Recipe) -> Figures:
+    def _measurement(self, recipe: Recipe) -> Measurement:
         noise, size = 0.0, 500.0
         for name in LAYERS:
             tensor = f"net/{name}_1/MatMul"
@@ -76,10 +80,10 @@ class FakeBench:
                     kind = rule.weights, rule.activations
             size += ELEMENTS * BITS[kind[0]] // 8 + 100 * kind[1].startswith("int")  # scales, and conversions
             noise += NOISE["/".join(kind)] * (self.quirks.get(name, 1.0) if kind[0].startswith("int") else 1.0)
-        figures = Figures(int(size), -10 * log10(noise), self.speeds(recipe), 0.02, 1 - min(noise, 1.0) / 2)
-        return replace(figures, problem="it crashes the interpreter (signal 11)") if "crash" in self.quirks and (
-            recipe.weights == "int4"
-        ) else figures  # fmt: skip
+        if "crash" in self.quirks and recipe.weights == "int4":
+            return Measurement(int(size), problem="it crashes the interpreter (signal 11)")
+        figures = Figures(sqnr_db=-10 * log10(noise), agreement=1 - min(noise, 1.0) / 2)
+        return Measurement(int(size), self.speeds(recipe), 0.02, figures)
 
 
 def run(bench: Any, goal: Goal, limit: int = 300) -> tuple[Trials, SearchResult]:
@@ -116,7 +120,7 @@ def test_the_sensitive_layer_alone_is_more_precise() -> None:
     _, found = run(FakeBench({"b": 100.0}), Goal(min_sqnr_db=22))
     assert found.chosen is not None
     assert found.chosen.changes == {"dynamic": ("b",)}
-    assert found.chosen.figures.size_bytes == bytes_of(int4=3, int8=1)
+    assert found.chosen.measured.size_bytes == bytes_of(int4=3, int8=1)
     [rule] = found.recipe.layers
     assert (found.recipe.weights, rule.weights, rule.activations) == ("int4", "int8", "dynamic")
     assert "It is int4 minmax but for b in dynamic, which makes +2,048 bytes and +" in found.why
@@ -130,24 +134,24 @@ def test_what_is_too_much_is_taken_back() -> None:
     [dynamic] = [each for each in families(model(), trials.all, None) if each.start.name == "dynamic minmax"]
     found = climb(dynamic, trials)
     assert dict(found.changes) == {"int4": ("a", "b", "d")}
-    assert found.figures.size_bytes == bytes_of(int4=3, int8=1)
+    assert found.measured.size_bytes == bytes_of(int4=3, int8=1)
 
 
 def test_a_step_that_does_not_pay_is_undone() -> None:
     """d seems bad alone, but changing it gains nothing: the next one is tried without it."""
 
     class Deceived(FakeBench):
-        def _figures(self, recipe: Recipe) -> Figures:
-            figures = super()._figures(recipe)
+        def _measurement(self, recipe: Recipe) -> Measurement:
+            measured = super()._measurement(recipe)
             alone = [(rule.weights, "d_1" in rule.tensors) for rule in recipe.layers if recipe.weights == "float32"]
-            return replace(figures, sqnr_db=3.0) if alone == [("int4", True)] else figures
+            return replace(measured, figures=POOR) if alone == [("int4", True)] else measured
 
     trials, found = run(Deceived({"a": 200.0}), Goal(min_sqnr_db=21.0))
     steps = [dict(each.changes) for each in trials.all if each.start == "int4 minmax" and each.changes]
     assert steps[0] == {"dynamic": ("d",)}
     assert found.chosen is not None
     assert found.chosen.changes == {"dynamic": ("a",)}
-    assert found.chosen.figures.size_bytes == bytes_of(int4=3, int8=1)
+    assert found.chosen.measured.size_bytes == bytes_of(int4=3, int8=1)
 
 
 @pytest.mark.parametrize("least", [12, 20, 26, 33, 38, 43, 47, 55, 70])
@@ -156,17 +160,18 @@ def test_it_is_never_worse_than_the_best_named_recipe(least: float, quirks: dict
     goal = Goal(min_sqnr_db=least)
     _, found = run(FakeBench(quirks), goal)
     ways = [best_named(found.trials, name) for name in RECIPES]
-    met = [each.figures.size_bytes for each in ways if each is not None and goal.met_by(each.figures)]
+    met = [each.measured.size_bytes for each in ways if each is not None and goal.met_by(each.measured)]
     assert found.chosen is not None
-    assert goal.met_by(found.chosen.figures)
-    assert found.chosen.figures.size_bytes <= min(met)
+    assert goal.met_by(found.chosen.measured)
+    assert found.chosen.measured.size_bytes <= min(met)
 
 
 def test_agreement_and_accuracy_bind_as_well() -> None:
     _, found = run(FakeBench({"b": 100.0}), Goal(min_agreement=0.99))
     assert found.chosen is not None
-    assert (found.chosen.figures.agreement or 0) >= 0.99
-    assert found.chosen.figures.size_bytes == bytes_of(int4=3, int8=1)
+    assert found.chosen.measured.figures is not None
+    assert (found.chosen.measured.figures.agreement or 0) >= 0.99
+    assert found.chosen.measured.size_bytes == bytes_of(int4=3, int8=1)
 
 
 def test_a_goal_that_nothing_meets_names_the_nearest() -> None:
@@ -195,10 +200,10 @@ def test_a_layer_that_nothing_can_quantize_is_no_end() -> None:
     """Alone it crashes in every integer type: its noise is beyond all others, and the search goes on."""
 
     class Brittle(FakeBench):
-        def _figures(self, recipe: Recipe) -> Figures:
-            figures = super()._figures(recipe)
+        def _measurement(self, recipe: Recipe) -> Measurement:
+            measured = super()._measurement(recipe)
             brittle = any("b_1" in rule.tensors and rule.weights.startswith("int") for rule in recipe.layers)
-            return replace(figures, problem="it crashes") if brittle else figures
+            return replace(measured, problem="it crashes", figures=None) if brittle else measured
 
     for least in (12, 22, 35):
         assert run(Brittle(), Goal(min_sqnr_db=least))[1].chosen is not None
@@ -208,10 +213,10 @@ def test_the_choice_holds_on_all_samples() -> None:
     """What met the goal on some of them and misses it on all is passed over."""
 
     class Flattered(FakeBench):
-        def measure(self, recipes: Sequence[Recipe], what: str = "full") -> list[Figures]:
+        def measure(self, recipes: Sequence[Recipe], what: str = "full") -> list[Measurement]:
             found = super().measure(recipes, what)
             mixed = [what == "all" and recipe.weights == "int4" for recipe in recipes]
-            return [replace(each, sqnr_db=3.0) if bad else each for each, bad in zip(found, mixed, strict=True)]
+            return [replace(each, figures=POOR) if bad else each for each, bad in zip(found, mixed, strict=True)]
 
     bench = Flattered({"b": 100.0})
     trials, found = run(bench, Goal(min_sqnr_db=22))
@@ -252,7 +257,7 @@ def test_the_fastest_within_noise_goes_by_size() -> None:
 
     _, found = run(FakeBench({}, speeds), Goal(min_sqnr_db=22, objective="latency"))
     assert found.chosen is not None
-    assert found.chosen.figures.size_bytes == bytes_of(int4=4)
+    assert found.chosen.measured.size_bytes == bytes_of(int4=4)
     _, found = run(
         FakeBench({}, lambda recipe: 0.3 if recipe.weights == "float16" else 0.5),
         Goal(min_sqnr_db=22, objective="latency"),
@@ -263,7 +268,7 @@ def test_the_fastest_within_noise_goes_by_size() -> None:
 
 def test_a_candidate_that_crashes_is_none() -> None:
     trials, found = run(FakeBench({"crash": 1.0}), Goal(min_sqnr_db=22))
-    crashed = [each for each in trials.all if each.figures.problem]
+    crashed = [each for each in trials.all if each.measured.problem]
     assert {each.recipe.weights for each in crashed} == {"int4"}
     assert found.chosen is not None
     assert found.chosen.recipe.weights != "int4"
@@ -271,7 +276,13 @@ def test_a_candidate_that_crashes_is_none() -> None:
 
 
 def test_a_budget_of_its_own_is_in_the_recipe() -> None:
-    trial = Trial(1, "int4 minmax", Recipe("auto", "int4", "dynamic"), Figures(10, 12.7), "int4 minmax")
+    trial = Trial(
+        1,
+        "int4 minmax",
+        Recipe("auto", "int4", "dynamic"),
+        Measurement(10, figures=Figures(sqnr_db=12.7)),
+        "int4 minmax",
+    )
     below = SearchResult(Goal(min_agreement=0.9), (trial,), trial, "sha256:0")
     assert below.recipe.min_sqnr_db == 11.0
     asked = SearchResult(Goal(min_sqnr_db=12), (trial,), trial, "sha256:0")
@@ -282,13 +293,13 @@ def test_a_budget_of_its_own_is_in_the_recipe() -> None:
 
 def test_the_front_is_of_those_that_nothing_beats() -> None:
     _, found = run(FakeBench({"b": 100.0}), Goal(min_sqnr_db=22))
-    sizes = [each.figures.size_bytes for each in found.front]
+    sizes = [each.measured.size_bytes for each in found.front]
     assert sizes == sorted(sizes)
     assert found.chosen in found.front
-    figures = [(each.figures.size_bytes, -each.figures.sqnr_db) for each in found.front]
+    figures = [(each.measured.size_bytes, -each.measured.sqnr_db) for each in found.front]
     assert len(set(figures)) == len(figures)
     assert all(
-        any(size <= each.figures.size_bytes and noise <= -each.figures.sqnr_db for size, noise in figures)
+        any(size <= each.measured.size_bytes and noise <= -each.measured.sqnr_db for size, noise in figures)
         for each in found.trials
     )
     assert len(found.candidates) == len(found.trials)

@@ -7,16 +7,17 @@ from typing import Any
 import pytest
 
 from attnexport.core import ArgumentError
-from attnexport.tflite.search import Figures, Goal
+from attnexport.parity import Figures
+from attnexport.tflite.search import Goal, Measurement
 
 
 def test_half_a_point_is_half_a_point() -> None:
     """Shares of samples are no exact numbers."""
     goal = Goal(max_accuracy_drop=0.5)
-    assert goal.met_by(Figures(1, 9.0, accuracy=0.895, reference_accuracy=0.9))
-    assert not goal.met_by(Figures(1, 9.0, accuracy=0.89, reference_accuracy=0.9))
-    assert not goal.met_by(Figures(1, 99.0))
-    assert goal.met_by(Figures(1, 9.0, accuracy=179 / 200, reference_accuracy=180 / 200))
+    assert goal.met_by(Measurement(1, figures=Figures(sqnr_db=9.0, accuracy=0.895, reference_accuracy=0.9)))
+    assert not goal.met_by(Measurement(1, figures=Figures(sqnr_db=9.0, accuracy=0.89, reference_accuracy=0.9)))
+    assert not goal.met_by(Measurement(1, figures=Figures(sqnr_db=99.0)))
+    assert goal.met_by(Measurement(1, figures=Figures(sqnr_db=9.0, accuracy=179 / 200, reference_accuracy=180 / 200)))
 
 
 @pytest.mark.parametrize(

@@ -89,12 +89,12 @@ def test_the_search_gives_the_file_that_its_recipe_gives(prepared: Prepared) -> 
     goal = Goal(min_sqnr_db=26)
     found = search(prepared, goal)
     assert found.chosen is not None
-    assert goal.met_by(found.chosen.figures)
+    assert goal.met_by(found.chosen.measured)
     [conversion] = convert_prepared(prepared, found.recipe)
-    assert len(conversion.content) == found.chosen.figures.size_bytes
+    assert len(conversion.content) == found.chosen.measured.size_bytes
     assert quantized(prepared, found.recipe) == conversion.content
-    named = [each for each in found.trials if not each.changes and goal.met_by(each.figures)]
-    assert found.chosen.figures.size_bytes <= min(each.figures.size_bytes for each in named)
+    named = [each for each in found.trials if not each.changes and goal.met_by(each.measured)]
+    assert found.chosen.measured.size_bytes <= min(each.measured.size_bytes for each in named)
 
 
 def test_an_interruption_gives_the_best_so_far(prepared: Prepared) -> None:

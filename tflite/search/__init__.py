@@ -6,14 +6,14 @@ from attnexport.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from ._search import search
-    from .goal import DEFAULT_TRIALS, OBJECTIVES, Figures, Goal
+    from .goal import DEFAULT_TRIALS, OBJECTIVES, Goal, Measurement
     from .result import SearchResult
     from .trials import Trial
 
 _HOMES = {
     "DEFAULT_TRIALS": "goal",
-    "Figures": "goal",
     "Goal": "goal",
+    "Measurement": "goal",
     "OBJECTIVES": "goal",
     "SearchResult": "result",
     "Trial": "trials",
@@ -23,8 +23,8 @@ _HOMES = {
 __all__ = [
     "DEFAULT_TRIALS",
     "OBJECTIVES",
-    "Figures",
     "Goal",
+    "Measurement",
     "SearchResult",
     "Trial",
     "search",

@@ -65,7 +65,7 @@ def search(
             interrupted, chosen = True, trials.best
             if chosen is not None and confirm:
                 confirmed = trials.confirm(chosen)
-                chosen = confirmed if goal.met_by(confirmed.figures) else None
+                chosen = confirmed if goal.met_by(confirmed.measured) else None
     return SearchResult(goal, tuple(trials.all), chosen, prepared.calibration.content_hash, interrupted)
 
 

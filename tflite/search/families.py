@@ -96,10 +96,10 @@ def integer_core(calibrator: str, keep_float: Sequence[str] = ()) -> Named:
 def best_named(trials: Sequence[Trial], name: str) -> Trial | None:
     """Of the ways to carry out a named recipe, the one nearest to the original."""
     ways = [
-        each for each in trials if not each.changes and each.name.split(" ")[0] == name and not each.figures.problem
+        each for each in trials if not each.changes and each.name.split(" ")[0] == name and not each.measured.problem
     ]
     ways = [each for each in ways if each.name not in (_WEIGHTS_ONLY, _INTEGER_CORE)]
-    return max(ways, key=lambda each: (each.figures.sqnr_db, -each.number), default=None)
+    return max(ways, key=lambda each: (each.measured.sqnr_db, -each.number), default=None)
 
 
 def families(graph: Graph, trials: Sequence[Trial], calibrator: str | None) -> list[Family]:

@@ -1,12 +1,14 @@
-"""What a search is asked for, and what a candidate was measured to be."""
+"""The goal of a search, and the measurement of a candidate."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
+from typing import Any
 
 from attnexport.core.errors import ArgumentError
-from attnexport.parity.points import points_lost
+from attnexport.parity import Figures, Limits
 
 SEARCHED = "auto"  # what recipes of a search, and their files, are called
 OBJECTIVES = ("size", "latency")
@@ -14,46 +16,50 @@ DEFAULT_TRIALS = 200
 
 
 @dataclass(frozen=True)
-class Figures:
+class Measurement:
     """A candidate, measured.
 
     Attributes:
-        size_bytes: Of its file.
-        sqnr_db: Of its worst output against the original, in dB.
-        latency_ratio: Its median latency over float32's, from calls in turn; None where it was not measured.
-        float_latency_ms: float32's median in those.
-        agreement: Share of samples with the original's top-1 class, 0 to 1; None where no output holds scores.
-        accuracy: Share of samples with the right class, 0 to 1; None without labels.
-        reference_accuracy: The original's.
-        problem: Why it is no candidate at all, None where it is one.
+        size_bytes: Size of its file.
+        latency_ratio: Its median latency over float32's, from calls in turn; None if it was not measured.
+        float_latency_ms: float32's median latency in the same calls.
+        figures: Its worst output against the original; None if it has a problem.
+        problem: Why it cannot be used; None if it can.
     """
 
     size_bytes: int = 0
-    sqnr_db: float = -inf
     latency_ratio: float | None = None
     float_latency_ms: float | None = None
-    agreement: float | None = None
-    accuracy: float | None = None
-    reference_accuracy: float | None = None
+    figures: Figures | None = None
     problem: str | None = None
 
     @property
-    def accuracy_drop(self) -> float | None:
-        """Accuracy below the original's, in percent points."""
-        if self.accuracy is None or self.reference_accuracy is None:
-            return None
-        return points_lost(self.reference_accuracy, self.accuracy)
+    def sqnr_db(self) -> float:
+        """The SQNR of its worst output, in dB; minus infinity if it has a problem."""
+        return -inf if self.figures is None else self.figures.sqnr_db
 
     def __str__(self) -> str:
-        if self.problem:
-            return self.problem
-        told = [f"{self.size_bytes:,} bytes", "equal" if self.sqnr_db == inf else f"SQNR {self.sqnr_db:.1f} dB"]
-        if self.agreement is not None:
-            told.append(f"agreement {self.agreement:.4f}")
-        if self.accuracy is not None and self.accuracy_drop is not None:
-            lost = f", {self.accuracy_drop:.2f} points lost" if self.accuracy_drop > 0 else ""
-            told.append(f"accuracy {self.accuracy:.1%}{lost}")
-        return ", ".join(told)
+        if self.problem or self.figures is None:
+            return self.problem or "not measured"
+        return f"{self.size_bytes:,} bytes, {self.figures}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The measurement as JSON values; an infinite figure is null."""
+        figures = (self.figures or Figures(sqnr_db=-inf)).to_dict()
+        return {
+            "size_bytes": self.size_bytes,
+            "sqnr_db": figures["sqnr_db"],
+            "latency_ratio": self.latency_ratio,
+            "float_latency_ms": self.float_latency_ms,
+            **{name: figures[name] for name in ("agreement", "accuracy", "reference_accuracy")},
+            "problem": self.problem,
+        }
+
+    @classmethod
+    def from_worker(cls, document: Mapping[str, Any]) -> Measurement:
+        """What a worker sent: `dataclasses.asdict` of a measurement, through JSON."""
+        figures = document["figures"]
+        return cls(**{**document, "figures": None if figures is None else Figures(**figures)})
 
 
 @dataclass(frozen=True)
@@ -82,35 +88,33 @@ class Goal:
             raise ArgumentError(
                 "auto must know what may be lost: give --min-agreement 0.99, --min-sqnr 30 or --max-accuracy-drop 0.5"
             )
-        if self.min_sqnr_db is not None and not -inf < self.min_sqnr_db < inf:
-            raise ArgumentError(f"min_sqnr must be a number of dB; received {self.min_sqnr_db}")
-        if self.min_agreement is not None and not 0 <= self.min_agreement <= 1:
-            raise ArgumentError(f"min_agreement is a share from 0 to 1; received {self.min_agreement}")
+        Limits(min_sqnr_db=self.min_sqnr_db, min_agreement=self.min_agreement)
         if self.max_accuracy_drop is not None and not 0 <= self.max_accuracy_drop <= 100:
             raise ArgumentError(f"max_accuracy_drop is 0 to 100 percent points; received {self.max_accuracy_drop}")
 
-    def loses_too_much(self, figures: Figures) -> float:
-        """How far the losses exceed what is allowed, 0 where they do not: a dB counts as much as a percent point."""
-        if figures.problem:
+    def loses_too_much(self, measured: Measurement) -> float:
+        """How far the losses exceed what is allowed, 0 if they do not: a dB counts as much as a percentage point."""
+        figures = measured.figures
+        if measured.problem or figures is None:
             return inf
-        found = 0.0
+        excess = 0.0
         if self.min_sqnr_db is not None:
-            found += max(0.0, self.min_sqnr_db - figures.sqnr_db)
+            excess += max(0.0, self.min_sqnr_db - figures.sqnr_db)
         if self.min_agreement is not None:
-            found += 100 * max(0.0, self.min_agreement - (figures.agreement or 0.0))
+            excess += 100 * max(0.0, self.min_agreement - (figures.agreement or 0.0))
         if self.max_accuracy_drop is not None:
             drop = figures.accuracy_drop
-            found += 100.0 if drop is None else max(0.0, drop - self.max_accuracy_drop)
-        return found
+            excess += 100.0 if drop is None else max(0.0, drop - self.max_accuracy_drop)
+        return excess
 
-    def misses(self, figures: Figures) -> float:
-        """As `loses_too_much`, ten percent of size beyond the limit counting as much as a dB."""
-        excess = 0.0 if self.max_size is None else max(0.0, figures.size_bytes / self.max_size - 1)
-        return self.loses_too_much(figures) + 10 * excess
+    def misses(self, measured: Measurement) -> float:
+        """As `loses_too_much`; ten percent of size beyond the limit counts as much as a dB."""
+        excess = 0.0 if self.max_size is None else max(0.0, measured.size_bytes / self.max_size - 1)
+        return self.loses_too_much(measured) + 10 * excess
 
-    def met_by(self, figures: Figures) -> bool:
+    def met_by(self, measured: Measurement) -> bool:
         """Whether a candidate is within all limits."""
-        return self.misses(figures) == 0
+        return self.misses(measured) == 0
 
     def __str__(self) -> str:
         told = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from .families import Family, State
-from .goal import Figures
+from .goal import Measurement
 from .trials import Trial, Trials
 from .units import Unit
 
@@ -69,7 +69,7 @@ def measured(family: Family, trials: Trials, state: State) -> Trial:
 def _ascend(climb: _Climb) -> bool:
     """Whether the losses came within the goal."""
     goal = climb.trials.goal
-    while goal.loses_too_much(climb.now.figures):
+    while goal.loses_too_much(climb.now.measured):
         if _is_beaten(climb):
             return False
         steps = [step for unit in climb.state if (step := _step_up(climb, unit)) is not None]
@@ -77,7 +77,7 @@ def _ascend(climb: _Climb) -> bool:
             return False
         _, unit, higher = max(steps, key=lambda step: step[0])
         trial = climb.attempt(unit, higher)
-        if _pays(climb, trial.figures):
+        if _pays(climb, trial.measured):
             climb.accept(unit, higher, trial)
         else:
             climb.refused.add((unit, higher))
@@ -99,32 +99,32 @@ def _step_up(climb: _Climb, unit: Unit) -> tuple[float, Unit, int] | None:
     return gains[higher] / climb.bytes_between(unit, at, higher), unit, higher
 
 
-def _pays(climb: _Climb, figures: Figures) -> bool:
-    before, after = (climb.trials.goal.loses_too_much(each) for each in (climb.now.figures, figures))
+def _pays(climb: _Climb, measured: Measurement) -> bool:
+    before, after = (climb.trials.goal.loses_too_much(each) for each in (climb.now.measured, measured))
     if after == before:
-        return figures.sqnr_db >= climb.now.figures.sqnr_db + _PAYS
+        return measured.sqnr_db >= climb.now.measured.sqnr_db + _PAYS
     return after == 0 or after <= before - _PAYS
 
 
 def _is_beaten(climb: _Climb) -> bool:
     """Whether going on cannot lead to the choice: every step up makes the file larger."""
-    goal, size, best = climb.trials.goal, climb.now.figures.size_bytes, climb.trials.best
+    goal, size, best = climb.trials.goal, climb.now.measured.size_bytes, climb.trials.best
     if goal.max_size is not None and size > goal.max_size:
         return True
-    return goal.objective == "size" and best is not None and size >= best.figures.size_bytes
+    return goal.objective == "size" and best is not None and size >= best.measured.size_bytes
 
 
 def _is_hopeless(climb: _Climb) -> bool:
     """Whether neither way can lead to the choice, with every unit as small as it can be."""
-    figures, best = climb.now.figures, climb.trials.best
-    if climb.trials.goal.loses_too_much(figures):
+    measured, best = climb.now.measured, climb.trials.best
+    if climb.trials.goal.loses_too_much(measured):
         return _is_beaten(climb)
     saved = sum(
         max(unit.bytes_at(ladder[climb.state[unit]]) - min(map(unit.bytes_at, ladder)), 0)
         for unit, ladder in climb.family.ladders.items()
     )
     goal = climb.trials.goal
-    return goal.objective == "size" and best is not None and figures.size_bytes - saved > best.figures.size_bytes
+    return goal.objective == "size" and best is not None and measured.size_bytes - saved > best.measured.size_bytes
 
 
 def _descend(climb: _Climb) -> None:
@@ -145,7 +145,7 @@ def _descend(climb: _Climb) -> None:
             return
         _, unit, lower = min(steps, key=lambda step: step[0])
         trial = climb.attempt(unit, lower)
-        if not goal.loses_too_much(trial.figures) and trial.figures.size_bytes < climb.now.figures.size_bytes:
+        if not goal.loses_too_much(trial.measured) and trial.measured.size_bytes < climb.now.measured.size_bytes:
             climb.accept(unit, lower, trial)
         else:
             refused.add((unit, lower))
@@ -156,6 +156,6 @@ def _is_hopeful(climb: _Climb, unit: Unit, lower: int) -> bool:
     least = climb.trials.goal.min_sqnr_db
     if least is None:
         return True
-    now = 10 ** (-climb.now.figures.sqnr_db / 10)
+    now = 10 ** (-climb.now.measured.sqnr_db / 10)
     predicted = now + climb.noise(unit, lower) - climb.noise(unit, climb.state[unit])
     return predicted <= _HOPE * float(10 ** (-least / 10))

@@ -41,12 +41,12 @@ class SearchResult:
     @property
     def nearest(self) -> Trial:
         """The one that misses the goal least, or meets it."""
-        return self.chosen or min(self.trials, key=lambda each: (self.goal.misses(each.figures), each.number))
+        return self.chosen or min(self.trials, key=lambda each: (self.goal.misses(each.measured), each.number))
 
     @property
     def recipe(self) -> Recipe:
         """That of the chosen or nearest candidate, with the SQNR that it is to be held to."""
-        recipe, sqnr = self.nearest.recipe, self.nearest.figures.sqnr_db
+        recipe, sqnr = self.nearest.recipe, self.nearest.measured.sqnr_db
         least = self.goal.min_sqnr_db
         usual = BUDGETS[recipe.precision].min_sqnr_db
         if least is None and usual is not None and -inf < sqnr < usual:
@@ -64,27 +64,28 @@ class SearchResult:
             )
             for name, known in RECIPES.items()
         )
-        met = [each for each in ways if each is not None and self.goal.met_by(each.figures)]
+        met = [each for each in ways if each is not None and self.goal.met_by(each.measured)]
         return min(met, key=self._cost, default=None)
 
     @cached_property
     def candidates(self) -> tuple[Candidate, ...]:
         """Every candidate that ran, for a table or a picture."""
-        known = [each.figures.float_latency_ms for each in self.trials if each.figures.float_latency_ms is not None]
+        latencies = [each.measured.float_latency_ms for each in self.trials]
+        known = [each for each in latencies if each is not None]
         float_ms = median(known) if known else 0.0
         return tuple(
             Candidate(
                 f"#{each.number} {each.name}",
-                each.figures.size_bytes,
-                float_ms * (each.figures.latency_ratio or 0.0),
-                each.figures.sqnr_db,
-                each.figures.agreement,
-                each.figures.accuracy,
-                self.goal.met_by(each.figures),
+                each.measured.size_bytes,
+                float_ms * (each.measured.latency_ratio or 0.0),
+                figures.sqnr_db,
+                figures.agreement,
+                figures.accuracy,
+                self.goal.met_by(each.measured),
                 self.chosen is not None and each.number == self.chosen.number,
             )
             for each in self.trials
-            if not each.figures.problem
+            if (figures := each.measured.figures) is not None
         )
 
     @property
@@ -94,10 +95,9 @@ class SearchResult:
         Latencies that differ by less than noise does are one, and of equal candidates the first one stays.
         """
         points = {}
-        for trial, each in zip(
-            (each for each in self.trials if not each.figures.problem), self.candidates, strict=True
-        ):
-            steps = round((trial.figures.latency_ratio or 0.0) / _NOISE)
+        ran = (each for each in self.trials if each.measured.figures is not None)
+        for trial, each in zip(ran, self.candidates, strict=True):
+            steps = round((trial.measured.latency_ratio or 0.0) / _NOISE)
             point = replace(each, name="", latency_ms=float(steps), passed=True, chosen=False)
             if trial is self.chosen or point not in points:
                 points[point] = trial.number
@@ -111,31 +111,30 @@ class SearchResult:
         """A plain sentence or two: what was chosen, what is more precise than the rest and what that costs."""
         if not self.trials:
             return "interrupted before any candidate was measured"
-        trial, figures = self.nearest, self.nearest.figures
+        trial, measured = self.nearest, self.nearest.measured
         if self.chosen is None:
-            return f"none of {len(self.trials)} candidates has {self.goal}; nearest is {trial.name}: {figures}"
+            return f"none of {len(self.trials)} candidates has {self.goal}; nearest is {trial.name}: {measured}"
         kind = "smallest" if self.goal.objective == "size" else "fastest"
-        told = [f"Of {len(self.trials)} candidates, the {kind} with {self.goal} is {trial.name}: {figures}."]
+        told = [f"Of {len(self.trials)} candidates, the {kind} with {self.goal} is {trial.name}: {measured}."]
         start = next(each for each in self.trials if each.name == trial.start)
         if trial.changes:
             changed = "; ".join(f"{_listed(names)} in {level}" for level, names in trial.changes.items())
-            told.append(
-                f"It is {start.name} but for {changed}, which makes {figures.size_bytes - start.figures.size_bytes:+,} "
-                f"bytes and {figures.sqnr_db - start.figures.sqnr_db:+.1f} dB."
-            )
+            size = measured.size_bytes - start.measured.size_bytes
+            sqnr = measured.sqnr_db - start.measured.sqnr_db
+            told.append(f"It is {start.name} but for {changed}, which makes {size:+,} bytes and {sqnr:+.1f} dB.")
         if trial.recipe.activations in ("int8", "int16") and trial.recipe.keep_float:
             told.append("The attention core and normalization stay float32.")
         named = self.best_named
         if named is None:
             told.append("No named recipe meets that.")
         elif named.name != trial.name:
-            told.append(f"Of the named recipes it would be {named.name}: {named.figures}.")
+            told.append(f"Of the named recipes it would be {named.name}: {named.measured}.")
         return " ".join(told)
 
     def _cost(self, trial: Trial) -> tuple[float, ...]:
-        figures = trial.figures
-        size = (float(figures.size_bytes), -figures.sqnr_db)
-        ratio = inf if figures.latency_ratio is None else figures.latency_ratio
+        measured = trial.measured
+        size = (float(measured.size_bytes), -measured.sqnr_db)
+        ratio = inf if measured.latency_ratio is None else measured.latency_ratio
         return (ratio, *size) if self.goal.objective == "latency" else size
 
 

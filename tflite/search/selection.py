@@ -22,18 +22,18 @@ def choose(trials: Trials, *, confirm: bool, rounds: int = 300, seconds: float =
         rounds: The most rounds of the race.
         seconds: The most time of it.
     """
-    while met := sorted((each for each in trials.all if trials.goal.met_by(each.figures)), key=trials.rank):
+    while met := sorted((each for each in trials.all if trials.goal.met_by(each.measured)), key=trials.rank):
         chosen = met[0] if trials.goal.objective == "size" else _fastest(trials, met, rounds, seconds)
         if not confirm:
             return chosen
         confirmed = trials.confirm(chosen)
-        if trials.goal.met_by(confirmed.figures):
+        if trials.goal.met_by(confirmed.measured):
             return confirmed
     return None
 
 
 def _fastest(trials: Trials, met: Sequence[Trial], rounds: int, seconds: float) -> Trial:
-    smallest = min(met, key=lambda each: each.figures.size_bytes)
+    smallest = min(met, key=lambda each: each.measured.size_bytes)
     finalists = list(dict.fromkeys([each.number for each in (*met[:_FINALISTS], smallest)]))
     racing = [trials.all[number - 1] for number in finalists]
     try:
@@ -43,7 +43,7 @@ def _fastest(trials: Trials, met: Sequence[Trial], rounds: int, seconds: float) 
     ratios = [each / float32 for each in medians]
     noise = max(_LEAST_NOISE, abs(again / float32 - 1))
     for each, ratio in zip(racing, ratios, strict=True):
-        trials.all[each.number - 1] = replace(each, figures=replace(each.figures, latency_ratio=ratio))
+        trials.all[each.number - 1] = replace(each, measured=replace(each.measured, latency_ratio=ratio))
     tied = [each for each, ratio in zip(racing, ratios, strict=True) if ratio <= min(ratios) + noise]
-    winner = min(tied, key=lambda each: (each.figures.size_bytes, -each.figures.sqnr_db, each.number))
+    winner = min(tied, key=lambda each: (each.measured.size_bytes, -each.measured.sqnr_db, each.number))
     return trials.all[winner.number - 1]

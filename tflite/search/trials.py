@@ -9,7 +9,7 @@ from typing import Protocol
 
 from attnexport.tflite.recipes import Recipe
 
-from .goal import SEARCHED, Figures, Goal
+from .goal import SEARCHED, Goal, Measurement
 from .units import Level, Unit, rule_for
 
 _TOGETHER = 2  # candidates under way at once
@@ -19,7 +19,7 @@ _UNUSABLE = 1e12  # noise of what leaves nothing of the signal: finite, since it
 class Bench(Protocol):
     """Measures recipes, as `workers.Workers` does."""
 
-    def measure(self, recipes: Sequence[Recipe], what: str = "full") -> list[Figures]: ...
+    def measure(self, recipes: Sequence[Recipe], what: str = "full") -> list[Measurement]: ...
 
     def race(self, recipes: Sequence[Recipe], *, rounds: int, seconds: float) -> list[float]: ...
 
@@ -36,7 +36,7 @@ class Trial:
         number: From 1, in the order in which they were tried.
         name: What it is called.
         recipe: What it is made by.
-        figures: What it was measured to be.
+        measured: Its size, latency and figures.
         start: Name of the uniform candidate that it comes from; its own where it is one.
         changes: By precision, what has another one than there.
     """
@@ -44,7 +44,7 @@ class Trial:
     number: int
     name: str
     recipe: Recipe
-    figures: Figures
+    measured: Measurement
     start: str
     changes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -69,13 +69,13 @@ class Trials:
     @property
     def best(self) -> Trial | None:
         """The one to take if the search ended now, None where none meets the goal."""
-        return min((each for each in self.all if self.goal.met_by(each.figures)), key=self.rank, default=None)
+        return min((each for each in self.all if self.goal.met_by(each.measured)), key=self.rank, default=None)
 
     def rank(self, trial: Trial) -> tuple[float, ...]:
         """Least for the best of those that meet the goal."""
-        figures = trial.figures
-        ratio = figures.latency_ratio if figures.latency_ratio is not None else inf
-        size = (float(figures.size_bytes), -figures.sqnr_db, float(trial.number))
+        measured = trial.measured
+        ratio = measured.latency_ratio if measured.latency_ratio is not None else inf
+        size = (float(measured.size_bytes), -measured.sqnr_db, float(trial.number))
         return (ratio, *size) if self.goal.objective == "latency" else size
 
     def measure(self, wanted: Sequence[tuple[str, Recipe]]) -> list[Trial]:
@@ -88,8 +88,8 @@ class Trials:
         for at in range(0, len(new), _TOGETHER):
             some = list(new)[at : at + _TOGETHER]
             allowed = some[: self._limit - len(self.all)]
-            for recipe, figures in zip(allowed, self._bench.measure(allowed), strict=True):
-                self._add(Trial(len(self.all) + 1, new[recipe], recipe, figures, new[recipe]))
+            for recipe, measured in zip(allowed, self._bench.measure(allowed), strict=True):
+                self._add(Trial(len(self.all) + 1, new[recipe], recipe, measured, new[recipe]))
             if len(allowed) < len(some):
                 raise ExhaustedError
         return [self._known[recipe] for _, recipe in wanted]
@@ -104,8 +104,8 @@ class Trials:
             if len(self.all) >= self._limit:
                 raise ExhaustedError
             name = ", ".join([start.name, *(f"{len(each)} {level}" for level, each in changes.items())])
-            [figures] = self._bench.measure([recipe])
-            self._add(Trial(len(self.all) + 1, name, recipe, figures, start.name, changes))
+            [measured] = self._bench.measure([recipe])
+            self._add(Trial(len(self.all) + 1, name, recipe, measured, start.name, changes))
         return self._known[recipe]
 
     def learn_noise(self, pairs: Sequence[tuple[Unit, Level]], calibrator: str) -> None:
@@ -114,9 +114,9 @@ class Trials:
         recipes = [
             Recipe(SEARCHED, "float32", layers=(rule_for([unit], level),), calibrator=calibrator) for unit, level in new
         ]
-        for pair, figures in zip(new, self._bench.measure(recipes, "few"), strict=True):
+        for pair, measured in zip(new, self._bench.measure(recipes, "few"), strict=True):
             self._noise[*pair, calibrator] = (
-                _UNUSABLE if figures.problem else min(10 ** (-figures.sqnr_db / 10), _UNUSABLE)
+                _UNUSABLE if measured.problem else min(10 ** (-measured.sqnr_db / 10), _UNUSABLE)
             )
 
     def noise(self, unit: Unit, level: Level, calibrator: str) -> float:
@@ -125,13 +125,10 @@ class Trials:
 
     def confirm(self, trial: Trial) -> Trial:
         """The trial with its figures on all evaluation samples."""
-        [figures] = self._bench.measure([trial.recipe], "all")
-        confirmed = replace(
-            trial,
-            figures=replace(
-                figures, latency_ratio=trial.figures.latency_ratio, float_latency_ms=trial.figures.float_latency_ms
-            ),
-        )
+        [measured] = self._bench.measure([trial.recipe], "all")
+        old = trial.measured
+        measured = replace(measured, latency_ratio=old.latency_ratio, float_latency_ms=old.float_latency_ms)
+        confirmed = replace(trial, measured=measured)
         self.all[trial.number - 1] = confirmed
         return confirmed
 

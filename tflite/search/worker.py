@@ -12,9 +12,8 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from attnexport.core.errors import AttnexportError, first_line
 from attnexport.core.latency import measure
 from attnexport.core.runner import batched
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays
-from attnexport.parity import agreement
+from attnexport.parity import Figures, agreement
 from attnexport.parity.metrics import scores_name
 from attnexport.tflite.candidates import worst_sqnr_db
 from attnexport.tflite.float_core import place
@@ -36,7 +35,7 @@ from attnexport.tflite.recipes import Recipe
 from attnexport.tflite.recipes.files import recipe_from
 from attnexport.tflite.runner import TFLiteRunner
 
-from .goal import Figures
+from .goal import Measurement
 
 _ROUNDS, _SECONDS = 30, 0.03  # of the latency beside float32 that every candidate gets
 
@@ -64,23 +63,24 @@ class Bench:
         if request["what"] == "race":
             return self._race(recipes, request["rounds"], request["seconds"])
         try:
-            return asdict(self._figures(recipes[0], request["what"]))
+            return asdict(self._measure(recipes[0], request["what"]))
         except AttnexportError as error:
-            return asdict(Figures(problem=first_line(error)))
+            return asdict(Measurement(problem=first_line(error)))
 
-    def _figures(self, recipe: Recipe, cases: str) -> Figures:
+    def _measure(self, recipe: Recipe, cases: str) -> Measurement:
         content = self._quantized(recipe)
         runner = TFLiteRunner(content)
-        sqnr, same, right, reference = inf, None, None, None
+        figures = Figures()
         for case in self._cases[cases]:
             outputs = batched(runner, case.inputs, signature=case.signature)
-            sqnr = min(sqnr, worst_sqnr_db(case.expected, outputs))
+            figures = replace(figures, sqnr_db=min(figures.sqnr_db, worst_sqnr_db(case.expected, outputs)))
             scores = scores_name(case.expected) if case.judged else None
             if scores is not None:
                 wanted = case.expected[scores]
-                same = agreement(wanted.argmax(axis=-1), outputs[scores])
+                figures = replace(figures, agreement=agreement(wanted.argmax(axis=-1), outputs[scores]))
                 if case.labels is not None:
                     right, reference = (agreement(case.labels, each) for each in (outputs[scores], wanted))
+                    figures = replace(figures, accuracy=right, reference_accuracy=reference)
         ratio, beside = None, None
         if cases == "full":
             check_recipe(read_graph(content), recipe, place(self._graph, recipe))
@@ -88,7 +88,7 @@ class Bench:
             found = measure(calls, rounds=_ROUNDS, seconds=_SECONDS)
             beside = found["float"].p50_ms
             ratio = found[""].p50_ms / beside
-        return Figures(len(content), sqnr, ratio, beside, same, right, reference)
+        return Measurement(len(content), ratio, beside, figures)
 
     def _race(self, recipes: Sequence[Recipe], rounds: int, seconds: float) -> dict[str, Any]:
         """Medians of float32, of float32 once more, which tells the noise, and of candidates, from calls in turn."""

@@ -27,7 +27,7 @@ from attnexport.tflite.probe import describe_end
 from attnexport.tflite.recipes import Recipe
 from attnexport.tflite.statistics import ranges
 
-from .goal import Figures
+from .goal import Measurement
 
 _AT_ONCE = 2
 _TIMEOUT = 300.0  # seconds for one candidate
@@ -74,11 +74,11 @@ class Workers:
             child.communicate()
         self._directory.cleanup()
 
-    def measure(self, recipes: Sequence[Recipe], what: str = "full") -> list[Figures]:
+    def measure(self, recipes: Sequence[Recipe], what: str = "full") -> list[Measurement]:
         """Measure candidates: on a `few` samples, as it is done for all (`full`), or on `all` samples."""
         requests = [{"what": what, "recipes": [asdict(each)]} for each in recipes]
         found = list(self._pool.map(self._ask, requests))
-        return [Figures(**each) for each in found]
+        return [Measurement.from_worker(each) for each in found]
 
     def race(self, recipes: Sequence[Recipe], *, rounds: int, seconds: float) -> list[float]:
         """Medians in ms, from calls in turn in one child: of float32, of float32 again, and of the candidates.
@@ -102,7 +102,7 @@ class Workers:
             answer: dict[str, Any] = json.loads(line)
             return answer
         self._own.child = None
-        return asdict(Figures(problem=self._end(child)))
+        return asdict(Measurement(problem=self._end(child)))
 
     def _start(self) -> subprocess.Popen[bytes]:
         words = [sys.executable, "-P", "-m", "attnexport.tflite.search.worker", self._directory.name]
