@@ -169,8 +169,8 @@ def test_it_is_never_worse_than_the_best_named_recipe(least: float, quirks: dict
 def test_agreement_and_accuracy_bind_as_well() -> None:
     _, found = run(FakeBench({"b": 100.0}), Goal(min_agreement=0.99))
     assert found.chosen is not None
-    assert found.chosen.measured.figures is not None
-    assert (found.chosen.measured.figures.agreement or 0) >= 0.99
+    assert (figures := found.chosen.measured.figures) is not None
+    assert (figures.agreement or 0) >= 0.99
     assert found.chosen.measured.size_bytes == bytes_of(int4=3, int8=1)
 
 
@@ -276,13 +276,8 @@ def test_a_candidate_that_crashes_is_none() -> None:
 
 
 def test_a_budget_of_its_own_is_in_the_recipe() -> None:
-    trial = Trial(
-        1,
-        "int4 minmax",
-        Recipe("auto", "int4", "dynamic"),
-        Measurement(10, figures=Figures(sqnr_db=12.7)),
-        "int4 minmax",
-    )
+    measured = Measurement(10, figures=Figures(sqnr_db=12.7))
+    trial = Trial(1, "int4 minmax", Recipe("auto", "int4", "dynamic"), measured, "int4 minmax")
     below = SearchResult(Goal(min_agreement=0.9), (trial,), trial, "sha256:0")
     assert below.recipe.min_sqnr_db == 11.0
     asked = SearchResult(Goal(min_sqnr_db=12), (trial,), trial, "sha256:0")
