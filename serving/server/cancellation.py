@@ -1,4 +1,4 @@
-"""Whether somebody still waits for an answer."""
+"""Whether a client still waits for an answer."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ Alive = Callable[[], bool]
 
 
 def always() -> bool:
-    """That somebody waits for the answer."""
+    """A client that waits for ever."""
     return True
 
 
 def abandoned() -> StatusError:
-    """A request whose client has gone, or has had its time."""
-    return StatusError(Code.DEADLINE_EXCEEDED, "nobody waits for this request any more")
+    """The error of a request whose client has gone or whose deadline has passed."""
+    return StatusError(Code.DEADLINE_EXCEEDED, "the client disconnected or the deadline passed")
 
 
 def check_alive(alive: Alive) -> None:
-    """Go on only for somebody.
+    """Go on only if the client still waits.
 
     Raises:
-        StatusError: where nobody waits.
+        StatusError: DEADLINE_EXCEEDED if it does not.
     """
     if not alive():
         raise abandoned()

@@ -43,9 +43,10 @@ class DataPlane:
         """Where requests are counted."""
         return self._inference.metrics
 
-    def metric_label(self, name: str) -> str | None:
-        """The name itself where there is such a model, else None: what metrics may be labelled with."""
-        return name if self.manager.has_model(name) else None
+    def count(self, model: str, api: str, entrypoint: str, code: Code, seconds: float) -> None:
+        """Count a request that ended, under the name of the model that it gave; see `Metrics.request`."""
+        label = model if self.manager.has_model(model) else self.metrics.unknown_model(model)
+        self.metrics.request(label, api, entrypoint, code, seconds)
 
     def predict(self, call: PredictCall, alive: Alive = always) -> PredictAnswer:
         """Predict, with any signature."""

@@ -1,4 +1,4 @@
-"""What both edges have in common."""
+"""What the gRPC edge and the REST edge share."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 from .status import Code
 
-MAX_WAITING = 1000  # requests at an edge that run or wait for a thread
+MAX_WAITING = 1000  # requests at one edge that run or wait for a thread
 
 OnAccess = Callable[[str, str, str, Code, float], None]
 
 
 def family(host: str) -> socket.AddressFamily:
-    """What an address belongs to; a name is looked up in IPv4."""
+    """The address family of a host; names are looked up in IPv4."""
     return socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -27,7 +27,8 @@ from .workers import Task, Workers
 _MAX_DETAIL = 2000  # characters: gRPC drops replies whose trailers are longer than 8 KB
 _CONTROL_THREADS = 4
 _LONG = 0.005  # seconds that a request waits before anyone asks whether its client still does
-_RUN_MODELS = ("Predict", "Classify", "Regress", "MultiInference")
+_COUNTED = ("Predict", "Classify", "Regress")  # in TF Serving's request metrics
+_RUN_MODELS = (*_COUNTED, "MultiInference")
 _CODES = {code: status for status in grpc.StatusCode for code in [status.value[0]]}
 
 
@@ -152,7 +153,7 @@ class GrpcEdge:
         self, api: str, handle: Callable[[bytes, Alive, list[str]], bytes], task: Task
     ) -> Callable[[bytes, Any], bytes]:
         """A handler that counts, and that ends every failure in a status; `task` is its threads'."""
-        count, metric_label = self._plane.metrics.request, self._plane.metric_label
+        is_counted = api in _COUNTED
 
         def respond(data: bytes, context: Any) -> bytes:
             begin = time.perf_counter()
@@ -168,7 +169,8 @@ class GrpcEdge:
                 code = status.code
             seconds = time.perf_counter() - begin
             name = asked[0] if asked else ""
-            count(metric_label(name), api, "GRPC", code, seconds)
+            if is_counted:
+                self._plane.count(name, api, "GRPC", code, seconds)
             self._on_access("GRPC", api, name, code, seconds)
             if status is not None:
                 context.abort(_CODES[int(code)], str(status)[:_MAX_DETAIL])

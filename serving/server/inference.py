@@ -74,7 +74,6 @@ class Inference:
         """
         signature = self.signature_for(version, name, method)
         serialized = examples.serialized_examples(message)
-        self.metrics.examples(version.name, len(serialized))
         wanted = examples.wanted_outputs(signature, method)
         outputs = self.run(version, signature, {examples.INPUTS: serialized}, wanted, alive, _APIS[method])
         fill = examples.fill_classifications if method == "classify" else examples.fill_regressions

@@ -1,4 +1,4 @@
-"""What is wrong for many looks, said once."""
+"""A log that does not repeat a problem which many scans in a row find."""
 
 from __future__ import annotations
 
@@ -6,10 +6,17 @@ from collections.abc import Callable
 
 
 class RepeatFilter:
-    """Says what a look finds wrong, and not again before a look that finds it right.
+    """Logs a problem when a scan first finds it, and again only after a scan that did not find it.
 
     Args:
-        tell: Told in words.
+        tell: Called with the text of a problem.
+
+    Example:
+        >>> log = RepeatFilter(print)
+        >>> for _ in range(2):
+        ...     log.begin()
+        ...     log.say("the disk is full")
+        the disk is full
     """
 
     def __init__(self, tell: Callable[[str], None]) -> None:
@@ -18,11 +25,11 @@ class RepeatFilter:
         self._now: set[str] = set()
 
     def begin(self) -> None:
-        """A look begins."""
+        """Begin a scan."""
         self._before, self._now = self._now, set()
 
     def say(self, text: str) -> None:
-        """That something is wrong, in words that are the same each time."""
+        """Report a problem of this scan, in the same words each time."""
         self._now.add(text)
         if text not in self._before:
             self._tell(text)

@@ -74,23 +74,24 @@ class RestApi:
         """
         begin = time.perf_counter()
         run, ask = _RUN.fullmatch(path), _ASK.fullmatch(path)
-        found = run if method == "POST" else ask if method == "GET" else None
-        code, api, name = Code.OK, "Unknown", unquote(found["model"] or "") if found else ""
+        match = run if method == "POST" else ask if method == "GET" else None
+        code, api, name = Code.OK, "Unknown", unquote(match["model"] or "") if match else ""
         try:
-            if found is None:
+            if match is None:
                 raise invalid(f"malformed request: {method} {path[:200]}; see TF Serving's RESTful API")
-            if found is run:
-                api = found["verb"].capitalize()
-                text = self._run(api, _asked(found), body, alive, packed)
+            if match is run:
+                api = match["verb"].capitalize()
+                text = self._run(api, _asked(match), body, alive, packed)
             else:
-                api = "GetModelMetadata" if found["metadata"] else "GetModelStatus"
-                text = self._ask(_asked(found), metadata=bool(found["metadata"]))
+                api = "GetModelMetadata" if match["metadata"] else "GetModelStatus"
+                text = self._ask(_asked(match), metadata=bool(match["metadata"]))
             answer = Answer(200, text)
         except Exception as error:
             status = status_of(error)
             code, answer = status.code, refused(status)
         seconds = time.perf_counter() - begin
-        self._plane.metrics.request(self._plane.metric_label(name), api, "REST", code, seconds)
+        verb = match["verb"].lower() if match is not None and match is run else ""
+        self._plane.count(name, verb, "REST", code, seconds)
         self._on_access("REST", api, name, code, seconds)
         return answer
 

@@ -1,4 +1,4 @@
-"""The server: a data plane, its edges, and their lives."""
+"""The server: it makes a data plane and its edges, starts them and ends them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from .rest_edge import RestEdge, RestOptions
 from .status import Code
 from .warmup import warm_up
 
-_BEYOND = 1.0  # seconds after the grace in which edges end and idle models are freed
+_AFTER_GRACE = 1.0  # seconds after the grace period in which edges end and idle models are freed
 
 
-def silent(text: str) -> None:
-    """Tell nobody."""
+def no_events(text: str) -> None:
+    """Log no events."""
 
 
-def unlogged(entrypoint: str, api: str, model: str, code: Code, seconds: float) -> None:
+def no_access_log(entrypoint: str, api: str, model: str, code: Code, seconds: float) -> None:
     """Write no access log."""
 
 
@@ -36,18 +36,23 @@ class ServerOptions:
     """How a Server listens and works.
 
     Attributes:
-        host: The address that both edges bind.
-        port: Of gRPC; 0 takes a free one, None listens on no port.
-        rest_port: Of REST; 0 takes a free one, None is off.
-        grpc: More of the gRPC edge.
-        rest: More of the REST edge.
-        poll_seconds: Between two looks for new versions; 0 never looks again.
-        max_load_retries: How often a version that fails to load is tried again, after `retry_interval_seconds`.
+        host: Address that both edges bind.
+        port: Port of gRPC. 0 takes a free one; None listens on no port.
+        rest_port: Port of REST. 0 takes a free one; None turns REST off.
+        grpc: Options of the gRPC edge.
+        rest: Options of the REST edge.
+        poll_seconds: Seconds between two scans for new versions; 0 scans only when a configuration comes.
+        max_load_retries: How often the load of a version is tried again after a failure.
+        retry_interval_seconds: The pause before each of these tries.
         warmup: Whether warm-up records are replayed, each `warmup_iterations` times.
-        check_method_names: Whether Classify and Regress want the method that the artifact names.
-        allow_unavailable_labels: Whether a label may name a version that is not available.
-        batching: How requests are joined; not at all where None.
-        grace_seconds: How long requests that run may take when the server ends.
+        check_method_names: Whether Classify and Regress require the method name in the SignatureDef.
+        allow_unavailable_labels: Whether a new label may name a version that is not available.
+        batching: How requests are joined; None turns batching off.
+        grace_seconds: How long running requests may take when the server ends.
+
+    Example:
+        >>> ServerOptions(port=0, rest_port=None).host
+        '127.0.0.1'
     """
 
     host: str = "127.0.0.1"
@@ -69,16 +74,33 @@ class ServerOptions:
 class Server:
     """TF Serving's API over models that a loader loads.
 
-    The ports are taken when it is made; nothing is answered before `start`.
+    The constructor takes the ports; requests are answered after `start`. Use it as a context manager, or call `stop`.
 
     Args:
         loader: Finds and loads versions.
-        options: How it listens and works.
-        on_event: Told in words what happened to versions.
-        on_access: Told of every request: edge, API, model, how it ended, seconds.
+        options: How the server listens and works.
+        on_event: Called with a line of text when something happened to a version.
+        on_access: Called after every request with the entrypoint (`GRPC` or `REST`), the API, the name of the model,
+            the code of the status, and the seconds that it took.
+
+    Attributes:
+        address: `HOST:PORT` of gRPC; None if it listens on no port.
+        rest_address: `http://HOST:PORT` of REST; None if it is off.
 
     Raises:
-        StorageError: where a port is taken.
+        StorageError: if a port is taken.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> class NoVersions:  # a ModelLoader that finds nothing
+        ...     def find(self, directory, artifact):
+        ...         return None
+        >>> options = ServerOptions(port=0, rest_port=0)
+        >>> with tempfile.TemporaryDirectory() as folder, Server(NoVersions(), options) as server:
+        ...     server.start([ModelConfig("digits", Path(folder))])
+        ...     server.rest_address.rpartition(":")[0]
+        'http://127.0.0.1'
     """
 
     def __init__(
@@ -86,8 +108,8 @@ class Server:
         loader: ModelLoader,
         options: ServerOptions | None = None,
         *,
-        on_event: Callable[[str], None] = silent,
-        on_access: Callable[[str, str, str, Code, float], None] = unlogged,
+        on_event: Callable[[str], None] = no_events,
+        on_access: Callable[[str, str, str, Code, float], None] = no_access_log,
     ) -> None:
         self._options = options = options or ServerOptions()
         inference = Inference(Metrics(), options.check_method_names)
@@ -99,8 +121,8 @@ class Server:
             context, poll_seconds=options.poll_seconds, allow_unavailable_labels=options.allow_unavailable_labels
         )
         self.plane = DataPlane(self.manager, inference)
-        self._idle: bool | None = None  # once it has ended
-        self._stopping = threading.RLock()  # a handler of signals may come in between
+        self._is_idle: bool | None = None  # set at the end
+        self._stopping = threading.RLock()  # a signal handler may call `stop` during `stop`
         self._rest: RestEdge | None = None
         host = f"[{options.host}]" if ":" in options.host else options.host
         if options.rest_port is not None:
@@ -118,10 +140,10 @@ class Server:
             self._rest.grpc_address = self.address
 
     def start(self, configs: Sequence[ModelConfig]) -> None:
-        """Load the models, then answer.
+        """Load the models, then answer requests.
 
         Raises:
-            StatusError: where a label names a version that is not available.
+            StatusError: if a label names a version that is not available.
         """
         self.manager.configure(configs)
         self.manager.start_polling()
@@ -130,26 +152,26 @@ class Server:
             self._rest.start()
 
     def stop(self) -> bool:
-        """Refuse new requests, let those that run end within the grace, free what they let go. RepeatFilter is enough.
+        """Refuse new requests, wait for running ones within the grace period, and free the models.
 
         Returns:
-            Whether nothing runs any more.
+            Whether nothing runs any more. A second call returns the same.
         """
         with self._stopping:
-            if self._idle is None:
-                self._idle = self._drain(self._options.grace_seconds)
-            return self._idle
+            if self._is_idle is None:
+                self._is_idle = self._drain(self._options.grace_seconds)
+            return self._is_idle
 
     def _drain(self, grace: float) -> bool:
         until = time.monotonic() + grace
-        # Both edges refuse at once, and drain beside each other; a request that never ends keeps its edge for good.
+        # Both edges refuse at once and drain at the same time; a request that never ends keeps its edge for good.
         edges = [each for each in (self._grpc, self._rest) if each is not None]
         stopping = [threading.Thread(target=edge.stop, args=(grace,), daemon=True) for edge in edges]
         for thread in stopping:
             thread.start()
         for thread in stopping:
-            thread.join(max(0.0, until + _BEYOND - time.monotonic()))
-        return self.manager.stop(max(_BEYOND, until - time.monotonic()))
+            thread.join(max(0.0, until + _AFTER_GRACE - time.monotonic()))
+        return self.manager.stop(max(_AFTER_GRACE, until - time.monotonic()))
 
     def __enter__(self) -> Server:
         return self

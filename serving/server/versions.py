@@ -1,10 +1,11 @@
-"""One version of a model: its state, as TF Serving counts them, and the requests that hold it."""
+"""One version of a model: the table of its life, and the requests that hold it."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum, IntEnum, auto
 from pathlib import Path
 
 from .batching import Batcher, BatchingOptions
@@ -14,7 +15,7 @@ from .version_scan import Fingerprint
 
 
 class State(IntEnum):
-    """Of tensorflow.serving.ModelVersionStatus."""
+    """The states of tensorflow.serving.ModelVersionStatus, by their numbers on the wire."""
 
     UNKNOWN = 0
     START = 10
@@ -24,31 +25,76 @@ class State(IntEnum):
     END = 50
 
 
+class Event(Enum):
+    """What happens to a version."""
+
+    LOAD = auto()  # a load begins: the first one, or another try after a failure
+    LOADED = auto()  # the model is in memory and its warm-up records were replayed
+    FAIL = auto()  # the last allowed try failed
+    CANCEL = auto()  # the version is no longer wanted, and was never available
+    RETIRE = auto()  # another version takes its place, or nobody wants it: no new request gets it
+    FREE = auto()  # the last request has released it and its memory is freed
+
+
+# The life of a version: every transition there is. A version that ended never comes back; the same number on disk again
+# is a new ServedVersion.
+TRANSITIONS: Mapping[tuple[State, Event], State] = {
+    (State.START, Event.LOAD): State.LOADING,
+    (State.START, Event.CANCEL): State.END,
+    (State.LOADING, Event.LOAD): State.LOADING,
+    (State.LOADING, Event.LOADED): State.AVAILABLE,
+    (State.LOADING, Event.FAIL): State.END,
+    (State.LOADING, Event.CANCEL): State.END,
+    (State.AVAILABLE, Event.RETIRE): State.UNLOADING,
+    (State.UNLOADING, Event.FREE): State.END,
+}
+
+
 @dataclass(frozen=True)
 class VersionStatus:
-    """What is known of a version; code and message are those of the failure that ended it, if any."""
+    """The state of a version, with the code and message of the failure that ended it, if any."""
 
     version: int
     state: State
     code: Code = Code.OK
     message: str = ""
 
+    def after(self, event: Event, error: BaseException | None = None) -> VersionStatus:
+        """The status after an event, with the failure that caused it.
+
+        Raises:
+            ValueError: if the table of transitions has no such event in this state.
+
+        Example:
+            >>> VersionStatus(3, State.START).after(Event.LOAD)
+            VersionStatus(version=3, state=<State.LOADING: 20>, code=<Code.OK: 0>, message='')
+        """
+        state = TRANSITIONS.get((self.state, event))
+        if state is None:
+            raise ValueError(f"version {self.version}: no transition from {self.state.name} on {event.name}")
+        if error is None:
+            return VersionStatus(self.version, state)
+        status = status_of(error)
+        code = status.code if isinstance(error, StatusError) else Code.UNKNOWN
+        return VersionStatus(self.version, state, code, str(status))
+
 
 class ServedVersion:
-    """A version from the moment that it is wanted until nobody remembers it.
+    """A version from the moment it is wanted until its end.
 
-    Whoever runs it holds it (`acquire`, then `release` or the end of a `with`): it is closed when it is retired and the
-    last one let go.
+    A request that runs it holds it (`acquire`, then `release` or the end of a `with`). A retired version is freed when
+    the last request has released it.
 
     Attributes:
-        name: Of its model.
-        number: Of the version.
-        path: Of what was loaded.
-        seen: What that looked like on disk when it was.
+        name: The name of the model.
+        number: The number of the version.
+        path: What is loaded: a directory or a file.
+        fingerprint: What `path` looked like on disk when the version was found.
+        status: The state now.
     """
 
-    def __init__(self, name: str, number: int, path: Path, seen: Fingerprint) -> None:
-        self.name, self.number, self.path, self.seen = name, number, path, seen
+    def __init__(self, name: str, number: int, path: Path, fingerprint: Fingerprint) -> None:
+        self.name, self.number, self.path, self.fingerprint = name, number, path, fingerprint
         self.status = VersionStatus(number, State.START)
         self.failures = 0
         self.retry_at = 0.0  # monotonic seconds
@@ -63,26 +109,27 @@ class ServedVersion:
         """The loaded model; only for those who hold the version.
 
         Raises:
-            StatusError: where it is not loaded.
+            StatusError: UNAVAILABLE if it is not loaded.
         """
         if self._model is None:
             raise StatusError(Code.UNAVAILABLE, f"version {self.number} of model {self.name!r} is not loaded")
         return self._model
 
-    def opened(self, model: LoadedModel, batching: BatchingOptions | None) -> None:
-        """Take a model that was just loaded."""
+    @property
+    def is_running(self) -> bool:
+        """Whether a request still runs a retired version: it holds it, or waits in one of its batches."""
+        return self._holders > 0 or self.batcher is not None
+
+    def advance(self, event: Event, error: BaseException | None = None) -> None:
+        """Take the transition that an event causes, with the failure behind it."""
+        with self._lock:
+            self.status = self.status.after(event, error)
+
+    def attach(self, model: LoadedModel, batching: BatchingOptions | None) -> None:
+        """Take a model that was just loaded, and start its batches."""
         self._model = model
         if batching is not None:
             self.batcher = Batcher(model, batching)
-
-    def become(self, state: State, error: BaseException | None = None) -> None:
-        """Enter a state, with the failure that led to it."""
-        if error is None:
-            self.status = VersionStatus(self.number, state)
-        else:
-            known = status_of(error)
-            code = known.code if isinstance(error, StatusError) else Code.UNKNOWN
-            self.status = VersionStatus(self.number, state, code, str(known))
 
     def acquire(self) -> bool:
         """Hold the version, unless it is no longer available."""
@@ -93,7 +140,7 @@ class ServedVersion:
             return True
 
     def release(self) -> None:
-        """Let go of it."""
+        """Let go of the version."""
         with self._lock:
             self._holders -= 1
             if not self._holders and self.status.state is State.UNLOADING:
@@ -105,18 +152,8 @@ class ServedVersion:
     def __exit__(self, *exc_info: object) -> None:
         self.release()
 
-    @property
-    def is_running(self) -> bool:
-        """Whether a request runs it still, of a version that is retired: it holds it, or was left in a batch."""
-        return self._holders > 0 or self.batcher is not None
-
-    def retire(self) -> None:
-        """Nobody new may hold it from now on."""
-        with self._changed:
-            self.become(State.UNLOADING)
-
     def drain(self) -> None:
-        """Wait until nobody holds it, which may be never."""
+        """Wait until no request holds the version, which may be never."""
         with self._changed:
             self._changed.wait_for(lambda: not self._holders)
 

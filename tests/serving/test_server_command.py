@@ -140,6 +140,6 @@ def test_a_unix_socket_health_and_metrics_path(start_serving: Any, model_base: P
     text = running.http("/here")[1]
     assert ':tensorflow:serving:request_count{model_name="m",status="OK"} 1.0' in text
     assert "# TYPE :tensorflow:serving:request_count counter" in text
-    assert 'request_latency_bucket{API="Predict",entrypoint="GRPC",le="10.0",model_name="m"}' in text
+    assert 'request_latency_bucket{API="Predict",entrypoint="GRPC",le="10",model_name="m"}' in text
     assert "_created" not in text
     assert running.http("/monitoring/prometheus/metrics")[0] == 404

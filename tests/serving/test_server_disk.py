@@ -43,7 +43,7 @@ def test_a_base_path_that_is_away_unloads_nothing_and_is_told_once_each_time(sta
         base.rename(base.parent / "away")
         assert look(running) == {1: "AVAILABLE"}
         assert running.predict({"x": X}).model_spec.version.value == 1
-        assert told(running, "until its base path can be read") == times
+        assert told(running, "until the base path can be read") == times
         (base.parent / "away").rename(base)
         assert look(running) == {1: "AVAILABLE"}
 
@@ -64,7 +64,7 @@ def test_a_base_path_may_appear_after_the_start(start_serving: Any, base: Path) 
     base.rename(base.parent / "later")
     running = start_serving([ModelConfig("m", base)])
     assert look(running) == {}
-    assert told(running, "until its base path can be read") == len(running.events) == 1
+    assert told(running, "until the base path can be read") == len(running.events) == 1
     (base.parent / "later").rename(base)
     assert look(running) == {1: "AVAILABLE"}
 
