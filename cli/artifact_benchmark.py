@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attnexport.core.errors import AttnexportError, ModelError, first_line
+from attnexport.core.errors import ContentError, ModelError
+from attnexport.core.process import peak_memory_bytes
+from attnexport.core.user_modules import ModuleFile, import_modules, load_modules
 from attnexport.workflows.sizes import kilobytes
 
+from .artifacts import FoundArtifact, bind_threads, open_runner
+from .benchmark_inputs import Call
 from .terminal import Terminal
 
 if TYPE_CHECKING:
@@ -20,11 +22,6 @@ if TYPE_CHECKING:
 
     from attnexport.core import Runner, Signature
     from attnexport.core.latency import Latency
-
-    from .artifacts import FoundArtifact
-    from .benchmark_inputs import Call
-
-_FAILED = 3
 
 
 @dataclass(frozen=True)
@@ -60,17 +57,13 @@ def benchmark_artifacts(terminal: Terminal, options: dict[str, Any]) -> None:
         on_step("loading")
         from attnexport.core.latency import measure
 
-        from .artifacts import artifacts_of, bind_threads, find_artifact, open_runner
+        from .artifacts import artifacts_of, find_artifact
         from .benchmark_inputs import choose_signature, differences, same_calls
 
         named = [find_artifact(path) for path in map(Path, options["artifacts"])]
         parts = [part for each in named for part in (artifacts_of(each.path) if each.kind == "export" else [each])]
         found = {str(each.path): each for each in parts}
         bound = all(each.kind == "tflite" for each in parts) or bind_threads(threads)
-        if imports:
-            from attnexport.exporter.models import import_modules
-
-            import_modules(imports)
         # A .tflite is not loaded here before a process of its own has run it: a damaged one may take this one down.
         runners = {
             path: stack.enter_context(closing(open_runner(each, threads=threads, imports=imports)))
@@ -152,19 +145,25 @@ def _bound_call(runner: Runner, call: Call) -> Callable[[], object]:
 
 def _peak_memory(artifact: FoundArtifact, call: Call, threads: int, imports: tuple[str, ...]) -> int:
     """Of a child process that loads the artifact and runs it once, in bytes."""
-    from attnexport.tflite.probe import run_child
+    from attnexport.core.child_process import Child
 
-    job = {
-        "artifact": {**asdict(artifact), "path": str(artifact.path)},
-        "call": asdict(call),
-        "threads": threads,
-        "imports": imports,
-    }
-    ended = run_child("attnexport.cli.artifact_benchmark", json.dumps(job))
-    if ended.problem is not None:
-        told = ended.problem.replace(f"{artifact.path} ", "it ").replace(f"{artifact.path}: ", "")
-        raise ModelError(f"{artifact.path} does not run in a process of its own: {told}")
-    return int(json.loads(ended.said.splitlines()[-1]))
+    modules = import_modules((*artifact.imports, *imports)) if artifact.kind == "keras" else ()
+    try:
+        with Child() as child:
+            return child.call(run_once, artifact, call, threads, modules)
+    except ContentError as error:
+        message = str(error).replace(f"{artifact.path} ", "it ").replace(f"{artifact.path}: ", "")
+        raise ModelError(f"{artifact.path} does not run in a process of its own: {message}") from error
+
+
+def run_once(artifact: FoundArtifact, call: Call, threads: int, modules: tuple[ModuleFile, ...]) -> int:
+    """Load an artifact, run it once, and give the memory in bytes that this process took, which is to be a child."""
+    load_modules(modules)
+    if artifact.kind != "tflite":  # TensorFlow would be most of its memory
+        bind_threads(threads)
+    with closing(open_runner(replace(artifact, imports=()), threads=threads)) as runner:
+        _bound_call(runner, call)()
+    return peak_memory_bytes()
 
 
 def _show(console: Console, rows: list[_Row]) -> None:
@@ -193,34 +192,3 @@ def _show(console: Console, rows: list[_Row]) -> None:
     of_what = "of a sample, " if batches else ""
     told = f"Speed is {of_what}over that of {rows[0].artifact}, {rows[0].latency.calls} calls each, interleaved."
     console.print(Text(f"\n{told}"))
-
-
-def _child(text: str) -> int:
-    """Load an artifact, run it once, and print what memory that took."""
-    from attnexport.core.process import peak_memory_bytes
-
-    from .artifacts import FoundArtifact, bind_threads, open_runner
-    from .benchmark_inputs import Call
-
-    job = json.loads(text)
-    described = job["artifact"]
-    artifact = FoundArtifact(described["kind"], Path(described["path"]), tuple(described["imports"]))
-    call = Call(
-        job["call"]["signature"],
-        {name: tuple(shape) for name, shape in job["call"]["shapes"].items()},
-        job["call"]["samples"],
-    )
-    try:
-        if artifact.kind != "tflite":  # TensorFlow would be most of its memory
-            bind_threads(job["threads"])
-        with closing(open_runner(artifact, threads=job["threads"], imports=tuple(job["imports"]))) as runner:
-            _bound_call(runner, call)()
-    except (AttnexportError, OSError, MemoryError) as error:
-        sys.stderr.write(f"\n{first_line(error, limit=1000)}")
-        return _FAILED
-    sys.stdout.write(f"\n{peak_memory_bytes()}\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(_child(sys.argv[1]))

@@ -95,41 +95,50 @@ def main() -> None:
     os.dup2(2, 1)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     inbox: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+    entered = threading.Event()
+    threading.Thread(target=_receive, args=(requests, inbox, entered), daemon=True).start()
     with ExitStack() as contexts:
-        threading.Thread(target=_receive, args=(requests, inbox, contexts), daemon=True).start()
         while (request := inbox.get()) is not None:
             signal.alarm(request.seconds + _ALARM_SECONDS)
-            replies.write(frame(_answer(request, contexts)))
+            if request.enter:
+                entered.set()
+            replies.write(_answer(request, contexts))
             replies.flush()
             signal.alarm(0)
     sys.stderr.flush()
     os._exit(0)  # the destructors of the libraries have nothing to add
 
 
-def _receive(stream: BinaryIO, inbox: queue.SimpleQueue[Request | None], contexts: ExitStack) -> None:
+def _receive(stream: BinaryIO, inbox: queue.SimpleQueue[Request | None], entered: threading.Event) -> None:
     """Put requests into the inbox; when the parent is gone, end the process, whatever it is doing."""
     while len(header := stream.read(_LENGTH_BYTES)) == _LENGTH_BYTES:
         content = stream.read(int.from_bytes(header, "big"))
         inbox.put(msgspec.msgpack.decode(content, type=Request))
     inbox.put(None)
-    if contexts._exit_callbacks:  # type: ignore[attr-defined]
+    if entered.is_set():
         time.sleep(GRACE_SECONDS)
     os._exit(1)
 
 
-def _answer(request: Request, contexts: ExitStack) -> Reply:
+def _answer(request: Request, contexts: ExitStack) -> bytes:
+    """The frame of a reply."""
     try:
         function = _function(request.function)
         args, kwargs = _arguments(function, request.args, request.kwargs)
         value = function(*args, **kwargs)
-        return Reply(contexts.enter_context(value) if request.enter else value)
-    except AttnexportError as error:
-        return Reply(error=type(error).__name__, message=str(error), traceback=traceback.format_exc())
-    except (OSError, MemoryError) as error:
-        return Reply(error="ProcessError", message=first_line(error, _MAX_MESSAGE), traceback=traceback.format_exc())
+        return frame(Reply(contexts.enter_context(value) if request.enter else value))
     except Exception as error:
-        message = f"{type(error).__name__}: {first_line(error, _MAX_MESSAGE)}"
-        return Reply(error="ProcessError", message=message, traceback=traceback.format_exc())
+        return frame(_failure(error))
+
+
+def _failure(error: Exception) -> Reply:
+    trace = "".join(traceback.format_exception(error))
+    if isinstance(error, AttnexportError):
+        return Reply(error=type(error).__name__, message=str(error), traceback=trace)
+    message = first_line(error, _MAX_MESSAGE)
+    if not isinstance(error, OSError | MemoryError):
+        message = f"{type(error).__name__}: {message}"
+    return Reply(error="ProcessError", message=message, traceback=trace)
 
 
 def _function(name: str) -> Callable[..., Any]:

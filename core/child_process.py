@@ -71,7 +71,8 @@ class Child:
         self._running, self._timeout = running, timeout
         self._process: subprocess.Popen[bytes] | None = None
         self._stderr = b""
-        self._entered = False
+        self._entered = self._killed = False
+        self._lock = threading.Lock()
 
     @property
     def pid(self) -> int | None:
@@ -116,6 +117,13 @@ class Child:
         self._entered = True
         return result
 
+    def kill(self) -> None:
+        """End the process from another thread: the call under way and later ones raise ProcessError."""
+        with self._lock:
+            self._killed = True
+            if self._process is not None:
+                _kill_group(self._process)
+
     def close(self) -> None:
         """End the process: at once, or if a context was entered, once it is left."""
         process, self._process = self._process, None
@@ -130,8 +138,7 @@ class Child:
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(GRACE_SECONDS)
         finally:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)  # and whatever it started
+            _kill_group(process)
             process.wait()
             if process.stdout is not None:
                 process.stdout.close()
@@ -160,7 +167,7 @@ class Child:
 
     def _exchange(self, data: bytes) -> Reply:
         """Send a frame and receive one."""
-        process = self._process = self._process or self._start()
+        process = self._process or self._start()
         takes, gives = process.stdin, process.stdout
         assert takes is not None  # noqa: S101 - both are pipes
         assert gives is not None  # noqa: S101
@@ -191,14 +198,17 @@ class Child:
 
     def _start(self) -> subprocess.Popen[bytes]:
         package = sys.modules["attnexport"].__file__
-        process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-P", "-c", _BOOTSTRAP, str(package)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            start_new_session=True,  # Ctrl-C is for this process, which then ends the child
-        )
+        with self._lock:
+            if self._killed:
+                raise ProcessError(f"{self._running} was ended")
+            process = self._process = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-P", "-c", _BOOTSTRAP, str(package)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                start_new_session=True,  # Ctrl-C is for this process, which then ends the child
+            )
         self._stderr = b""
         threading.Thread(target=self._drain, args=(process,), daemon=True).start()
         if process.stdin is not None:
@@ -225,6 +235,12 @@ class Child:
             return f"it crashes {self._running} (signal {-code})"
         words = self._stderr.decode(errors="replace").strip().splitlines()
         return words[-1] if words else f"{self._running} ended with exit code {code}"
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill a child and whatever it started."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _write(descriptor: int, data: memoryview) -> int:

@@ -105,6 +105,6 @@ def _told(probed: Probe | GateError, cases: Mapping[str, Arrays], expected: Mapp
     if isinstance(probed, GateError):
         return -inf
     try:
-        return min(worst_sqnr_db(expected[name], probed.answers.run(inputs, name)) for name, inputs in cases.items())
+        return min(worst_sqnr_db(expected[name], probed.outputs.run(inputs, name)) for name, inputs in cases.items())
     except GateError:
         return -inf

@@ -77,7 +77,7 @@ def gate_tflite(
         _check_io(probed.signatures, signatures, recipe)
         verdict = compare(
             reference,
-            probed.answers,
+            probed.outputs,
             cases,
             precision=recipe.precision,
             limits=Limits(min_sqnr_db=recipe.min_sqnr_db),

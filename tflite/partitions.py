@@ -1,28 +1,20 @@
-"""What the XNNPACK delegate makes of a .tflite.
-
-    python -m attnexport.tflite.partitions < FILE
-
-prints it as one JSON document, in a process of its own: a damaged file may take down the one that loads it.
-"""
+"""What the XNNPACK delegate makes of a .tflite."""
 
 from __future__ import annotations
 
 import copy
-import json
-import sys
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from attnexport.core.errors import AttnexportError, ModelError, first_line
+from attnexport.core.child_process import Child
+from attnexport.core.errors import ContentError, ModelError, first_line
 
 from .flatbuffer_check import text_of
 from .graph import Graph, Subgraph, check_signature_names, parse_model, read_graph
-from .probe import run_child
 
 _CONTROL_FLOW = {"WHILE", "IF", "CALL_ONCE", "STABLEHLO_COMPOSITE", "STABLEHLO_WHILE"}
-_FAILED = 3
 
 
 @dataclass(frozen=True)
@@ -35,12 +27,12 @@ class Delegation:
 
 
 def delegation(content: bytes, signature: str) -> Delegation | None:
-    """What the XNNPACK delegate takes of a signature, None where it cannot be told: control flow, or Flex operators.
+    """What the XNNPACK delegate takes of a signature; None if that is unknown: control flow, or Flex operators.
 
-    The file is loaded in this process; `delegations` is for those that nobody has run yet.
+    The file is loaded in this process. `delegations` is for files that have not been run yet.
 
     Raises:
-        ModelError: where the file does not load, or has no such signature.
+        ModelError: if the file does not load, or has no such signature.
     """
     graph = read_graph(content)
     check_signature_names(graph, (signature,))
@@ -48,45 +40,38 @@ def delegation(content: bytes, signature: str) -> Delegation | None:
 
 
 def delegations(content: bytes) -> list[Delegation | str]:
-    """Of each signature what the XNNPACK delegate takes, or in words why that cannot be told.
+    """What the XNNPACK delegate takes of each signature, or a sentence that says why that is unknown.
 
-    They are in the order of the graph's; of a file without signatures it is the first subgraph. The file is loaded in
-    a process of its own.
+    They are in the graph's order; a file without signatures has its first subgraph. The file is loaded in a child
+    process.
 
     Raises:
-        ModelError: where that process crashes.
+        ModelError: if that process crashes.
     """
-    ended = run_child("attnexport.tflite.partitions", running="the interpreter", given=content)
-    if ended.problem is not None:
-        raise ModelError(f"the .tflite cannot be looked into: {ended.problem}; make it again from its model")
-    found = json.loads(ended.said.splitlines()[-1])
-    return [each if isinstance(each, str) else Delegation(**each) for each in found]
-
-
-def main() -> int:
-    """The child's side of `delegations`."""
-    content = sys.stdin.buffer.read()
     try:
-        graph = read_graph(content)
-        told = [_told(content, graph, each) for each in graph.signatures or (None,)]
-    except (AttnexportError, MemoryError) as error:
-        sys.stderr.write(first_line(error, limit=1000))
-        return _FAILED
-    sys.stdout.write(f"\n{json.dumps(told)}\n")
-    return 0
+        with Child(running="the interpreter") as child:
+            return child.call(plans, content)
+    except ContentError as error:
+        raise ModelError(f"the .tflite cannot be inspected: {error}; convert it again from its model") from error
 
 
-def _told(content: bytes, graph: Graph, signature: str | None) -> dict[str, Any] | str:
+def plans(content: bytes) -> list[Delegation | str]:
+    """What `delegations` gives, computed in this process."""
+    graph = read_graph(content)
+    return [_plan_or_reason(content, graph, each) for each in graph.signatures or (None,)]
+
+
+def _plan_or_reason(content: bytes, graph: Graph, signature: str | None) -> Delegation | str:
     if reason := _obstacle(_subgraph(graph, signature)):
         return reason
     try:
-        return asdict(_plan(content, graph, signature))
+        return _plan(content, graph, signature)
     except ModelError as error:
         return str(error)
 
 
 def _obstacle(subgraph: Subgraph) -> str | None:
-    """Why it cannot be told before anything is loaded, None where it can."""
+    """Why the plan is unknown, as the operators show; None if it can be read."""
     operators = {each.name for each in subgraph.operators}
     if flex := sorted(each for each in operators if each.startswith("Flex")):
         return f"it holds TensorFlow's own operators ({', '.join(flex)}), which no interpreter here can run"
@@ -123,20 +108,20 @@ def _subgraph(graph: Graph, signature: str | None) -> Subgraph:
 def _behind(delegate: Mapping[str, Any], operators: list[Any], producers: Mapping[int, int]) -> set[int]:
     """The operators that a delegate node stands for: those between its inputs and its outputs."""
     inputs = {int(index) for index in delegate["inputs"]}
-    found: set[int] = set()
+    behind: set[int] = set()
     waiting = [int(index) for index in delegate["outputs"]]
     while waiting:
         index = waiting.pop()
         number = producers.get(index)
-        if number is None or number in found:
+        if number is None or number in behind:
             continue
-        found.add(number)
+        behind.add(number)
         waiting += [int(each) for each in operators[number]["inputs"] if int(each) not in inputs]
-    return found
+    return behind
 
 
 def _cut(content: bytes, signature: str) -> bytes:
-    """A file with one signature alone: the interpreter tells the plan of the first subgraph only."""
+    """A file with one signature alone: the interpreter shows the plan of the first subgraph only."""
     from ai_edge_litert.tools import flatbuffer_utils
 
     model = copy.copy(parse_model(content))
@@ -145,7 +130,3 @@ def _cut(content: bytes, signature: str) -> bytes:
     definition.subgraphIndex = 0
     model.signatureDefs = [definition]
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

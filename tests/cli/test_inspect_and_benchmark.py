@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from attnexport.core import child_process
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -143,7 +144,7 @@ def test_a_file_that_no_process_here_runs(attnexport: Run, tflite: Path, monkeyp
     assert code == 3
     assert "does not run in a process of its own: it does not load: it holds TensorFlow's own operators (Flex)" in err
     # What nobody thought of: the child dies, and not this process.
-    monkeypatch.setattr(subprocess, "run", lambda *words, **options: subprocess.CompletedProcess([], -11, b"", b""))
+    monkeypatch.setattr(child_process, "_BOOTSTRAP", "import os; os.kill(os.getpid(), 11)")
     for command in ("inspect", "benchmark"):
         code, _, err = attnexport(command, tflite)
         assert code == 3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.tools import flatbuffer_utils
 
-from attnexport.core import ModelError
+from attnexport.core import ModelError, child_process
 from attnexport.exporter import MultiHeadAttentionConcat
 from attnexport.tflite import TFLiteRunner, delegation, inspect_tflite
 from attnexport.tflite.graph import parse_model, read_graph
@@ -234,8 +233,7 @@ def test_damage_that_takes_the_interpreter_down_is_refused_before(
 def test_damage_that_nobody_thought_of_takes_down_only_a_child(
     conversions: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    killed = subprocess.CompletedProcess([], -11, b"", b"")
-    monkeypatch.setattr(subprocess, "run", lambda *words, **options: killed)
+    monkeypatch.setattr(child_process, "_BOOTSTRAP", "import os; os.kill(os.getpid(), 11)")
     with pytest.raises(ModelError, match=r"it crashes the interpreter \(signal 11\)"):
         inspect_tflite(conversions["int8"].content)
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from attnexport.core import ModelError, Samples, SamplesError
+from attnexport.core.child_process import Child
 from attnexport.core.runner import batched
 from attnexport.parity import Case, distance
 from attnexport.tflite import RECIPES, LayerRule, Prepared, Recipe, TFLiteRunner, convert_prepared, prepare_calibration
@@ -64,16 +65,18 @@ def test_a_child_that_dies_or_hangs_is_an_answer_and_another_one_goes_on(
 ) -> None:
     with Workers(prepared, None, []) as workers:
         [before] = workers.measure([INT4])
-        os.kill(workers._children[-1].pid, signal.SIGSEGV)
+        [child] = [each for each in workers._children if each.pid]
+        assert child.pid is not None
+        os.kill(child.pid, signal.SIGSEGV)
         [died] = workers.measure([INT4])
         assert died.problem == "it crashes the interpreter (signal 11)"
         [after] = workers.measure([INT4])
         assert (after.size_bytes, after.sqnr_db) == (before.size_bytes, before.sqnr_db)
-        monkeypatch.setattr(workers_module, "_TIMEOUT", 0.2)
-        os.kill(workers._children[-1].pid, signal.SIGSTOP)
+        monkeypatch.setattr(child, "_timeout", 0.2)
+        os.kill(child.pid, signal.SIGSTOP)
         [hung] = workers.measure([INT4])
-        assert hung.problem == "it hangs the interpreter: nothing came of it in 0.2 s"
-    assert all(child.poll() is not None for child in workers._children)
+        assert hung.problem == "it hangs the interpreter: no reply within 0.2 s"
+    assert all(child.pid is None for child in workers._children)
 
 
 def test_what_the_quantizer_or_the_gate_refuses_is_no_candidate(prepared: Prepared) -> None:
@@ -81,7 +84,7 @@ def test_what_the_quantizer_or_the_gate_refuses_is_no_candidate(prepared: Prepar
         nothing = Recipe("auto", "int8", "int8", keep_float=(".",), calibrator="minmax")
         [refused] = workers.measure([nothing])
         [after] = workers.measure([INT4])
-        assert len(workers._children) == 1
+        assert len([child for child in workers._children if child.pid]) == 1
     assert (refused.problem or "").startswith("nothing in it is computed in int8")
     assert after.problem is None
 
@@ -123,7 +126,7 @@ def test_an_interruption_gives_the_best_so_far(prepared: Prepared) -> None:
 def test_what_cannot_be_judged_is_said_before_anything_runs(
     goal: Goal, kind: type[Exception], told: str, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Workers, "_start", None)
+    monkeypatch.setattr(Child, "_start", None)
     with pytest.raises(kind, match=told):
         search(prepared, goal)
 

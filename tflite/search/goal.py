@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -54,12 +53,6 @@ class Measurement:
             **{name: figures[name] for name in ("agreement", "accuracy", "reference_accuracy")},
             "problem": self.problem,
         }
-
-    @classmethod
-    def from_worker(cls, document: Mapping[str, Any]) -> Measurement:
-        """What a worker sent: `dataclasses.asdict` of a measurement, through JSON."""
-        figures = document["figures"]
-        return cls(**{**document, "figures": None if figures is None else Figures(**figures)})
 
 
 @dataclass(frozen=True)

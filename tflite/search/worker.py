@@ -1,19 +1,14 @@
-"""Quantizes and measures candidates, one after another, in a process of its own, for it may be taken down by one.
+"""Quantizes and measures candidates in a child process, which a candidate may crash.
 
-    python -m attnexport.tflite.search.worker DIRECTORY
-
-DIRECTORY holds what `workers.Workers` wrote: the model, ranges, and cases with right answers. A line of JSON on stdin
-asks for a candidate, a line on stdout answers; it ends with its stdin.
+`workers.Workers` writes a directory with the model, ranges, and cases with the original's outputs.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
-from functools import partial
+from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +27,6 @@ from attnexport.tflite.gate import check_recipe
 from attnexport.tflite.graph import read_graph
 from attnexport.tflite.quantization import quantize
 from attnexport.tflite.recipes import Recipe
-from attnexport.tflite.recipes.files import recipe_from
 from attnexport.tflite.runner import TFLiteRunner
 
 from .goal import Measurement
@@ -41,7 +35,7 @@ _ROUNDS, _SECONDS = 30, 0.03  # of the latency beside float32 that every candida
 
 
 class Bench:
-    """One model, its samples, and what answers are right."""
+    """One model, its samples, and the original's outputs."""
 
     def __init__(self, directory: Path) -> None:
         setup = json.loads((directory / "setup.json").read_text(encoding="utf-8"))
@@ -57,17 +51,8 @@ class Bench:
         inputs = next(case for case in self._cases["full"] if case.signature == DEFAULT_SIGNATURE).inputs
         self._sample = fill_batch({name: array[:batch] for name, array in inputs.items()}, batch)
 
-    def answer(self, request: Mapping[str, Any]) -> Any:
-        """The figures of a candidate, or the latency ratios of several."""
-        recipes = [recipe_from("recipe", each) for each in request["recipes"]]
-        if request["what"] == "race":
-            return self._race(recipes, request["rounds"], request["seconds"])
-        try:
-            return asdict(self._measure(recipes[0], request["what"]))
-        except AttnexportError as error:
-            return asdict(Measurement(problem=first_line(error)))
-
-    def _measure(self, recipe: Recipe, cases: str) -> Measurement:
+    def measure(self, recipe: Recipe, cases: str) -> Measurement:
+        """Measure a candidate."""
         content = self._quantized(recipe)
         runner = TFLiteRunner(content)
         figures = Figures()
@@ -85,17 +70,16 @@ class Bench:
         if cases == "full":
             check_recipe(read_graph(content), recipe, place(self._graph, recipe))
             calls = {name: partial(each.run, self._sample) for name, each in (("", runner), ("float", self._float))}
-            found = measure(calls, rounds=_ROUNDS, seconds=_SECONDS)
-            beside = found["float"].p50_ms
-            ratio = found[""].p50_ms / beside
+            latencies = measure(calls, rounds=_ROUNDS, seconds=_SECONDS)
+            beside = latencies["float"].p50_ms
+            ratio = latencies[""].p50_ms / beside
         return Measurement(len(content), ratio, beside, figures)
 
-    def _race(self, recipes: Sequence[Recipe], rounds: int, seconds: float) -> dict[str, Any]:
-        """Medians of float32, of float32 once more, which tells the noise, and of candidates, from calls in turn."""
+    def race(self, recipes: Sequence[Recipe], rounds: int, seconds: float) -> list[float]:
+        """Medians in ms of float32, of float32 again, which shows the noise, and of candidates, from calls in turn."""
         runners = [self._float, TFLiteRunner(self._model), *(TFLiteRunner(self._quantized(each)) for each in recipes)]
         calls = {str(at): partial(runner.run, self._sample) for at, runner in enumerate(runners)}
-        found = measure(calls, rounds=rounds, seconds=seconds)
-        return {"milliseconds": [each.p50_ms for each in found.values()]}
+        return [each.p50_ms for each in measure(calls, rounds=rounds, seconds=seconds).values()]
 
     def _quantized(self, recipe: Recipe) -> bytes:
         ranges = self._ranges[recipe.calibrator] if recipe.needs_calibration else None
@@ -111,16 +95,25 @@ class _Case:
             self.labels = arrays.get("labels")
 
 
-def main(arguments: Sequence[str]) -> int:
-    """The loop."""
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
-        os.dup2(2, 1)  # what libraries print must not come between answers
-        bench = Bench(Path(arguments[0]))
-        for line in sys.stdin:
-            answers.write(json.dumps(bench.answer(json.loads(line))) + "\n")
-            answers.flush()
-    return 0
+@lru_cache(maxsize=1)
+def _bench(directory: Path) -> Bench:
+    return Bench(directory)
 
 
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def measure_candidate(directory: Path, recipe: Recipe, cases: str) -> Measurement:
+    """The measurement of a candidate; `problem` says why one cannot be used.
+
+    Args:
+        directory: What `Workers` wrote.
+        recipe: What to measure.
+        cases: On which samples: `few`, `full` or `all`.
+    """
+    try:
+        return _bench(directory).measure(recipe, cases)
+    except AttnexportError as error:
+        return Measurement(problem=first_line(error))
+
+
+def race_candidates(directory: Path, recipes: list[Recipe], rounds: int, seconds: float) -> list[float]:
+    """Medians in ms, from calls in turn: of float32, of float32 again, and of candidates."""
+    return _bench(directory).race(recipes, rounds, seconds)

@@ -1,35 +1,33 @@
-"""Child processes that measure candidates: a crash is an answer, and another child takes over."""
+"""Child processes that measure candidates: one that crashes is a candidate with a problem, and another takes over."""
 
 from __future__ import annotations
 
 import json
-import selectors
-import subprocess
-import sys
+import queue
 import tempfile
-import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
-from attnexport.core.errors import ModelError
+from attnexport.core.child_process import Child
+from attnexport.core.errors import ContentError, ModelError
 from attnexport.core.runner import batched
 from attnexport.core.samples import Samples
 from attnexport.core.signature import DEFAULT_SIGNATURE
 from attnexport.parity import Case
 from attnexport.tflite.preparation import Prepared
-from attnexport.tflite.probe import describe_end
 from attnexport.tflite.recipes import Recipe
 from attnexport.tflite.statistics import ranges
 
 from .goal import Measurement
+from .worker import measure_candidate, race_candidates
 
-_AT_ONCE = 2
+_MAX_CHILDREN = 2
 _TIMEOUT = 300.0  # seconds for one candidate
 _BATCH = 256  # samples in one call of the original
 _FEW, FULL = 64, 512  # samples for a sensitivity, and evaluation samples for a candidate
@@ -46,9 +44,11 @@ class Workers:
 
     def __init__(self, prepared: Prepared, evaluation: Samples | None, calibrators: Sequence[str]) -> None:
         self._directory = tempfile.TemporaryDirectory()
-        self._pool = ThreadPoolExecutor(_AT_ONCE)
-        self._own = threading.local()
-        self._children: list[subprocess.Popen[bytes]] = []
+        self._pool = ThreadPoolExecutor(_MAX_CHILDREN)
+        self._children = [Child(running="the interpreter", timeout=_TIMEOUT) for _ in range(_MAX_CHILDREN)]
+        self._idle: queue.LifoQueue[Child] = queue.LifoQueue()  # the last one has the model loaded
+        for child in self._children:
+            self._idle.put(child)
         root = Path(self._directory.name)
         (root / "model.tflite").write_bytes(prepared.model)
         cases = _cases(prepared, evaluation)
@@ -71,75 +71,39 @@ class Workers:
             child.kill()
         self._pool.shutdown(cancel_futures=True)
         for child in self._children:
-            child.communicate()
+            child.close()
         self._directory.cleanup()
 
     def measure(self, recipes: Sequence[Recipe], what: str = "full") -> list[Measurement]:
-        """Measure candidates: on a `few` samples, as it is done for all (`full`), or on `all` samples."""
-        requests = [{"what": what, "recipes": [asdict(each)]} for each in recipes]
-        found = list(self._pool.map(self._ask, requests))
-        return [Measurement.from_worker(each) for each in found]
+        """Measure candidates on a `few` samples, on those that all candidates get (`full`), or on `all` samples."""
+        return list(self._pool.map(lambda recipe: self._measure(recipe, what), recipes))
 
     def race(self, recipes: Sequence[Recipe], *, rounds: int, seconds: float) -> list[float]:
         """Medians in ms, from calls in turn in one child: of float32, of float32 again, and of the candidates.
 
         Raises:
-            ModelError: where the child does not survive it.
+            ModelError: if the child does not survive it.
         """
-        request = {"what": "race", "recipes": [asdict(each) for each in recipes], "rounds": rounds, "seconds": seconds}
-        found = self._pool.submit(self._ask, request).result()
-        if "milliseconds" not in found:
-            raise ModelError(f"candidates cannot be timed: {found['problem']}")
-        return list(found["milliseconds"])
-
-    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """One question to the calling thread's own child."""
-        child = getattr(self._own, "child", None)
-        if child is None:
-            child = self._own.child = self._start()
-        line = _converse(child, json.dumps(request).encode() + b"\n")
-        if line.endswith(b"\n"):
-            answer: dict[str, Any] = json.loads(line)
-            return answer
-        self._own.child = None
-        return asdict(Measurement(problem=self._end(child)))
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        words = [sys.executable, "-P", "-m", "attnexport.tflite.search.worker", self._directory.name]
-        # A session of its own: Ctrl-C is the parent's to hear.
-        child = subprocess.Popen(  # noqa: S603
-            words,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        self._children.append(child)
-        return child
-
-    def _end(self, child: subprocess.Popen[bytes]) -> str:
-        """What became of a child that gave no answer."""
         try:
-            code = child.wait(timeout=1)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            return f"it hangs the interpreter: nothing came of it in {_TIMEOUT:g} s"
-        return describe_end(code, "the interpreter") or f"its process ended with exit code {code}"
+            with self._child() as child:
+                return child.call(race_candidates, Path(self._directory.name), list(recipes), rounds, seconds)
+        except ContentError as error:
+            raise ModelError(f"candidates cannot be timed: {error}") from error
 
+    def _measure(self, recipe: Recipe, what: str) -> Measurement:
+        try:
+            with self._child() as child:
+                return child.call(measure_candidate, Path(self._directory.name), recipe, what)
+        except ContentError as error:
+            return Measurement(problem=str(error))
 
-def _converse(child: subprocess.Popen[bytes], line: bytes) -> bytes:
-    """Write a line to a child and read one; nothing where it is gone, or silent for too long."""
-    takes, gives = child.stdin, child.stdout
-    if takes is None or gives is None:
-        return b""
-    try:
-        takes.write(line)
-        takes.flush()
-        with selectors.DefaultSelector() as ready:
-            ready.register(gives, selectors.EVENT_READ)
-            return gives.readline() if ready.select(_TIMEOUT) else b""
-    except OSError:  # a pipe that nobody reads any more
-        return b""
+    @contextmanager
+    def _child(self) -> Iterator[Child]:
+        child = self._idle.get()
+        try:
+            yield child
+        finally:
+            self._idle.put(child)
 
 
 def _cases(prepared: Prepared, evaluation: Samples | None) -> dict[str, list[tuple[Case, Any, bool]]]:
