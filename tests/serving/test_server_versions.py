@@ -64,6 +64,7 @@ def test_versions_are_swapped_without_a_failed_request(start_serving: Any, model
     for thread in threads:
         thread.start()
     try:
+        look_until(running, lambda: (1, 3.0) in seen)
         for number in (2, 3, 4):
             arrive(model_base, base, number)
             old = number - 1
@@ -72,6 +73,7 @@ def test_versions_are_swapped_without_a_failed_request(start_serving: Any, model
             shutil.rmtree(base / str(old))
             reply = running.predict({"x": X})
             assert reply.model_spec.version.value == number
+        look_until(running, lambda: (4, 4.0) in seen)
     finally:
         ended.set()
         for thread in threads:

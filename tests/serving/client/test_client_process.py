@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -70,6 +71,7 @@ def test_an_interruption_ends_a_call_at_once(server: Any, batch: str) -> None:
     with subprocess.Popen([sys.executable, "-c", code, server.address], stderr=subprocess.PIPE, text=True) as process:
         while not server.service.in_flight:
             assert process.poll() is None
+            time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert "KeyboardInterrupt" in err
