@@ -140,7 +140,7 @@ def _signature(client: Client, name: str, version: int | None, label: str | None
     """The server's own signature of that name."""
     metadata = client.metadata(version=version, label=label)
     if name not in metadata.signatures:
-        address = client.balancer.addresses[0]
+        address = client.addresses[0]
         raise RefusedError(f"{address}: model {metadata.model!r}: {no_such('signature', name, metadata.signatures)}")
     return metadata.signatures[name]
 

@@ -1,49 +1,68 @@
-"""The asyncio shell of the client."""
+"""The asyncio client."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
 
-import grpc
-import grpc.aio
-import numpy as np
-
-from attnexport.core.errors import ArgumentError, ServingError
 from attnexport.core.signature import DEFAULT_SIGNATURE
 
-from .base import BaseClient, Inferred
-from .channels import COMPRESSIONS, channel_options, credentials, headers
-from .errors import of_error
 from .examples import Examples, Features
-from .plan import Call, Effect, Plan, Sleep, Together
+from .inputs import Array, Inputs
+from .operations import InferenceResult
+from .options import ClientOptions, Compression, Retry, Tls, check_addresses
 from .predict import OnBatch
 from .responses import ClassScore, ModelMetadata, Prediction, VersionStatus
+from .run_asyncio import AsyncSession
+from .transport import AsyncTransport
 
-Result = TypeVar("Result")
 
-
-class AsyncClient(BaseClient):
-    """A client of TF Serving for asyncio: the methods and arguments of `Client`, to be awaited.
+class AsyncClient:
+    """A client of TF Serving for asyncio: the arguments and methods of `Client`, to be awaited.
 
     It belongs to the event loop of its first call. Cancelling a task cancels its call.
+
+    Example:
+        >>> import asyncio
+        >>> import numpy as np
+        >>> from attnexport.serving import AsyncClient, MockTransport
+        >>> async def main():
+        ...     double = MockTransport(lambda request: {"y": 2 * request.inputs["x"]})
+        ...     async with AsyncClient("127.0.0.1:8500", model="double", transport=double) as client:
+        ...         calls = [client.predict({"x": np.array([number])}) for number in range(3)]
+        ...         return [prediction["y"].tolist() for prediction in await asyncio.gather(*calls)]
+        >>> asyncio.run(main())
+        [[0], [2], [4]]
     """
 
-    def __init__(self, addresses: str | Sequence[str], **options: Any) -> None:
-        super().__init__(addresses, **options)
-        self._credentials = credentials(self.options)
-        self._headers = headers(self.options)
-        self._channels: list[grpc.aio.Channel] = []
-        self._methods: dict[tuple[int, str], Any] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._closed = False
+    def __init__(
+        self,
+        addresses: str | Sequence[str],
+        *,
+        model: str | None = None,
+        timeout: float = 30.0,
+        connect_timeout: float = 5.0,
+        retry: Retry = Retry(),  # noqa: B008 - frozen
+        tls: Tls | None = None,
+        metadata: Mapping[str, str | bytes] | None = None,
+        compression: Compression | None = None,
+        keepalive: float = 300.0,
+        check: bool = False,
+        max_batch: int | None = None,
+        max_concurrent: int = 4,
+        transport: AsyncTransport | None = None,
+    ) -> None:
+        self.addresses = check_addresses(addresses)
+        self.options = ClientOptions(
+            model, timeout, connect_timeout, retry, tls, metadata or {}, compression, keepalive, check, max_batch,
+            max_concurrent,
+        )  # fmt: skip
+        self._session = AsyncSession(self.addresses, self.options, transport)
 
     async def predict(
         self,
-        inputs: Any,
+        inputs: Inputs,
         *,
         model: str | None = None,
         signature: str = DEFAULT_SIGNATURE,
@@ -56,8 +75,10 @@ class AsyncClient(BaseClient):
         on_batch: OnBatch | None = None,
     ) -> Prediction:
         """Run a signature, as `Client.predict` does."""
-        return await self._run(
-            self._predict(inputs, model, signature, version, label, outputs, timeout, max_batch, check, on_batch)
+        return await self._session.run(
+            self._session.operations.predict(
+                inputs, model, signature, version, label, outputs, timeout, max_batch, check, on_batch
+            )
         )
 
     async def classify(
@@ -71,9 +92,9 @@ class AsyncClient(BaseClient):
         context: Features | None = None,
         timeout: float | None = None,
     ) -> list[list[ClassScore]]:
-        """The classes of each example, as `Client.classify` gives them."""
-        return await self._run(
-            self._classify(examples, context, self.target(model, version, label, signature), timeout)
+        """Classify examples, as `Client.classify` does."""
+        return await self._session.run(
+            self._session.operations.classify(examples, model, signature, version, label, context, timeout)
         )
 
     async def regress(
@@ -86,9 +107,11 @@ class AsyncClient(BaseClient):
         label: str | None = None,
         context: Features | None = None,
         timeout: float | None = None,
-    ) -> np.ndarray[Any, Any]:
-        """A number for each example: `[n]` float32."""
-        return await self._run(self._regress(examples, context, self.target(model, version, label, signature), timeout))
+    ) -> Array:
+        """Compute a number for each example, as `Client.regress` does: `[n]` float32."""
+        return await self._session.run(
+            self._session.operations.regress(examples, model, signature, version, label, context, timeout)
+        )
 
     async def multi_inference(
         self,
@@ -100,10 +123,10 @@ class AsyncClient(BaseClient):
         label: str | None = None,
         context: Features | None = None,
         timeout: float | None = None,
-    ) -> list[Inferred]:
-        """Several signatures over the same examples, as `Client.multi_inference` runs them."""
-        return await self._run(
-            self._multi_inference(examples, tasks, context, self.target(model, version, label), timeout)
+    ) -> list[InferenceResult]:
+        """Run several signatures over the same examples, as `Client.multi_inference` does."""
+        return await self._session.run(
+            self._session.operations.multi_inference(examples, tasks, model, version, label, context, timeout)
         )
 
     async def metadata(
@@ -114,29 +137,28 @@ class AsyncClient(BaseClient):
         label: str | None = None,
         timeout: float | None = None,
     ) -> ModelMetadata:
-        """The signatures of a model, and its version."""
-        return await self._run(self._metadata(model, version, label, timeout))
+        """Ask for the signatures of a model, and its version."""
+        return await self._session.run(self._session.operations.metadata(model, version, label, timeout))
 
     async def status(
         self, *, model: str | None = None, version: int | None = None, timeout: float | None = None
     ) -> list[VersionStatus]:
-        """The state of each version of a model, or of one, the newest first."""
-        return await self._run(self._status(model, version, timeout))
+        """Ask for the state of each version of a model, or of one version; the newest first."""
+        return await self._session.run(self._session.operations.status(model, version, timeout))
 
     async def reload_config(self, config: str | Mapping[str, str | Path], *, timeout: float | None = None) -> None:
         """Replace the configuration of every server, as `Client.reload_config` does."""
-        await self._run(self._reload_config(config, timeout))
+        await self._session.run(self._session.operations.reload_config(config, timeout))
 
     async def wait_until_ready(
         self, *, model: str | None = None, version: int | None = None, timeout: float | None = None
     ) -> None:
-        """Return when a version of the model is AVAILABLE; where no model is named, when a server answers."""
-        await self._run(self._wait_until_ready(model, version, timeout))
+        """Wait until a version of the model is AVAILABLE, or, if no model is named, until a server answers."""
+        await self._session.run(self._session.operations.wait_until_ready(model, version, timeout))
 
     async def close(self) -> None:
-        """Close the connections; calls under way fail."""
-        self._closed = True
-        await asyncio.gather(*(channel.close() for channel in self._channels))
+        """Close the connections; calls in progress fail."""
+        await self._session.close()
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -145,78 +167,3 @@ class AsyncClient(BaseClient):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
-
-    async def _run(self, plan: Plan[Result]) -> Result:
-        if self._closed:
-            raise ArgumentError("the client is closed; make another one")
-        self._connect()
-        try:
-            effect = next(plan)
-            while True:
-                try:
-                    result = await self._perform(effect)
-                except ServingError as error:
-                    effect = plan.throw(error)
-                else:
-                    effect = plan.send(result)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
-        finally:
-            plan.close()
-
-    async def _perform(self, effect: Effect) -> Any:
-        match effect:
-            case Call():
-                try:
-                    return await self._method(effect)(effect.request, timeout=effect.timeout, metadata=self._headers)
-                except grpc.RpcError as error:
-                    raise of_error(error, self.balancer.addresses[effect.address], effect.timeout) from error
-                except grpc.aio.UsageError as error:
-                    raise ArgumentError("the client was closed while it was in use") from error
-                except asyncio.CancelledError as error:
-                    task = asyncio.current_task()
-                    if self._closed and task is not None and not task.cancelling():
-                        raise ArgumentError("the client was closed while it was in use") from error
-                    raise
-            case Sleep():
-                return await asyncio.sleep(effect.seconds)
-            case Together():
-                return await self._together(effect)
-
-    async def _together(self, together: Together) -> list[Any]:
-        free = asyncio.Semaphore(together.limit)
-
-        async def run(plan: Plan[Any]) -> Any:
-            async with free:
-                return await self._run(plan)
-
-        tasks = [asyncio.create_task(run(plan)) for plan in together.plans]
-        try:
-            return await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            for plan in together.plans:
-                plan.close()
-
-    def _connect(self) -> None:
-        """Open the channels in the running loop: gRPC binds them to it."""
-        loop = asyncio.get_running_loop()
-        if self._loop is None:
-            self._loop, arguments = loop, channel_options(self.options)
-            compression = COMPRESSIONS[self.options.compression]
-            self._channels = [
-                grpc.aio.insecure_channel(address, arguments, compression)
-                if self._credentials is None
-                else grpc.aio.secure_channel(address, self._credentials, arguments, compression)
-                for address in self.balancer.addresses
-            ]
-        elif self._loop is not loop:
-            raise ArgumentError("an AsyncClient belongs to the event loop of its first call; make one for each loop")
-
-    def _method(self, call: Call) -> Any:
-        key = call.address, call.path
-        if key not in self._methods:
-            self._methods[key] = self._channels[call.address].unary_unary(call.path)
-        return self._methods[key]

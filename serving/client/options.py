@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict
 
 from attnexport.core.errors import ArgumentError, ContentError, check_size, one_of
 
@@ -21,13 +21,20 @@ _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]]+):(\d{1,5})")
 
 @dataclass(frozen=True)
 class Tls:
-    """Certificates as PEM files.
+    """Certificates, as PEM files.
 
     Attributes:
-        ca: What the server's certificate must be signed by; the system's authorities where None.
+        ca: The authorities that may have signed the server's certificate; the system's if None.
         certificate: The client's own, for a server that asks for one; with `key`.
-        key: Of the certificate.
-        server_name: The name that the server's certificate must be for, where the address is another.
+        key: The key of `certificate`.
+        server_name: The name in the server's certificate, if it is not the address's.
+
+    Raises:
+        ArgumentError: for a certificate without a key, or a key without a certificate.
+
+    Example:
+        >>> Tls(ca="server.crt", server_name="models.example").server_name
+        'models.example'
     """
 
     ca: Path | str | None = None
@@ -43,22 +50,27 @@ class Tls:
         """The contents of ca, key and certificate.
 
         Raises:
-            ArgumentError: where a file does not exist.
-            ContentError: where it cannot be read or is no PEM.
+            ArgumentError: if a file does not exist.
+            ContentError: if a file cannot be read or is not PEM.
         """
         return _pem(self.ca), _pem(self.key), _pem(self.certificate)
 
 
 @dataclass(frozen=True)
 class Retry:
-    """How a call that found no server is tried again, within its deadline; no other failure is.
+    """How calls that no server answers are tried again, within their deadline. Other failures are not.
 
     Attributes:
-        attempts: The most rounds over all addresses; 1 is never again.
-        first: The first pause in seconds; each is `factor` times the one before.
+        attempts: The most rounds over all addresses; 1 never retries.
+        first: The first pause in seconds.
         most: The longest pause in seconds.
-        factor: See first.
-        jitter: The part of each pause that is left to chance, so that clients do not come back all at once.
+        factor: How many times as long as the one before each pause is.
+        jitter: The part of each pause that is random, so that clients do not come back all at once.
+
+    Example:
+        >>> retry = Retry(first=0.1, factor=2, most=0.3)
+        >>> [retry.pause(attempt, 0.0) for attempt in (1, 2, 3)]
+        [0.1, 0.2, 0.3]
     """
 
     attempts: int = 5
@@ -72,7 +84,7 @@ class Retry:
         check_seconds("first", self.first)
         check_seconds("most", self.most)
         if self.factor < 1 or not 0 <= self.jitter <= 1:
-            raise ArgumentError(f"a factor of at least 1 and a jitter from 0 to 1 are wanted; received {self}")
+            raise ArgumentError(f"factor must be at least 1 and jitter from 0 to 1; received {self}")
 
     def pause(self, attempt: int, chance: float) -> float:
         """Seconds to wait after the attempt of that number (from 1), for a chance from 0 to 1."""
@@ -80,24 +92,18 @@ class Retry:
         return pause * (1 - self.jitter * chance)
 
 
+class ConnectionOptions(TypedDict):
+    """The options that gRPC's transports take."""
+
+    tls: Tls | None
+    connect_timeout: float
+    keepalive: float
+    compression: Compression | None
+
+
 @dataclass(frozen=True)
 class ClientOptions:
-    """What all calls of a client have in common.
-
-    Attributes:
-        model: The model that calls are for which name none.
-        timeout: Seconds that a call may take, its retries included.
-        connect_timeout: Seconds after which a connection that is not made counts as refused.
-        retry: What happens when no server answers.
-        tls: Certificates; a plain connection where None.
-        metadata: Headers of every call.
-        compression: Of requests, and asked for in replies.
-        keepalive: Seconds of silence after which a connection is probed. Servers take more than one probe in 5 minutes
-            for abuse, unless they are told otherwise.
-        check: Compare inputs with the server's own signature before they are sent.
-        max_batch: The most samples in one call; larger inputs are sent in parts.
-        max_concurrent: Parts under way at once.
-    """
+    """The options of a client; `Client` describes them."""
 
     model: str | None = None
     timeout: float = 30.0
@@ -124,23 +130,45 @@ class ClientOptions:
                 raise ArgumentError(f"{name} must be a {name.title()}; received {option!r}")
         for key, value in self.metadata.items():
             if not isinstance(value, str | bytes):
-                raise ArgumentError(f"header {key!r} holds {value!r}; text or bytes are wanted")
+                raise ArgumentError(f"header {key!r} holds {value!r}; give text or bytes")
             if not _HEADER.fullmatch(key) or key.startswith("grpc-"):
-                raise ArgumentError(f"header {key!r}: lower-case letters, digits, '_', '-' and '.' are wanted")
+                raise ArgumentError(
+                    f"header {key!r}: names have lower-case letters, digits, '_', '-' and '.', no 'grpc-'"
+                )
             if key.endswith("-bin") != isinstance(value, bytes):
-                raise ArgumentError(f"header {key!r}: bytes go into names that end in '-bin', and text into others")
+                raise ArgumentError(f"header {key!r}: bytes go into names that end in '-bin', text into others")
             if isinstance(value, str) and not (value.isascii() and value.isprintable()):
-                raise ArgumentError(f"header {key!r} holds characters that no header can; printable ASCII is wanted")
+                raise ArgumentError(f"header {key!r} holds characters other than printable ASCII")
+
+    def of_connections(self) -> ConnectionOptions:
+        """Those that gRPC's transports take."""
+        return {
+            "tls": self.tls,
+            "connect_timeout": self.connect_timeout,
+            "keepalive": self.keepalive,
+            "compression": self.compression,
+        }
 
 
-def check_address(address: str) -> str:
-    """The address itself where it is one, else an ArgumentError."""
+def check_addresses(addresses: str | Sequence[str]) -> tuple[str, ...]:
+    """The addresses of a client.
+
+    Raises:
+        ArgumentError: for something that is not an address, or no address at all.
+    """
+    given = [addresses] if isinstance(addresses, str) else list(addresses)
+    if not given:
+        raise ArgumentError("a client needs the address of a server, HOST:PORT")
+    return tuple(_check_address(address) for address in given)
+
+
+def _check_address(address: str) -> str:
     if not isinstance(address, str):
         raise ArgumentError(f"address {address!r} is not HOST:PORT, such as 127.0.0.1:8500")
     if address.startswith(_SCHEMES) and "://" not in address.removeprefix("dns://"):
         return address
-    found = _ADDRESS.fullmatch(address)
-    if not found or not 0 < int(found[2]) < 65536:
+    match = _ADDRESS.fullmatch(address)
+    if not match or not 0 < int(match[2]) < 65536:
         raise ArgumentError(f"address {address!r} is not HOST:PORT, such as 127.0.0.1:8500 or [::1]:8500")
     return address
 
@@ -155,5 +183,5 @@ def _pem(path: Path | str | None) -> bytes | None:
     except OSError as error:
         raise ContentError(f"certificate file {path} cannot be read: {error.strerror}") from error
     if b"-----BEGIN" not in content:
-        raise ContentError(f"certificate file {path} is no PEM: a line with -----BEGIN is wanted")
+        raise ContentError(f"certificate file {path} is not PEM: it has no line with -----BEGIN")
     return content

@@ -1,7 +1,7 @@
-"""Plans: what a client does, without doing it.
+"""Plans: what a client does, apart from how it is carried out.
 
-A plan is a generator that yields effects and is sent their results. The base of the clients is written in plans alone;
-the shells, one blocking and one for asyncio, carry the effects out.
+A plan is a generator that yields effects (a call, a pause, several plans at once) and is sent their results. Retries,
+balancing and errors are written once, as plans; `run_blocking` and `run_asyncio` carry them out over a transport.
 """
 
 from __future__ import annotations
@@ -13,24 +13,9 @@ from typing import Any, TypeVar
 
 from attnexport.core.errors import ArgumentError, DeadlineError
 
+from .transport import Call
+
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Call:
-    """One remote call at one address; its result is the reply's bytes, its failure a ServingError.
-
-    Attributes:
-        address: Index of the address.
-        path: The method's.
-        request: The message's bytes.
-        timeout: In seconds.
-    """
-
-    address: int
-    path: str
-    request: bytes
-    timeout: float
 
 
 @dataclass(frozen=True)
@@ -41,8 +26,8 @@ class Sleep:
 
 
 @dataclass(frozen=True)
-class Together:
-    """Plans to carry out at the same time, `limit` of them at most; the result is the list of theirs, in order.
+class Concurrent:
+    """Plans to carry out at the same time, at most `limit` of them at once; the result is the list of their results.
 
     They yield calls and pauses only. The first failure ends all.
     """
@@ -51,12 +36,13 @@ class Together:
     limit: int
 
 
-Effect = Call | Sleep | Together
+# The result of a Call is the reply's bytes, its failure a ServingError.
+Effect = Call | Sleep | Concurrent
 Plan = Generator[Effect, Any, Result]
 
 
 class Deadline:
-    """A point in time that everything of one call of the user's ends at."""
+    """When a call of the user's ends, with all its retries and parts."""
 
     def __init__(self, seconds: float) -> None:
         check_seconds("timeout", seconds)
@@ -64,23 +50,31 @@ class Deadline:
         self._end = time.monotonic() + seconds
 
     def left(self) -> float:
-        """Seconds until then, negative when it has passed."""
+        """Seconds that are left; negative when it has passed."""
         return self._end - time.monotonic()
 
     def check(self, what: str) -> float:
-        """Seconds until then, or a DeadlineError."""
+        """Seconds that are left.
+
+        Raises:
+            DeadlineError: if it has passed, beginning with `what`.
+        """
         left = self.left()
         if left <= 0:
             raise DeadlineError(f"{what}: no answer within {self.seconds:g} s")
         return left
 
     def at_most(self, seconds: float) -> Deadline:
-        """This one, or a nearer one."""
+        """A deadline `seconds` from now, or this one if it is nearer."""
         return Deadline(min(seconds, max(self.left(), 0.001)))
 
 
 def check_seconds(name: str, value: float) -> float:
-    """The value itself where it is a finite number of seconds above 0, else an ArgumentError."""
+    """Return a number of seconds, finite and above 0.
+
+    Raises:
+        ArgumentError: for anything else, naming the option.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 10**8:
         raise ArgumentError(f"{name} must be a number of seconds above 0; received {value!r}")
     return value

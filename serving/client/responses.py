@@ -9,13 +9,8 @@ from typing import Any
 import numpy as np
 
 from attnexport.core.errors import CodecError, ServingError, first_line
-from attnexport.core.signature import Method, Shape, Signature, TensorSpec
-from attnexport.serving.codec.dtypes import name_of
-
-_METHODS: dict[str, Method] = {
-    "tensorflow/serving/classify": "classify",
-    "tensorflow/serving/regress": "regress",
-}
+from attnexport.core.signature import Signature
+from attnexport.core.signature_def import read_signature
 
 
 class Prediction(dict[str, np.ndarray[Any, Any]]):
@@ -23,7 +18,7 @@ class Prediction(dict[str, np.ndarray[Any, Any]]):
 
     Attributes:
         model: The model that answered.
-        versions: Its version; several where one was swapped for another between the parts of a large batch.
+        versions: The version that answered; several if the server changed versions between the parts of a large batch.
     """
 
     def __init__(self, outputs: Mapping[str, np.ndarray[Any, Any]], model: str, versions: tuple[int, ...]) -> None:
@@ -32,7 +27,7 @@ class Prediction(dict[str, np.ndarray[Any, Any]]):
 
     @property
     def version(self) -> int | None:
-        """The version that answered, the newest where there are several; None where the server does not say."""
+        """The version that answered, the newest of several; None if the server does not say."""
         return max(self.versions, default=None)
 
 
@@ -55,7 +50,7 @@ class ModelMetadata:
 
 @dataclass(frozen=True)
 class VersionStatus:
-    """The state of a version: START, LOADING, AVAILABLE, UNLOADING or END; with its error where it failed."""
+    """The state of a version: START, LOADING, AVAILABLE, UNLOADING or END; with its error if it failed."""
 
     version: int
     state: str
@@ -74,7 +69,7 @@ def parse(kind: Any, data: bytes, address: str) -> Any:
 
 
 def unusable(error: Exception, address: str) -> ServingError:
-    """A reply that no server of this kind gives."""
+    """The error for a reply that is damaged, or not of a TF Serving."""
     return ServingError(f"{address}: the reply is not usable: {first_line(error)}", address=address)
 
 
@@ -86,43 +81,18 @@ def read_metadata(reply: Any, address: str) -> ModelMetadata:
 
     definitions = SignatureDefMap()
     try:
-        found = reply.metadata["signature_def"].Unpack(definitions) if "signature_def" in reply.metadata else False
+        unpacked = "signature_def" in reply.metadata and reply.metadata["signature_def"].Unpack(definitions)
     except DecodeError as error:
         raise unusable(error, address) from error
-    if not found:
+    if not unpacked:
         raise unusable(CodecError("it holds no signature_def"), address)
     signatures = {
         name: signature
         for name, definition in sorted(definitions.signature_def.items())
-        if (signature := _signature(name, definition))
+        if (signature := read_signature(name, definition))
     }
     spec = reply.model_spec
     return ModelMetadata(spec.name, int(spec.version.value) if spec.HasField("version") else None, signatures)
-
-
-def _signature(name: str, definition: Any) -> Signature | None:
-    """None where it does not take and give dense tensors that numpy has: an initializer, or sparse inputs."""
-    inputs, outputs = (_specs(infos) for infos in (definition.inputs, definition.outputs))
-    if not inputs or not outputs:
-        return None
-    return Signature(name, inputs, outputs, _METHODS.get(definition.method_name, "predict"))
-
-
-def _specs(infos: Any) -> tuple[TensorSpec, ...] | None:
-    specs = []
-    for name in sorted(infos):
-        info = infos[name]
-        dtype = name_of(info.dtype)
-        if dtype is None or info.WhichOneof("encoding") != "name":
-            return None
-        specs.append(TensorSpec(name, dtype, _shape(info.tensor_shape)))
-    return tuple(specs)
-
-
-def _shape(shape: Any) -> Shape | None:
-    if shape.unknown_rank:
-        return None
-    return tuple(None if dim.size < 0 else int(dim.size) for dim in shape.dim)
 
 
 def read_status(reply: Any) -> list[VersionStatus]:
@@ -131,7 +101,7 @@ def read_status(reply: Any) -> list[VersionStatus]:
 
     states = GetModelStatusResponse.DESCRIPTOR.fields_by_name["model_version_status"].message_type
     names = states.enum_types_by_name["State"].values_by_number
-    found = [
+    versions = [
         VersionStatus(
             int(each.version),
             names[each.state].name if each.state in names else str(each.state),
@@ -140,7 +110,7 @@ def read_status(reply: Any) -> list[VersionStatus]:
         )
         for each in reply.model_version_status
     ]
-    return sorted(found, key=lambda each: -each.version)
+    return sorted(versions, key=lambda each: -each.version)
 
 
 def read_classes(result: Any) -> list[list[ClassScore]]:

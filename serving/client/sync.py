@@ -1,60 +1,84 @@
-"""The blocking shell of the client."""
+"""The blocking client."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
 
-import grpc
-import numpy as np
-
-from attnexport.core.errors import ArgumentError, ServingError
 from attnexport.core.signature import DEFAULT_SIGNATURE
 
-from .base import BaseClient, Inferred
-from .channels import COMPRESSIONS, channel_options, credentials, headers
-from .concurrent import run_together
-from .errors import of_error
 from .examples import Examples, Features
-from .plan import Call, Effect, Plan, Sleep, Together
+from .inputs import Array, Inputs
+from .operations import InferenceResult
+from .options import ClientOptions, Compression, Retry, Tls, check_addresses
 from .predict import OnBatch
 from .responses import ClassScore, ModelMetadata, Prediction, VersionStatus
+from .run_blocking import Session
+from .transport import Transport
 
-Result = TypeVar("Result")
 
-
-class Client(BaseClient):
+class Client:
     """A client of TF Serving, for any number of threads.
 
     Args:
-        addresses: `HOST:PORT` of a server, or several that hold the same models and are asked in turn; one that dies
-            is passed over.
-        options: The fields of ClientOptions.
+        addresses: `HOST:PORT` of a server, or of several that serve the same models: they take turns, and one that
+            fails is skipped.
+        model: The model of calls that name none.
+        timeout: Seconds that a call may take, with its retries.
+        connect_timeout: Seconds after which a connection that is not made counts as refused.
+        retry: What happens when no server answers.
+        tls: Certificates; a plain connection if None.
+        metadata: Headers of every call.
+        compression: Of requests and replies: `gzip`, `deflate` or None.
+        keepalive: Seconds of silence after which a connection is probed. By default servers refuse clients that send
+            more than one probe in 5 minutes.
+        check: Compare inputs with the server's signature before they are sent.
+        max_batch: The most samples in one call; larger inputs are sent in parts.
+        max_concurrent: The most parts in progress at once.
+        transport: What carries the calls, in place of gRPC: a `MockTransport` in tests, or your own. tls,
+            connect_timeout, keepalive and compression are then the transport's affair.
 
     Raises:
-        ArgumentError: for an address or option that is none.
-        ContentError: where certificates cannot be read.
+        ArgumentError: for an address or option that cannot work.
+        ContentError: if certificates cannot be read.
+
+    Example:
+        >>> import numpy as np
+        >>> from attnexport.serving import Client, MockTransport
+        >>> double = MockTransport(lambda request: {"y": 2 * request.inputs["x"]})
+        >>> with Client("127.0.0.1:8500", model="double", transport=double) as client:
+        ...     client.predict({"x": np.array([1.0, 2.5])})["y"].tolist()
+        [2.0, 5.0]
     """
 
-    def __init__(self, addresses: str | Sequence[str], **options: Any) -> None:
-        super().__init__(addresses, **options)
-        given, arguments = credentials(self.options), channel_options(self.options)
-        self._channels = [
-            grpc.insecure_channel(address, arguments, COMPRESSIONS[self.options.compression])
-            if given is None
-            else grpc.secure_channel(address, given, arguments, COMPRESSIONS[self.options.compression])
-            for address in self.balancer.addresses
-        ]
-        self._methods: dict[tuple[int, str], Any] = {}
-        self._headers = headers(self.options)
-        self._closed = False
+    def __init__(
+        self,
+        addresses: str | Sequence[str],
+        *,
+        model: str | None = None,
+        timeout: float = 30.0,
+        connect_timeout: float = 5.0,
+        retry: Retry = Retry(),  # noqa: B008 - frozen
+        tls: Tls | None = None,
+        metadata: Mapping[str, str | bytes] | None = None,
+        compression: Compression | None = None,
+        keepalive: float = 300.0,
+        check: bool = False,
+        max_batch: int | None = None,
+        max_concurrent: int = 4,
+        transport: Transport | None = None,
+    ) -> None:
+        self.addresses = check_addresses(addresses)
+        self.options = ClientOptions(
+            model, timeout, connect_timeout, retry, tls, metadata or {}, compression, keepalive, check, max_batch,
+            max_concurrent,
+        )  # fmt: skip
+        self._session = Session(self.addresses, self.options, transport)
 
     def predict(
         self,
-        inputs: Any,
+        inputs: Inputs,
         *,
         model: str | None = None,
         signature: str = DEFAULT_SIGNATURE,
@@ -70,32 +94,43 @@ class Client(BaseClient):
 
         Args:
             inputs: Arrays `[n, ...]` by input name, sent in the dtype that they have; lists and numbers take the
-                signature's. Not a dict, it is the single input of the signature.
-            model: The model; the client's own where None.
+                signature's. Anything but a dict is the single input of the signature.
+            model: The model; the client's own if None.
             signature: The signature.
-            version: The version; the newest where None.
+            version: The version; the newest if None.
             label: The version that has this label.
-            outputs: The outputs wanted; all where empty.
-            timeout: Seconds that all of it may take; the client's where None.
-            max_batch: The most samples in one call; larger inputs go in parts, several at once, and come back joined.
-            check: Compare names, dtypes and shapes with the server's signature first.
-            on_batch: Told the samples of each part that was answered.
+            outputs: The outputs to return; all if empty.
+            timeout: Seconds that all of it may take; the client's if None.
+            max_batch: The most samples in one call; larger inputs are sent in parts, several at once, and the replies
+                joined. The client's if None.
+            check: Compare names, dtypes and shapes with the server's signature first; the client's if None.
+            on_batch: Called with the number of samples of each part that was answered.
 
         Returns:
             Read-only arrays by output name, strings as object arrays of bytes.
 
         Raises:
-            ArgumentError: for arguments that show it.
-            SamplesError: where `check` finds inputs that do not fit.
-            CodecError: for an array that no tensor can hold.
-            UnavailableError: where no server answers; after retries.
-            DeadlineError: where the time is up.
-            NotFoundError: for an unknown model or version, naming those there are.
-            RefusedError: where the server refuses the request: an unknown signature, wrong inputs.
+            ArgumentError, CodecError: for arguments that cannot work, an array that no tensor can hold.
+            SamplesError: for inputs that do not fit.
+            UnavailableError: if no server answers, after retries.
+            DeadlineError: if there is no answer in time.
+            NotFoundError: for an unknown model or version, naming those that exist.
+            RefusedError: if the server refuses the request: an unknown signature, wrong inputs.
             ServingError: for any other failure.
+
+        Example:
+            >>> from attnexport.serving import Client, MockTransport
+            >>> import numpy as np
+            >>> transport = MockTransport(lambda request: {"sum": request.inputs["x"].sum(axis=1)}, version=3)
+            >>> with Client("127.0.0.1:8500", model="sums", transport=transport) as client:
+            ...     prediction = client.predict({"x": np.arange(6.0).reshape(3, 2)}, max_batch=2)
+            >>> prediction["sum"].tolist(), prediction.version
+            ([1.0, 5.0, 9.0], 3)
         """
-        return self._run(
-            self._predict(inputs, model, signature, version, label, outputs, timeout, max_batch, check, on_batch)
+        return self._session.run(
+            self._session.operations.predict(
+                inputs, model, signature, version, label, outputs, timeout, max_batch, check, on_batch
+            )
         )
 
     def classify(
@@ -109,8 +144,24 @@ class Client(BaseClient):
         context: Features | None = None,
         timeout: float | None = None,
     ) -> list[list[ClassScore]]:
-        """The classes of each example; examples are dicts from feature to values, or serialized tf.Example."""
-        return self._run(self._classify(examples, context, self.target(model, version, label, signature), timeout))
+        """Classify examples: for each, the classes with their scores.
+
+        Each example is a dict from feature to a value or a list of values, or a serialized tf.Example; `context` are
+        features that all of them share. An example that cannot be sent is an ArgumentError, naming the feature; the
+        other arguments and errors are those of `predict`.
+
+        Example:
+            >>> from attnexport.serving import Client, MockTransport
+            >>> from attnexport.serving.messages import ClassificationResponse
+            >>> result = {"classifications": [{"classes": [{"label": "good", "score": 0.75}]}]}
+            >>> mock = MockTransport(handlers={"Classify": lambda request: ClassificationResponse(result=result)})
+            >>> with Client("127.0.0.1:8500", model="m", transport=mock) as client:
+            ...     client.classify([{"text": "very good"}], signature="classify")
+            [[ClassScore(label='good', score=0.75)]]
+        """
+        return self._session.run(
+            self._session.operations.classify(examples, model, signature, version, label, context, timeout)
+        )
 
     def regress(
         self,
@@ -122,9 +173,21 @@ class Client(BaseClient):
         label: str | None = None,
         context: Features | None = None,
         timeout: float | None = None,
-    ) -> np.ndarray[Any, Any]:
-        """A number for each example: `[n]` float32."""
-        return self._run(self._regress(examples, context, self.target(model, version, label, signature), timeout))
+    ) -> Array:
+        """Compute a number for each example: `[n]` float32. Arguments and errors are those of `classify`.
+
+        Example:
+            >>> from attnexport.serving import Client, MockTransport
+            >>> from attnexport.serving.messages import RegressionResponse
+            >>> result = {"regressions": [{"value": 250.0}]}
+            >>> mock = MockTransport(handlers={"Regress": lambda request: RegressionResponse(result=result)})
+            >>> with Client("127.0.0.1:8500", model="m", transport=mock) as client:
+            ...     client.regress([{"rooms": 3, "area": 71.5}], signature="price").tolist()
+            [250.0]
+        """
+        return self._session.run(
+            self._session.operations.regress(examples, model, signature, version, label, context, timeout)
+        )
 
     def multi_inference(
         self,
@@ -136,9 +199,24 @@ class Client(BaseClient):
         label: str | None = None,
         context: Features | None = None,
         timeout: float | None = None,
-    ) -> list[Inferred]:
-        """Several signatures over the same examples; a task is `("classify" or "regress", signature)`."""
-        return self._run(self._multi_inference(examples, tasks, context, self.target(model, version, label), timeout))
+    ) -> list[InferenceResult]:
+        """Run several signatures over the same examples: for each task what `classify` or `regress` returns.
+
+        A task is `("classify" or "regress", signature)`; the other arguments and errors are those of `classify`.
+
+        Example:
+            >>> from attnexport.serving import Client, MockTransport
+            >>> from attnexport.serving.messages import MultiInferenceResponse
+            >>> results = [{"regression_result": {"regressions": [{"value": 250.0}]}}]
+            >>> infer = lambda request: MultiInferenceResponse(results=results)
+            >>> mock = MockTransport(handlers={"MultiInference": infer})
+            >>> with Client("127.0.0.1:8500", model="m", transport=mock) as client:
+            ...     client.multi_inference([{"rooms": 3}], [("regress", "price")])
+            [array([250.], dtype=float32)]
+        """
+        return self._session.run(
+            self._session.operations.multi_inference(examples, tasks, model, version, label, context, timeout)
+        )
 
     def metadata(
         self,
@@ -148,30 +226,67 @@ class Client(BaseClient):
         label: str | None = None,
         timeout: float | None = None,
     ) -> ModelMetadata:
-        """The signatures of a model, and its version."""
-        return self._run(self._metadata(model, version, label, timeout))
+        """Ask for the signatures of a model, and its version.
+
+        Example:
+            >>> from attnexport.serving import Client, MockTransport
+            >>> from attnexport.core import Signature, TensorSpec
+            >>> double = Signature("double", (TensorSpec("x", "int32", (None,)),), (TensorSpec("y", "int32", (None,)),))
+            >>> with Client("127.0.0.1:8500", model="m", transport=MockTransport(signatures=[double])) as client:
+            ...     client.metadata().signatures["double"].inputs[0].shape
+            (None,)
+        """
+        return self._session.run(self._session.operations.metadata(model, version, label, timeout))
 
     def status(
         self, *, model: str | None = None, version: int | None = None, timeout: float | None = None
     ) -> list[VersionStatus]:
-        """The state of each version of a model, or of one, the newest first."""
-        return self._run(self._status(model, version, timeout))
+        """Ask for the state of each version of a model, or of one version; the newest first.
+
+        Example:
+            >>> from attnexport.serving import Client, MockTransport
+            >>> with Client("127.0.0.1:8500", model="m", transport=MockTransport(version=3)) as client:
+            ...     client.status()
+            [VersionStatus(version=3, state='AVAILABLE', error_code=0, error='')]
+        """
+        return self._session.run(self._session.operations.status(model, version, timeout))
 
     def reload_config(self, config: str | Mapping[str, str | Path], *, timeout: float | None = None) -> None:
-        """Replace the configuration of every server: base paths by model name, or a ModelServerConfig as text."""
-        self._run(self._reload_config(config, timeout))
+        """Replace the configuration of every server: base paths by model name, or a ModelServerConfig in text format.
+
+        Raises:
+            ArgumentError: for text that is not a ModelServerConfig.
+            RefusedError: if a server refuses the configuration; the servers before it have it.
+
+        Example:
+            >>> from attnexport.serving import Client, MockTransport
+            >>> transport = MockTransport()
+            >>> with Client(["127.0.0.1:8500", "127.0.0.1:8501"], transport=transport) as client:
+            ...     client.reload_config({"classifier": "/models/classifier", "digits": "/models/digits"})
+            >>> [call.address for call in transport.calls]
+            ['127.0.0.1:8500', '127.0.0.1:8501']
+        """
+        self._session.run(self._session.operations.reload_config(config, timeout))
 
     def wait_until_ready(
         self, *, model: str | None = None, version: int | None = None, timeout: float | None = None
     ) -> None:
-        """Return when a version of the model is AVAILABLE; where no model is named, when a server answers."""
-        self._run(self._wait_until_ready(model, version, timeout))
+        """Wait until a version of the model is AVAILABLE, or, if no model is named, until a server answers.
+
+        Raises:
+            DeadlineError: if that takes longer than `timeout` (the client's if None), saying what was missing.
+            ServingError: at once, if the model failed to load.
+
+        Example:
+            >>> from attnexport.serving import Client, MockTransport
+            >>> with Client("127.0.0.1:8500", model="m", transport=MockTransport()) as client:
+            ...     client.wait_until_ready(timeout=120)
+        """
+        self._session.run(self._session.operations.wait_until_ready(model, version, timeout))
 
     def close(self) -> None:
-        """Close the connections; calls under way fail."""
-        self._closed = True
-        for channel in self._channels:
-            channel.close()
+        """Close the connections; calls in progress fail."""
+        self._session.close()
 
     def __enter__(self) -> Client:
         return self
@@ -180,57 +295,3 @@ class Client(BaseClient):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _run(self, plan: Plan[Result]) -> Result:
-        if self._closed:
-            raise ArgumentError("the client is closed; make another one")
-        try:
-            effect = next(plan)
-            while True:
-                try:
-                    result = self._perform(effect)
-                except ServingError as error:
-                    effect = plan.throw(error)
-                else:
-                    effect = plan.send(result)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
-        finally:
-            plan.close()
-
-    def _perform(self, effect: Effect) -> Any:
-        match effect:
-            case Call():
-                try:
-                    return self._method(effect)(effect.request, effect.timeout, self._headers)
-                except grpc.RpcError as error:
-                    raise of_error(error, self.balancer.addresses[effect.address], effect.timeout) from error
-                except ValueError as error:
-                    raise self._closed_meanwhile(error) from error
-            case Sleep():
-                return time.sleep(effect.seconds)
-            case Together():
-                return run_together(effect, self._start, self._finish)
-
-    def _start(self, call: Call) -> Any:
-        try:
-            return self._method(call).future(call.request, call.timeout, self._headers)
-        except ValueError as error:
-            raise self._closed_meanwhile(error) from error
-
-    def _finish(self, future: Any, call: Call) -> bytes:
-        try:
-            reply: bytes = future.result()
-        except (grpc.RpcError, grpc.FutureCancelledError) as error:
-            raise of_error(error, self.balancer.addresses[call.address], call.timeout) from error
-        return reply
-
-    def _method(self, call: Call) -> Any:
-        key = call.address, call.path
-        if key not in self._methods:
-            self._methods[key] = self._channels[call.address].unary_unary(call.path)
-        return self._methods[key]
-
-    def _closed_meanwhile(self, error: ValueError) -> Exception:
-        """What gRPC raises on a channel that another thread closed."""
-        return ArgumentError("the client was closed while it was in use") if self._closed else error

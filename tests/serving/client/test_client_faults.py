@@ -84,7 +84,7 @@ def test_a_server_killed_in_mid_call_is_one_error(silent: Any) -> None:
     with Client(address, model="m", retry=ONCE) as client, pytest.raises(UnavailableError) as caught:
         client.predict(X)
     killer.join()
-    assert str(caught.value) == f"{address} is unavailable: the connection broke while it was asked"
+    assert str(caught.value) == f"{address} is unavailable: the connection broke during the call"
     assert caught.value.address == address
 
 
@@ -181,7 +181,7 @@ def test_a_part_that_fails_for_good_ends_all_and_one_that_need_not_does_not(serv
 
 def test_half_open_connections_do_not_hang(server: Any) -> None:
     with deaf_port() as deaf:
-        silence = pytest.raises(UnavailableError, match="something listens there and says nothing")
+        silence = pytest.raises(UnavailableError, match="something listens there but does not answer")
         with Client(deaf, model="m", connect_timeout=0.3, retry=ONCE) as client, silence:
             client.predict(X)
         with Client(deaf, model="m", connect_timeout=60) as client, pytest.raises(DeadlineError):

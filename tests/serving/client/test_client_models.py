@@ -63,7 +63,7 @@ def test_metadata_status_reload_and_readiness(server: Any, connect: Callable[...
     client.reload_config('model_config_list { config { name: "n" base_path: "/n" } }')
     with pytest.raises(RefusedError, match="the configuration is empty"):
         client.reload_config({})
-    with pytest.raises(ArgumentError, match=r"is no tensorflow\.serving\.ModelServerConfig: 1:1"):
+    with pytest.raises(ArgumentError, match=r"is not a tensorflow\.serving\.ModelServerConfig: 1:1"):
         client.reload_config("nonsense {")
     client.wait_until_ready()
     client.wait_until_ready(version=2)

@@ -15,7 +15,7 @@ from attnexport.serving.client.balancer import Balancer
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"metadata": {"Bad": "x"}}, "header 'Bad': lower-case letters"),
+        ({"metadata": {"Bad": "x"}}, "header 'Bad': names have lower-case letters"),
         ({"metadata": {"a": 3}}, "header 'a' holds 3"),
         ({"retry": 3}, "retry must be a Retry; received 3"),
         ({"tls": "ca.pem"}, "tls must be a Tls"),
@@ -50,7 +50,7 @@ def test_certificates_are_read_when_the_client_is_made(tmp_path: Path) -> None:
     (tmp_path / "no.pem").write_text("hello")
     for tls, kind, words in (
         ({"ca": tmp_path / "none.pem"}, ArgumentError, "none.pem does not exist"),
-        ({"ca": tmp_path / "no.pem"}, ContentError, "is no PEM: a line with -----BEGIN is wanted"),
+        ({"ca": tmp_path / "no.pem"}, ContentError, "is not PEM: it has no line with -----BEGIN"),
         ({"ca": tmp_path}, ContentError, "cannot be read"),
         ({"key": "x"}, ArgumentError, "a client's certificate and its key go together"),
     ):
@@ -88,7 +88,7 @@ def test_a_call_that_an_ending_server_reset_without_a_word_is_asked_elsewhere() 
     import grpc
 
     from attnexport.core import ServingError, UnavailableError
-    from attnexport.serving.client.errors import translate
+    from attnexport.serving.client.grpc_status import translate
 
     for words in (None, "", "CANCELLED"):
         assert type(translate(grpc.StatusCode.CANCELLED, words, "a:1", 1)) is UnavailableError

@@ -84,4 +84,4 @@ def test_a_certificate_for_another_name_needs_that_name(
 
 def test_plain_and_tls_do_not_meet(serve: Any, refusal: Any, authority: Authority, server: Any) -> None:
     assert "it does not speak TLS; connect without" in refusal(server.address, tls=Tls(ca=authority.ca))
-    assert "it may want TLS" in refusal(serve(*authority.issue("server")).address)
+    assert "it may require TLS" in refusal(serve(*authority.issue("server")).address)

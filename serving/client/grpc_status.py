@@ -1,4 +1,4 @@
-"""gRPC's status codes as errors of ours: the one place that translates them."""
+"""gRPC's status codes as errors of this package: the one place that translates them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _KINDS: dict[grpc.StatusCode, type[ServingError]] = {
     grpc.StatusCode.PERMISSION_DENIED: RefusedError,
 }
 
-# What gRPC says of a connection that was not made, and what to make of it.
+# What gRPC says about a connection that was not made or broke, and what it means.
 _REASONS = (
     (r"Connection refused", "connection refused; is the server running, and on that port?"),
     (r"Domain name not found|Misformatted domain name|name resolution", "there is no host of that name"),
@@ -28,15 +28,18 @@ _REASONS = (
     (r"certificate is not yet valid", "its certificate is not yet valid"),
     (
         r"CERTIFICATE_VERIFY_FAILED: (?P<why>[^:]+)",
-        "its certificate is not trusted ({why}); the CA that signed it is wanted",
+        "its certificate is not trusted ({why}); give the CA that signed it",
     ),
     (r"Hostname Verification Check failed", "its certificate is for another name; give that as the TLS server name"),
     (r"WRONG_VERSION_NUMBER", "it does not speak TLS; connect without"),
-    (r"Failed to create security handshaker", "the certificates given cannot be used"),
-    (r"before receiving SETTINGS frame", "something listens there and says nothing, or no gRPC"),
-    (r"last error: UNAVAILABLE: \S+: Socket closed", "it hung up at once; it may want TLS, or a client's certificate"),
-    (r"Trying to connect an http1\.x server|Received http2 header with status", "it speaks HTTP and no gRPC"),
-    (r"Socket closed|Connection reset|Broken pipe|GOAWAY", "the connection broke while it was asked"),
+    (r"Failed to create security handshaker", "the given certificates cannot be used"),
+    (r"before receiving SETTINGS frame", "something listens there but does not answer, or does not speak gRPC"),
+    (
+        r"last error: UNAVAILABLE: \S+: Socket closed",
+        "it closed the connection at once; it may require TLS, or a client's certificate",
+    ),
+    (r"Trying to connect an http1\.x server|Received http2 header with status", "it speaks HTTP, not gRPC"),
+    (r"Socket closed|Connection reset|Broken pipe|GOAWAY", "the connection broke during the call"),
     (r"keepalive watchdog timeout|ping timeout", "the connection went silent"),
 )
 
@@ -47,14 +50,15 @@ def translate(code: grpc.StatusCode | None, details: str | None, address: str, t
     Args:
         code: The status.
         details: What came with it: the server's words, or gRPC's own.
-        address: That was asked, for the message.
-        timeout: That the call had, in seconds, for the message.
+        address: The server, for the message.
+        timeout: The call's timeout in seconds, for the message.
     """
     kind = _KINDS.get(code, ServingError) if code else ServingError
     words = " ".join((details or "").split())
     if code is grpc.StatusCode.CANCELLED and words in ("", code.name):
-        # Nobody here cancels calls. A server that ends resets, without a word, those that it never took up.
-        kind, words = UnavailableError, "it ended while it was asked"
+        # The client cancels no call that it waits for. A server that stops resets, without a word, calls that it
+        # never took up.
+        kind, words = UnavailableError, "it stopped during the call"
     if kind is DeadlineError:
         text = f"{address}: no answer within {timeout:.3g} s"
     elif kind is UnavailableError:
@@ -65,7 +69,7 @@ def translate(code: grpc.StatusCode | None, details: str | None, address: str, t
     return kind(text, address=address)
 
 
-def of_error(error: grpc.RpcError, address: str, timeout: float) -> ServingError:
+def error_from(error: Exception, address: str, timeout: float) -> ServingError:
     """The error that an exception of gRPC becomes; all that calls raise have a code and details."""
     code = error.code() if hasattr(error, "code") else None
     details = error.details() if hasattr(error, "details") else str(error)
@@ -74,7 +78,7 @@ def of_error(error: grpc.RpcError, address: str, timeout: float) -> ServingError
 
 def _reason(words: str) -> str:
     for pattern, reason in _REASONS:
-        found = re.search(pattern, words)
-        if found:
-            return reason.format(**found.groupdict())
+        match = re.search(pattern, words)
+        if match:
+            return reason.format(**match.groupdict())
     return words or "no reason given"

@@ -1,0 +1,58 @@
+"""Large batches sent in parts, and their replies joined."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from attnexport.core.errors import ServingError
+from attnexport.core.signature import Arrays
+from attnexport.serving.codec import PredictAnswer, ServedModel
+
+from .responses import Prediction
+
+
+def sample_count(arrays: Arrays) -> int:
+    """The samples in a request: the common first dimension, or 1 if there is none."""
+    count = _common_size(arrays)
+    return 1 if count is None else count
+
+
+def parts_of(arrays: Arrays, max_batch: int | None) -> list[Arrays]:
+    """The inputs in parts of at most `max_batch` samples; whole if they have no common first dimension."""
+    count = _common_size(arrays)
+    if max_batch is None or count is None or count <= max_batch:
+        return [arrays]
+    return [
+        {name: array[start : start + max_batch] for name, array in arrays.items()}
+        for start in range(0, count, max_batch)
+    ]
+
+
+def joined(answers: list[PredictAnswer], counts: list[int], model: ServedModel) -> Prediction:
+    """The replies to the parts, in order, as one.
+
+    Raises:
+        ServingError: if an output of a part does not hold as many rows as the part had samples.
+    """
+    versions = tuple(sorted({each.model.version for each in answers if each.model.version is not None}))
+    if len(answers) == 1:
+        return Prediction(answers[0].outputs, model.name, versions)
+    outputs: Arrays = {}
+    for name in answers[0].outputs:
+        parts = [each.outputs.get(name) for each in answers]
+        for part, count in zip(parts, counts, strict=True):
+            if part is None or part.shape[:1] != (count,):
+                shape = None if part is None else list(part.shape)
+                raise ServingError(
+                    f"model {model.name!r}: output {name!r} of a part of {count} samples has shape {shape}, "
+                    "so the parts cannot be joined; send it whole, with a larger max_batch",
+                    model=model.name,
+                )
+        outputs[name] = np.concatenate([part for part in parts if part is not None])
+        outputs[name].flags.writeable = False
+    return Prediction(outputs, model.name, versions)
+
+
+def _common_size(arrays: Arrays) -> int | None:
+    sizes = {array.shape[0] if array.ndim else None for array in arrays.values()}
+    return sizes.pop() if len(sizes) == 1 else None

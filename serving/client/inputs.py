@@ -1,0 +1,61 @@
+"""Arrays by input name, from what callers give: arrays, lists, numbers, data frames' columns, tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from attnexport.core.errors import ArgumentError, SamplesError, first_line
+from attnexport.core.signature import Arrays, Signature
+from attnexport.serving.codec.dtypes import numpy_dtype
+
+Array = np.ndarray[Any, Any]
+# Anything that numpy makes an array of; by input name, or alone for a signature with a single input.
+Inputs = Mapping[str, ArrayLike] | ArrayLike
+
+
+def arrays_if_complete(inputs: Inputs) -> Arrays | None:
+    """The inputs if they leave nothing open: a mapping from names to arrays. None if the signature is needed."""
+    if isinstance(inputs, Mapping) and all(isinstance(each, np.ndarray | np.generic) for each in inputs.values()):
+        return {name: np.asanyarray(each) for name, each in inputs.items()}
+    return None
+
+
+def arrays_for(inputs: Inputs, signature: Signature) -> Arrays:
+    """The inputs as arrays. What has no dtype of its own takes the signature's.
+
+    Raises:
+        ArgumentError: for an array alone, if the signature takes several inputs.
+        SamplesError: for a value that the signature's dtype cannot hold.
+    """
+    if not isinstance(inputs, Mapping):
+        if len(signature.inputs) != 1:
+            names = ", ".join(repr(spec.name) for spec in signature.inputs)
+            raise ArgumentError(
+                f"signature {signature.name!r} takes {names}; an array alone is for a single input, "
+                "give a dict from name to array"
+            )
+        inputs = {signature.inputs[0].name: inputs}
+    dtypes = {spec.name: spec.dtype for spec in signature.inputs}
+    return {name: _array(name, value, dtypes.get(name)) for name, value in inputs.items()}
+
+
+def _array(name: str, value: Any, dtype: str | None) -> Array:
+    """Python's numbers and lists have no dtype: they take the signature's. Arrays keep theirs."""
+    if isinstance(value, np.ndarray):
+        return value
+    if isinstance(value, np.generic) or dtype is None:
+        return np.asarray(value)
+    try:
+        array = np.asarray(value, dtype=object if dtype == "string" else None)
+        if dtype == "string" or (array.dtype.kind in "iub" and numpy_dtype(dtype).kind in "iub"):
+            return np.asarray(value, dtype=object if dtype == "string" else numpy_dtype(dtype))
+        if array.dtype.kind not in "iufbc":
+            raise TypeError(f"it holds {array.dtype.name}")
+        with np.errstate(over="raise"):
+            return array.astype(numpy_dtype(dtype), casting="unsafe" if array.dtype.kind in "iuf" else "same_kind")
+    except (ValueError, TypeError, OverflowError, FloatingPointError) as error:
+        raise SamplesError(f"input {name!r} cannot be made an array of {dtype}: {first_line(error)}") from error
