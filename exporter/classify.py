@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from attnexport.core.errors import ArgumentError
 from attnexport.core.signature import Arrays, Signature, TensorSpec, duplicates
+from attnexport.core.tf_example import write_example
 
 from .endpoint import Endpoint, Tensors, TracedEndpoint
 
@@ -72,21 +73,12 @@ def classify_endpoint(
 
 def serialize_examples(inputs: Arrays) -> Arrays:
     """Rows `[n, ...]` by input name as `n` serialized tf.Example, one feature per input."""
-    rows = range(len(next(iter(inputs.values()))))
-    serialized = [
-        tf.train.Example(
-            features=tf.train.Features(feature={name: _feature(array[row]) for name, array in inputs.items()})
-        ).SerializeToString()
-        for row in rows
-    ]
+    serialized = []
+    for row in range(len(next(iter(inputs.values())))):
+        example = tf.train.Example()
+        write_example({name: array[row] for name, array in inputs.items()}, example)
+        serialized.append(example.SerializeToString())
     return {"inputs": np.array(serialized, dtype=object)}
-
-
-def _feature(row: Any) -> tf.train.Feature:
-    values = np.asarray(row).reshape(-1)
-    if values.dtype.kind in "iu":
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=values.astype(np.int64)))
-    return tf.train.Feature(float_list=tf.train.FloatList(value=values.astype(np.float32)))
 
 
 def _columns(signature: Signature) -> int | None:

@@ -14,16 +14,11 @@ import tensorflow as tf
 
 from attnexport.core.errors import ModelError
 from attnexport.core.runner import find_signature
-from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Method, Signature, TensorSpec
+from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature
+from attnexport.core.signature_def import read_signature
 
 from .endpoint import TracedEndpoint
 from .tensorflow_errors import reason
-
-_METHODS: dict[str, Method] = {
-    "tensorflow/serving/predict": "predict",
-    "tensorflow/serving/classify": "classify",
-    "tensorflow/serving/regress": "regress",
-}
 
 
 class KerasRunner:
@@ -66,9 +61,9 @@ class SavedModelRunner:
             with self._session.graph.as_default(), without_deprecations():
                 self._meta_graph = tf.compat.v1.saved_model.load(self._session, ["serve"], str(path))
             self._signatures = {
-                name: signature_of(name, definition)
+                name: signature
                 for name, definition in self._meta_graph.signature_def.items()
-                if is_dense(definition.inputs) and is_dense(definition.outputs)
+                if (signature := read_signature(name, definition))
             }
         except Exception as error:  # protobuf's, TensorFlow's and the operating system's
             self._session.close()
@@ -154,22 +149,3 @@ def operators_of(graph: Any) -> Iterator[str]:
     """The operator of each node of a GraphDef and of its functions."""
     for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
         yield from (node.op for node in nodes)
-
-
-def is_dense(infos: Any) -> bool:
-    """Whether there are tensors, and each is one tensor rather than the parts of a sparse or composite one."""
-    return bool(infos) and all(info.WhichOneof("encoding") == "name" for info in infos.values())
-
-
-def signature_of(name: str, definition: Any) -> Signature:
-    """A SignatureDef of dense tensors as a Signature."""
-    inputs, outputs = (
-        tuple(_spec(key, infos[key]) for key in sorted(infos)) for infos in (definition.inputs, definition.outputs)
-    )
-    return Signature(name, inputs, outputs, _METHODS.get(definition.method_name, "predict"))
-
-
-def _spec(name: str, info: Any) -> TensorSpec:
-    shape = info.tensor_shape
-    sizes = None if shape.unknown_rank else tuple(None if dim.size < 0 else int(dim.size) for dim in shape.dim)
-    return TensorSpec(name, tf.dtypes.as_dtype(info.dtype).name, sizes)

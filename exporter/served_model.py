@@ -17,9 +17,10 @@ from tensorflow_serving.apis import get_model_metadata_pb2
 
 from attnexport.core.errors import ModelError
 from attnexport.core.signature import Arrays, Signature
+from attnexport.core.signature_def import read_signature
 
 from .executor import PLAIN_EXECUTOR, USUAL_EXECUTOR, executor_for
-from .runners import is_dense, signature_of, without_deprecations
+from .runners import without_deprecations
 from .tensorflow_errors import reason
 from .warmup import RECORDS_PATH
 
@@ -82,9 +83,9 @@ class ServedSavedModel:
                 meta_graph = tf.compat.v1.saved_model.load(self._session, list(tags), str(path))
             self._definitions = dict(meta_graph.signature_def.items())
             self.signatures: Mapping[str, Signature] = {
-                name: signature_of(name, definition)
+                name: signature
                 for name, definition in self._definitions.items()
-                if is_dense(definition.inputs) and is_dense(definition.outputs)
+                if (signature := read_signature(name, definition))
             }
         except Exception as error:  # protobuf's, TensorFlow's and the operating system's
             self._session.close()

@@ -1,13 +1,12 @@
-"""Python values to tf.Example, which Classify, Regress and MultiInference take."""
+"""Examples for Classify, Regress and MultiInference, which take tf.Example messages."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from attnexport.core.errors import ArgumentError, first_line
+from attnexport.core.tf_example import write_example
 
 Features = Mapping[str, Any]
 # Each a dict of features, or a serialized tf.Example.
@@ -15,10 +14,10 @@ Examples = Sequence[Features | bytes]
 
 
 def fill_input(message: Any, examples: Examples, context: Features | None) -> None:
-    """Put examples into a tensorflow.serving.Input.
+    """Fill in a tensorflow.serving.Input.
 
     Args:
-        message: The Input.
+        message: The Input, empty.
         examples: Each a dict from feature to one value or a list: numbers, bytes or str; or a serialized Example.
         context: Features that all examples share.
 
@@ -27,11 +26,11 @@ def fill_input(message: Any, examples: Examples, context: Features | None) -> No
     """
     if isinstance(examples, Mapping | bytes | str) or not len(examples):
         raise ArgumentError("examples are a list of dicts from feature to values, at least one")
-    held = message.example_list_with_context if context is not None else message.example_list
+    target = message.example_list_with_context if context is not None else message.example_list
     if context is not None:
-        _fill_example(held.context, context, "context")
+        _fill_example(target.context, context, "context")
     for index, example in enumerate(examples):
-        _fill_example(held.examples.add(), example, f"example {index}")
+        _fill_example(target.examples.add(), example, f"example {index}")
 
 
 def _fill_example(message: Any, example: Features | bytes, place: str) -> None:
@@ -41,22 +40,8 @@ def _fill_example(message: Any, example: Features | bytes, place: str) -> None:
         try:
             message.MergeFromString(example)
         except DecodeError as error:
-            raise ArgumentError(f"{place} is no serialized tf.Example: {first_line(error)}") from error
+            raise ArgumentError(f"{place} is not a serialized tf.Example: {first_line(error)}") from error
         return
     if not isinstance(example, Mapping):
-        raise ArgumentError(f"{place} is a {type(example).__name__}; a dict from feature to values is wanted")
-    for name, value in example.items():
-        _fill_feature(message.features.feature[name], np.asarray(value).reshape(-1), f"{place}, feature {name!r}")
-
-
-def _fill_feature(feature: Any, values: np.ndarray[Any, Any], place: str) -> None:
-    if values.dtype.kind in "iub":
-        if values.size and int(values.max()) > 2**63 - 1:
-            raise ArgumentError(f"{place}: {values.max()} is more than an int64 holds")
-        feature.int64_list.value.extend(values.astype(np.int64).tolist())
-    elif values.dtype.kind == "f":
-        feature.float_list.value.extend(values.astype(np.float32).tolist())
-    elif values.dtype.kind in "OSU" and all(isinstance(each, bytes | str) for each in values.tolist()):
-        feature.bytes_list.value.extend(each.encode() if isinstance(each, str) else each for each in values.tolist())
-    else:
-        raise ArgumentError(f"{place} holds {values.dtype.name}; numbers, bytes or str are wanted")
+        raise ArgumentError(f"{place} is a {type(example).__name__}; give a dict from feature to values")
+    write_example(example, message, place)

@@ -8,6 +8,7 @@ from typing import Any
 
 from attnexport.core.errors import ArgumentError, check_size, one_of
 from attnexport.core.limits import MAX_VERSION
+from attnexport.core.signature_def import METHOD_NAMES
 from attnexport.serving.codec import ServedModel
 from attnexport.serving.messages import METHODS
 
@@ -22,7 +23,7 @@ from .predict import OnBatch, Predictor
 from .responses import ClassScore, ModelMetadata, Prediction, VersionStatus, parse, read_classes, read_values
 
 InferenceResult = list[list[ClassScore]] | Array
-_TASKS = {"classify": "tensorflow/serving/classify", "regress": "tensorflow/serving/regress"}
+_TASKS = {"classify": METHOD_NAMES["classify"], "regress": METHOD_NAMES["regress"]}
 
 
 class Operations:

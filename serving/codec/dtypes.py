@@ -1,4 +1,4 @@
-"""The dtypes that TensorFlow and numpy (or ml_dtypes) share: number, name, and where a TensorProto holds values.
+"""The dtypes that TensorFlow and numpy (or ml_dtypes) share: where a TensorProto holds their values.
 
 Numbers are those of the enum tensorflow.DataType, field numbers those of tensorflow.TensorProto; tests hold both.
 """
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from attnexport.core.errors import CodecError
+from attnexport.core.signature_def import DTYPE_NAMES, DTYPE_NUMBERS
 
 # Fields of TensorProto.
 DTYPE, SHAPE, CONTENT, STRING_VAL = 1, 2, 4, 8
@@ -26,17 +27,12 @@ _BITS = {_HALF: "<u2", _INT: "<i4", _INT64: "<i8", _BOOL: "u1", _UINT32: "<u4", 
 LISTS = frozenset({_HALF, _FLOAT, _DOUBLE, _INT, _SCOMPLEX, _INT64, _BOOL, _DCOMPLEX, _UINT32, _UINT64, _FLOAT8})
 STRING = 7
 
-# Number: name, field of the values.
-_DTYPES = {
-    1: ("float32", _FLOAT), 2: ("float64", _DOUBLE), 3: ("int32", _INT), 4: ("uint8", _INT), 5: ("int16", _INT),
-    6: ("int8", _INT), STRING: ("string", STRING_VAL), 8: ("complex64", _SCOMPLEX), 9: ("int64", _INT64),
-    10: ("bool", _BOOL), 14: ("bfloat16", _HALF), 17: ("uint16", _INT), 18: ("complex128", _DCOMPLEX),
-    19: ("float16", _HALF), 22: ("uint32", _UINT32), 23: ("uint64", _UINT64), 24: ("float8_e5m2", _FLOAT8),
-    25: ("float8_e4m3fn", _FLOAT8), 26: ("float8_e4m3fnuz", _FLOAT8), 27: ("float8_e4m3b11fnuz", _FLOAT8),
-    28: ("float8_e5m2fnuz", _FLOAT8), 29: ("int4", _INT), 30: ("uint4", _INT), 31: ("int2", _INT), 32: ("uint2", _INT),
-    33: ("float4_e2m1fn", _FLOAT8),
+# Number: the field of the values. Quantized types, resources and variants have no counterpart in numpy.
+_FIELDS = {
+    1: _FLOAT, 2: _DOUBLE, 3: _INT, 4: _INT, 5: _INT, 6: _INT, STRING: STRING_VAL, 8: _SCOMPLEX, 9: _INT64, 10: _BOOL,
+    14: _HALF, 17: _INT, 18: _DCOMPLEX, 19: _HALF, 22: _UINT32, 23: _UINT64, 24: _FLOAT8, 25: _FLOAT8, 26: _FLOAT8,
+    27: _FLOAT8, 28: _FLOAT8, 29: _INT, 30: _INT, 31: _INT, 32: _INT, 33: _FLOAT8,
 }  # fmt: skip
-_NUMBERS = {name: number for number, (name, _) in _DTYPES.items()}
 
 
 @dataclass(frozen=True)
@@ -66,9 +62,9 @@ def by_number(number: int) -> WireType:
     Raises:
         CodecError: where neither numpy nor ml_dtypes has it.
     """
-    if number not in _DTYPES:
+    if number not in _FIELDS:
         raise CodecError(f"a tensor has dtype number {number}; it must be one that numpy or ml_dtypes has")
-    name, field = _DTYPES[number]
+    name, field = DTYPE_NAMES[number], _FIELDS[number]
     dtype = numpy_dtype("O" if number == STRING else name)
     bits = np.dtype(_BITS[field]) if field in _BITS else dtype
     return WireType(number, name, dtype, field, bits)
@@ -81,7 +77,7 @@ def by_dtype(dtype: np.dtype[Any]) -> WireType:
     Raises:
         CodecError: where TensorFlow has no such dtype.
     """
-    number = STRING if dtype.kind in "OSU" else _NUMBERS.get(dtype.name)
+    number = STRING if dtype.kind in "OSU" else DTYPE_NUMBERS.get(dtype.name)
     if number is None:
         raise CodecError(f"dtype {dtype.name} has no counterpart in TensorFlow; cast it, for instance to float32")
     return by_number(number)
@@ -101,13 +97,3 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
             raise CodecError(f"dtype {name} needs a newer ml_dtypes than {ml_dtypes.__version__}") from error
     little: np.dtype[Any] = dtype.newbyteorder("<")
     return little
-
-
-def name_of(number: int) -> str | None:
-    """The name of a dtype by its number in tensorflow.DataType, or None where numpy has no counterpart."""
-    return _DTYPES[number][0] if number in _DTYPES else None
-
-
-def number_of(name: str) -> int:
-    """The number in tensorflow.DataType of a dtype by the name of a TensorSpec, or 0 (DT_INVALID)."""
-    return _NUMBERS.get(name, 0)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from attnexport.core.signature import Arrays, Signature
+from attnexport.core.signature_def import write_signature
 
 
 class LoadedModel(Protocol):
@@ -63,21 +64,11 @@ class ModelLoader(Protocol):
 
 
 def signature_definitions(signatures: Mapping[str, Signature]) -> bytes:
-    """A serialized SignatureDefMap for an artifact that has none of its own: tensors are named as they are keyed."""
-    from attnexport.serving.codec.dtypes import number_of
+    """A serialized SignatureDefMap for an artifact that has none of its own."""
     from attnexport.serving.messages import SignatureDefMap
 
-    found = SignatureDefMap()
+    definitions = SignatureDefMap()
     for name, signature in signatures.items():
-        definition = found.signature_def[name]
-        definition.method_name = f"tensorflow/serving/{signature.method}"
-        for infos, specs in ((definition.inputs, signature.inputs), (definition.outputs, signature.outputs)):
-            for spec in specs:
-                info: Any = infos[spec.name]
-                info.name, info.dtype = f"{name}_{spec.name}:0", number_of(spec.dtype)
-                if spec.shape is None:
-                    info.tensor_shape.unknown_rank = True
-                for size in spec.shape or ():
-                    info.tensor_shape.dim.add(size=-1 if size is None else size)
-    serialized: bytes = found.SerializeToString(deterministic=True)
+        write_signature(signature, definitions.signature_def[name])
+    serialized: bytes = definitions.SerializeToString(deterministic=True)
     return serialized

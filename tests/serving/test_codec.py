@@ -13,9 +13,10 @@ from hypothesis.extra import numpy as hnp
 from tensorflow.core.framework import tensor_pb2, types_pb2
 
 from attnexport.core import CodecError
+from attnexport.core.signature_def import DTYPE_NAMES
 from attnexport.serving.codec import decode_tensor, dtypes, encode_tensor, wire
 
-NUMBERS = {name: number for number in range(1, 34) if (name := dtypes.name_of(number)) and name != "string"}
+NUMBERS = {DTYPE_NAMES[number]: number for number in dtypes._FIELDS if number != dtypes.STRING}
 # TensorFlow's functions know these in tensor_content alone, so not where that is empty.
 CONTENT_ONLY = {"float8_e4m3fnuz", "float8_e4m3b11fnuz", "float8_e5m2fnuz"}
 LAYOUTS = ("c", "fortran", "strided", "reversed", "big-endian")

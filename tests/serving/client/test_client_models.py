@@ -37,7 +37,7 @@ def test_classify_regress_and_multi_inference(server: Any, connect: Callable[...
         ([3], "example 0 is a int"),
         ([{"x": 1.0}, {"x": None}], "example 1, feature 'x' holds object"),
         ([{"x": 2**64 - 1}], "more than an int64"),
-        ([b"\xff"], "example 0 is no serialized tf.Example"),
+        ([b"\xff"], "example 0 is not a serialized tf.Example"),
     ):
         with pytest.raises(ArgumentError, match=words):
             client.classify(bad, signature="classify")
