@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from attnexport.exporter import ExportResult
     from attnexport.parity import Figures
+    from attnexport.workflows.served import EmbeddedServer
 
-    from .embedded import Addresses
     from .outcome import Outcome
 
 _RECIPES = ("float32", "float16", "dynamic", "int8")
@@ -67,8 +67,7 @@ def demo(terminal: Terminal, output: str) -> None:
     with terminal.steps() as on_step:
         on_step("loading TensorFlow")
         from attnexport.examples import digits
-
-        from .embedded import serving
+        from attnexport.workflows.serve import serve
 
         trained = digits.train_digits(directory / "digits", on_step=on_step)
         rows = [
@@ -81,7 +80,7 @@ def demo(terminal: Terminal, output: str) -> None:
         with ExitStack() as stack:
             with terminal.steps() as on_step:
                 on_step(f"serving {name}")
-                at = stack.enter_context(serving(directory / "export" / name))
+                at = stack.enter_context(serve(directory / "export" / name, in_child=True))
                 served.append(_served(name, at, trained.evaluation))
             outcomes.append(_validated(terminal, directory / "export" / name, at, trained.evaluation))
     for note in (note for each in outcomes for note in each.notes):
@@ -160,7 +159,7 @@ def _row_document(row: _Row) -> dict[str, Any]:
     return {**asdict(row), "evaluation": row.evaluation.to_dict("sqnr_db", "agreement", "accuracy")}
 
 
-def _validated(terminal: Terminal, export: Path, at: Addresses, evaluation: Path) -> Outcome:
+def _validated(terminal: Terminal, export: Path, at: EmbeddedServer, evaluation: Path) -> Outcome:
     """What `attnexport validate EXPORT --evaluation FILE --html --serve` does, with the server that runs already."""
     from attnexport.store import ExportDirectory
 
@@ -172,7 +171,7 @@ def _validated(terminal: Terminal, export: Path, at: Addresses, evaluation: Path
     return validate_version(terminal, directory, directory.newest(), options, at)
 
 
-def _served(name: str, at: Addresses, evaluation: Path) -> _Served:
+def _served(name: str, at: EmbeddedServer, evaluation: Path) -> _Served:
     """Ask a served export for all held-out digits."""
     import json
     from urllib.request import Request, urlopen
@@ -184,12 +183,12 @@ def _served(name: str, at: Addresses, evaluation: Path) -> _Served:
 
     with np.load(evaluation) as data:
         rows, labels = data["rows"], data["labels"]
-    with Client(at.grpc, model=name, max_batch=64) as client:
+    with Client(at.grpc_address or "", model=name, max_batch=64) as client:
         client.wait_until_ready()
         over_grpc = client.predict({"rows": rows})["logits"]
         int8 = client.predict({"rows": rows}, model=f"{name}.int8")["logits"]
         body = json.dumps({"inputs": {"rows": rows.tolist()}}).encode()
-        request = Request(f"{at.rest}/v1/models/{name}:predict", body)  # noqa: S310 - the loopback's
+        request = Request(f"{at.rest_address}/v1/models/{name}:predict", body)  # noqa: S310 - the loopback's
         with urlopen(request, timeout=60) as reply:  # noqa: S310
             over_rest = np.asarray(json.load(reply)["outputs"])
     return _Served(name, *(round(agreement(labels, scores), 4) for scores in (over_grpc, over_rest, int8)))

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from attnexport.parity import Limits, Subject, Validation
     from attnexport.parity.report import ComparedData
     from attnexport.store import Artifact, ExportDirectory, VersionEntry
+    from attnexport.workflows.served import EmbeddedServer
 
-    from .embedded import Addresses
     from .layers import Inside
 
 _LIMITS = ("rtol", "atol", "min_sqnr", "min_agreement", "max_accuracy_drop")
@@ -111,7 +111,7 @@ def validate_version(
     directory: ExportDirectory,
     entry: VersionEntry,
     options: dict[str, Any],
-    served: Addresses | None = None,
+    served: EmbeddedServer | None = None,
 ) -> Outcome:
     """Compare a version's artifacts, write the verdicts into the manifest and the report where one is asked for.
 
@@ -147,15 +147,15 @@ def _validate(
     entry: VersionEntry,
     options: dict[str, Any],
     created: str,
-    served: Addresses | None,
+    served: EmbeddedServer | None,
 ) -> tuple[Validation, ComparedData, list[str], Inside | None, str]:
     with ExitStack() as stack:
         with terminal.steps() as on_step:
             on_step("loading TensorFlow")
             from attnexport.parity import validate
+            from attnexport.workflows.serve import serve
 
             from .device_cases import device_artifacts, device_batches, read_recording
-            from .embedded import serving
             from .layers import look_inside
             from .report import compared_data, draw_report
             from .validation import (
@@ -176,9 +176,9 @@ def _validate(
                 subjects += _over_the_wire(options["server"], {name: entry.artifact("saved_model")}, entry, stack)
             if options["serve"] and served is None:
                 on_step("starting the embedded server")
-                served = stack.enter_context(serving(directory.root))
+                served = stack.enter_context(serve(directory.root, in_child=True))
             if served is not None:
-                subjects += _over_the_wire(served.grpc, _served_names(directory, entry), entry, stack)
+                subjects += _over_the_wire(served.grpc_address or "", _served_names(directory, entry), entry, stack)
             signatures = sorted({name for each in subjects for name in each.runner.signatures})
             notes += [
                 f"signature {name!r} is not compared: {why}" for name in signatures if (why := unfit(original, name))

@@ -88,6 +88,16 @@ def plan_deployment(
 
     Raises:
         ArgumentError: for an unknown target, a name that is not valid for containers, or a number out of range.
+
+    Example:
+        >>> from attnexport.core import Signature, TensorSpec
+        >>> specs = [TensorSpec(name, "float32", (None, 8)) for name in ("x", "y")]
+        >>> signature = Signature("serving_default", specs[:1], specs[1:])
+        >>> artifact = Artifact("saved_model", "saved_model/3", "", 5_000_000, "float32", (signature,))
+        >>> entry = VersionEntry(3, "", {}, {"tensorflow": "2.21.0"}, "Keras", (artifact,))
+        >>> plan = plan_deployment("docker", "classifier", entry, artifact)
+        >>> plan.image, plan.memory_mib, plan.batch_sizes
+        ('classifier:3', 768, (1, 2, 4, 8, 16, 32))
     """
     if target not in get_args(Target):
         raise ArgumentError(no_such("target", target, get_args(Target)))

@@ -12,7 +12,13 @@ _BOTH = "both"
 
 
 def render(deployment: Deployment) -> dict[str, str]:
-    """Render every file: its text by its path below the deployment's directory."""
+    """Render every file: its text by its path below the deployment's directory.
+
+    Example:
+        >>> plan = Deployment("docker", "classifier", "classifier", 3, "classifier:3", "2.21.0", 2, 768, (), 2)
+        >>> render(plan)["config/models.config"].count("classifier")
+        2
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     # [[ ]] because Prometheus's templates use braces. No file is HTML, and every value was checked.

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import venv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,22 @@ def attnexport(
         return int(exit_request.value.code or 0), captured.out, captured.err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def serve_here() -> Callable[[Sequence[str]], Any]:
+    """The server of `attnexport serve WORDS` in this process, to be used in a `with` block, on free ports."""
+
+    def make(words: Sequence[str]) -> Any:
+        from attnexport.cli.serve import serve as command
+        from attnexport.workflows.serve import serve
+        from attnexport.workflows.serve_settings import ServeSettings
+
+        options = command.make_context("serve", list(words)).params
+        settings = ServeSettings(**{name: options[name] for name in ServeSettings.flags()})
+        return serve(options["export"], settings=settings)
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,8 @@ import grpc
 import tensorflow as tf
 from tensorflow_serving.apis import model_service_pb2_grpc, predict_pb2, prediction_service_pb2_grpc
 
-from attnexport.cli.serve_models import ArtifactLoader
 from attnexport.serving.server import ModelConfig, Server, ServerOptions
+from attnexport.workflows.serve_models import ArtifactLoader
 
 v1 = tf.compat.v1
 

@@ -33,8 +33,6 @@ PENDING: set[str] = {
     "attnexport.core.batched",
     "attnexport.core.load_samples",
     "attnexport.core.synthetic_samples",
-    "attnexport.docker.plan_deployment",
-    "attnexport.docker.render",
     "attnexport.exporter.build_model",
     "attnexport.exporter.export_saved_model",
     "attnexport.exporter.find_version",

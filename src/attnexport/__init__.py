@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from .exporter import AttentionConcatLayer, MultiHeadAttentionConcat, build_model, load_model
     from .serving import AsyncClient, Client
     from .workflows.deploy import deploy
+    from .workflows.serve import serve
+    from .workflows.serve_settings import ServeSettings
 
     __version__: str
 
@@ -30,9 +32,11 @@ _HOMES = {
     "AttentionConcatLayer": "exporter",
     "Client": "serving",
     "MultiHeadAttentionConcat": "exporter",
+    "ServeSettings": "workflows.serve_settings",
     "build_model": "exporter",
     "deploy": "workflows.deploy",
     "load_model": "exporter",
+    "serve": "workflows.serve",
 }
 
 __all__ = [
@@ -40,10 +44,12 @@ __all__ = [
     "AttentionConcatLayer",
     "Client",
     "MultiHeadAttentionConcat",
+    "ServeSettings",
     "__version__",
     "build_model",
     "deploy",
     "load_model",
+    "serve",
 ]
 
 if not TYPE_CHECKING:  # type checkers then report names that do not exist

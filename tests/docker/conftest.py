@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -41,29 +41,20 @@ def image_flags(output: Path) -> list[str]:
     return words
 
 
-@contextmanager
-def embedded_server(output: Path) -> Iterator[Any]:
-    """The embedded server, by the very flags and files of the image; only its ports and the root of paths are ours."""
-    from attnexport.cli.serve import make_server, serve, start
-    from attnexport.cli.serve_sources import model_source
-    from attnexport.cli.terminal import Terminal
-
-    models = output / "config" / "models.config"
-    models.write_text(models.read_text().replace('"/models/', f'"{output}/models/'))
-    ports = {"--port=8500": "--port=auto", "--rest_api_port=8501": "--rest_api_port=auto"}
-    words = [ports.get(word, word).replace("=/config/", f"={output}/config/") for word in image_flags(output)]
-    options = serve.make_context("serve", words).params
-    configs = model_source(options.pop("export"), options)()
-    with make_server(Terminal(), options, rest_by_default=False) as server:
-        start(server, configs)
-        yield server
-
-
 @pytest.fixture
 def flags() -> Callable[[Path], list[str]]:
     return image_flags
 
 
 @pytest.fixture
-def started() -> Callable[[Path], AbstractContextManager[Any]]:
-    return embedded_server
+def started(serve_here: Callable[[Sequence[str]], Any]) -> Callable[[Path], AbstractContextManager[Any]]:
+    """The embedded server, by the very flags and files of the image; only its ports and the root of paths are ours."""
+
+    def start(output: Path) -> AbstractContextManager[Any]:
+        models = output / "config" / "models.config"
+        models.write_text(models.read_text().replace('"/models/', f'"{output}/models/'))
+        words = [word.replace("=/config/", f"={output}/config/") for word in image_flags(output)]
+        server: AbstractContextManager[Any] = serve_here(words)
+        return server
+
+    return start

@@ -106,7 +106,7 @@ def test_the_embedded_server_answers_when_started_with_the_very_same_files(deplo
 
     output = deployed("docker")
     with started(output) as server:
-        with Client(server.address, model="classifier") as client:
+        with Client(server.grpc_address, model="classifier") as client:
             prediction = client.predict(np.zeros((2, 10, 64), "float32"))
             assert prediction.version == 1
             assert prediction["logits"].shape == (2, 10)

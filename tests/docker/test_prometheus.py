@@ -162,7 +162,7 @@ def test_prometheus_scrapes_the_embedded_server_and_evaluates_the_rules(deployed
 
     output = deployed("docker")
     with started(output) as server:
-        with Client(server.address, model="classifier") as client:
+        with Client(server.grpc_address, model="classifier") as client:
             client.predict(np.zeros((2, 10, 64), "float32"))
         config = output / "prometheus" / "prometheus.yml"
         text = config.read_text()

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -42,10 +42,12 @@ def without_figures(text: str) -> str:
 class Page:
     """A page that runs in a directory."""
 
-    def __init__(self, name: str, directory: Path, attnexport: Run, stack: ExitStack) -> None:
+    def __init__(
+        self, name: str, directory: Path, attnexport: Run, serve_here: Callable[[Sequence[str]], Any], stack: ExitStack
+    ) -> None:
         self.name = name
         self._directory = directory
-        self._attnexport = attnexport
+        self._attnexport, self._serve_here = attnexport, serve_here
         self._stack = stack
         self._addresses = {"$PWD": str(directory)}
         self._programs = {"attnexport": self._ours, "curl": self._curl, "cat": self._cat, "openssl": self._openssl}
@@ -109,27 +111,20 @@ class Page:
 
     def _serve(self, words: list[str]) -> None:
         """Here and not in a process of its own, which would import TensorFlow again."""
-        from attnexport.cli.serve import make_server, serve, start
-        from attnexport.cli.serve_sources import model_source
-        from attnexport.cli.terminal import Terminal
-
-        words = [word for word in words if not word.startswith(("--port", "--rest_api_port"))]
-        options = serve.make_context("serve", [*words, "--port=auto", "--rest_api_port=auto"]).params
-        export = options.pop("export")
-        configs = model_source(export, options)()
-        server = self._stack.enter_context(make_server(Terminal(quiet=True), options, rest_by_default=True))
-        start(server, configs)
-        self._addresses[_GRPC] = server.address
+        server = self._stack.enter_context(self._serve_here(words))
+        self._addresses[_GRPC] = server.grpc_address
         self._addresses[_REST] = server.rest_address.removeprefix("http://")
 
 
 @pytest.fixture
-def page(attnexport: Run, shared_export: Path, tmp_path: Path) -> Iterator[Callable[[str], Page]]:
+def page(
+    attnexport: Run, serve_here: Callable[[Sequence[str]], Any], shared_export: Path, tmp_path: Path
+) -> Iterator[Callable[[str], Page]]:
     """Makes a page that runs where the shared export is; what it started ends with the test."""
     shutil.copytree(shared_export, tmp_path / "export" / "classifier")
     modules = set(sys.modules)
     with ExitStack() as stack:
-        yield lambda name: Page(name, tmp_path, attnexport, stack)
+        yield lambda name: Page(name, tmp_path, attnexport, serve_here, stack)
     for name in set(sys.modules) - modules:
         if getattr(sys.modules[name], "__file__", None) and Path(str(sys.modules[name].__file__)).parent == tmp_path:
             del sys.modules[name]

@@ -101,9 +101,9 @@ def test_ovmsclient_asks_both_edges(serving: Any) -> None:
 def test_a_client_without_certificate_is_refused_where_one_is_asked_for(
     start_serving: Callable[..., Any], model_base: Path, tmp_path: Path
 ) -> None:
-    from attnexport.cli.serve import serve
-    from attnexport.cli.serve_settings import server_options
     from attnexport.serving.server.text_config import SSLConfig
+    from attnexport.workflows.serve_options import server_options
+    from attnexport.workflows.serve_settings import ServeSettings
 
     ours, theirs = Authority(tmp_path, "ours"), Authority(tmp_path, "theirs")
     key, certificate = ours.issue("server")
@@ -112,8 +112,8 @@ def test_a_client_without_certificate_is_refused_where_one_is_asked_for(
         client_verify=True,
     )  # fmt: skip
     (tmp_path / "ssl.txt").write_text(str(config))
-    context = serve.make_context("serve", [f"--ssl_config_file={tmp_path / 'ssl.txt'}"])
-    options = server_options(context.params, rest_by_default=False)
+    settings = ServeSettings(ssl_config_file=str(tmp_path / "ssl.txt"))
+    options = server_options(settings, port="auto", rest_port=None)
     running = start_serving([ModelConfig("m", model_base)], grpc=options.grpc)
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "m"
@@ -151,9 +151,10 @@ def tflite_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_tflite_of_batch_1_answers_a_batch_of_5_over_both_edges(
     start_serving: Callable[..., Any], tflite_export: Path
 ) -> None:
-    from attnexport.cli.serve_sources import model_source
+    from attnexport.workflows.serve_settings import ServeSettings
+    from attnexport.workflows.serve_sources import model_source
 
-    configs = model_source(str(tflite_export), {"model_base_path": None, "model_config_file": None})()
+    configs = model_source(str(tflite_export), ServeSettings())()
     assert "mine.float32" in [config.name for config in configs]
     running = start_serving(configs)
     x = np.arange(15, dtype=np.float32).reshape(5, 3)

@@ -24,7 +24,7 @@ Run = Callable[..., tuple[int, str, str]]
         ([], 2, "nothing to serve"),
         (["nope"], 2, "does not exist"),
         (["."], 2, "holds no export"),
-        (["--model_base_path=nope"], 2, "is no directory"),
+        (["--model_base_path=nope"], 2, "is not a directory"),
         (["--model_base_path=.", "--model_name="], 2, "--model_name is empty"),
         ([".", "--model_base_path=."], 2, "EXPORT and --model_base_path"),
         ([".", "--model_config_file=bad.txt"], 2, "EXPORT and --model_config_file"),
@@ -36,10 +36,10 @@ Run = Callable[..., tuple[int, str, str]]
         (["--model_base_path=.", "--ssl_config_file=bad.txt"], 3, "tensorflow.serving.SSLConfig"),
         (["--model_base_path=.", "--ssl_config_file=empty.txt"], 3, "server_key"),
         (["--model_base_path=.", "--monitoring_config_file=bad.txt"], 3, "tensorflow.serving.MonitoringConfig"),
-        (["--model_base_path=.", "--port=70000"], 2, "no port"),
+        (["--model_base_path=.", "--port=70000"], 2, "is not a port"),
         (["--model_base_path=.", "--tensorflow_intra_op_parallelism=-1"], 2, "not in the range x>=0"),
         (["--model_base_path=.", "--port=9600", "--rest_api_port=9600"], 2, "are both 9600"),
-        (["--model_base_path=gs://bucket/m"], 2, "is no directory of this machine"),
+        (["--model_base_path=gs://bucket/m"], 2, "is not a directory on this machine"),
         (["--model_base_path=.", "--enable_batching=maybe"], 2, "neither true nor false"),
         (["--model_base_path=.", "--grpc_channel_arguments=a"], 2, "has no value"),
         (["--model_base_path=broken", "--port=auto"], 3, "nothing to serve: version 1"),
@@ -60,20 +60,26 @@ def test_what_cannot_be_served_is_one_line(
 
 
 STUBBORN = """
-import gc, importlib, sys, threading
+import gc, sys, threading
+import attnexport.workflows.embedded
+from attnexport.cli.main import main
 from attnexport.core.errors import ContentError
-module, main = (importlib.import_module(f"attnexport.cli.{name}") for name in ("serve", "main"))
 
 class Stubborn:
+    address = rest_address = None
+
+    def __init__(self, *arguments, **options):
+        pass
+
+    def start(self, configs):
+        threading.Thread(target=threading.Event().wait).start()  # which Python would wait for
+        raise ERROR
+
     def stop(self):
         return False
 
-def start(server, configs):
-    threading.Thread(target=threading.Event().wait).start()  # which Python would wait for
-    raise ERROR
-
-module.make_server, module.start = lambda *_, **__: Stubborn(), start
-main.main(["serve", "--model_base_path=.", "--json"])
+attnexport.workflows.embedded.Server = Stubborn
+main(["serve", "--model_base_path=.", "--json"])
 """
 
 
@@ -98,22 +104,32 @@ def test_what_it_imports_is_frozen_before_models_load(run_python: Any, tmp_path:
     assert run_python(STUBBORN.replace("ERROR", seen)).stderr == "attnexport: True True\n"
 
 
-def test_flags_are_taken_in_every_way_of_writing(model_base: Path) -> None:
-    from attnexport.cli.serve import serve
-    from attnexport.cli.serve_flags import without_effect
+def test_flags_are_taken_in_every_way_of_writing(attnexport: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from attnexport.core.errors import ContentError
+    from attnexport.workflows.serve_settings import ServeSettings
 
+    given: dict[str, Any] = {}
+
+    def record(*arguments: Any, **options: Any) -> Any:
+        given.update(options, export=arguments[0])
+        raise ContentError("recorded")
+
+    monkeypatch.setattr("attnexport.workflows.serve.serve", record)
     ways = (
         ["--enable_batching", "--rest-api-port=7", "--model_name", "n", "x"],
         ["--enable-batching=true", "--rest_api_port", "7", "--model-name=n", "x"],
         ["--enable_batching", "true", "--rest_api_port=7", "--model_name=n", "--", "x"],
     )
     for words in ways:
-        context = serve.make_context("serve", list(words))
-        given = {name: context.params[name] for name in ("enable_batching", "rest_api_port", "model_name", "export")}
-        assert given == {"enable_batching": True, "rest_api_port": 7, "model_name": "n", "export": "x"}
-    idle = serve.make_context("serve", ["--flush_filesystem_caches", "--port=7", "--enable-profiler", "x"]).params
-    assert (idle["port"], idle["export"]) == (7, "x")
-    assert without_effect(idle) == ["enable_profiler", "flush_filesystem_caches"]
+        assert attnexport("serve", *words)[0] == 3
+        assert (given["settings"], given["rest_port"]) == (ServeSettings(enable_batching=True, model_name="n"), 7)
+        assert (given["port"], given["export"]) == (8500, "x")
+    _, _, err = attnexport("serve", "--flush_filesystem_caches", "--port=7", "--enable-profiler", "x")
+    assert (given["port"], given["rest_port"], given["export"]) == (7, 8501, "x")
+    assert err.splitlines()[:2] == [
+        f"note: --{name} has no effect in the embedded server"
+        for name in ("enable_profiler", "flush_filesystem_caches")
+    ]
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="there are no unix sockets here")

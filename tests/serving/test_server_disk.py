@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attnexport.cli.serve_models import ArtifactLoader
 from attnexport.serving.server import ModelConfig, VersionPolicy
 from attnexport.serving.server.version_scan import fingerprint
+from attnexport.workflows.serve_models import ArtifactLoader
 
 X = np.ones((1, 3), np.float32)
 

@@ -11,14 +11,15 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from attnexport.cli.serve_models import ArtifactLoader, RunnerModel
-from attnexport.cli.serve_sources import Follower, model_source
 from attnexport.core import Signature, TensorSpec
 from attnexport.core.errors import ArgumentError, ContentError
 from attnexport.serving.messages import SignatureDefMap
 from attnexport.serving.server import ModelConfig, StatusError
+from attnexport.workflows.serve_models import ArtifactLoader, RunnerModel
+from attnexport.workflows.serve_settings import ServeSettings
+from attnexport.workflows.serve_sources import Follower, model_source
 
-NO_FLAGS = {"model_base_path": None, "model_config_file": None}
+NO_FLAGS = ServeSettings()
 
 
 class FixedBatch:
@@ -79,7 +80,7 @@ def test_inputs_of_a_fixed_batch_hold_as_many_samples_each() -> None:
 
     model, ones = RunnerModel([Sum()]), np.ones((3, 3), np.float32)
     np.testing.assert_array_equal(model.run({"x": ones, "z": ones}, "sum", ())["y"], 2 * ones)
-    with pytest.raises(StatusError, match=r"different numbers of them \(x 3, z 2\)") as refused:
+    with pytest.raises(StatusError, match=r"different numbers of samples \(x 3, z 2\)") as refused:
         model.run({"x": ones, "z": ones[:2]}, "sum", ())
     assert refused.value.code == 3
 
@@ -116,12 +117,12 @@ def test_an_export_that_is_away_for_a_moment_keeps_its_models(tmp_path: Path) ->
 def test_a_configuration_file_wins_over_a_base_path_as_in_the_image_of_tf_serving(tmp_path: Path) -> None:
     file = tmp_path / "models.config"
     file.write_text('model_config_list { config { name: "n" base_path: "/b" model_platform: "tensorflow" } }')
-    flags = {"model_name": "model", "model_base_path": "/models/model", "model_config_file": str(file)}
-    assert model_source(None, {**NO_FLAGS, **flags})() == [ModelConfig("n", Path("/b"))]
+    flags = ServeSettings(model_name="model", model_base_path="/models/model", model_config_file=str(file))
+    assert model_source(None, flags)() == [ModelConfig("n", Path("/b"))]
 
 
 def test_a_version_in_place_of_its_base_path_is_told(model_base: Path) -> None:
-    flags = {**NO_FLAGS, "model_name": "m", "model_base_path": str(model_base / "1")}
+    flags = ServeSettings(model_name="m", model_base_path=str(model_base / "1"))
     with pytest.raises(ArgumentError, match=f"is itself a SavedModel; .*, which is {model_base}$"):
         model_source(None, flags)
     with pytest.raises(ArgumentError, match=f"by --model_base_path, .*, which is {model_base}$"):

@@ -259,10 +259,10 @@ from attnexport.cli.serve import _sigterm
 def take():
     time.sleep(0.5)
     signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
-with _sigterm() as ended:
+with _sigterm() as wait:
     thread = threading.Thread(target=take)
     thread.start()
-    assert ended(60)
+    wait()
     thread.join()
 """)
     assert done.returncode == 0, done.stderr

@@ -111,7 +111,7 @@ def test_a_failed_version_is_tried_again_when_its_files_change(
 
 
 def test_a_failed_load_is_retried_as_often_as_asked(start_serving: Any, model_base: Path, base: Path) -> None:
-    from attnexport.cli.serve_models import ArtifactLoader
+    from attnexport.workflows.serve_models import ArtifactLoader
 
     class Failing(ArtifactLoader):
         tries = 0

@@ -1,4 +1,4 @@
-"""The models that `attnexport serve` loads: a SavedModel in a session, a .tflite in LiteRT."""
+"""The models the embedded server loads: a SavedModel in a session, a .tflite in LiteRT."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TFLITE_FILE = "model.tflite"  # as TF Serving names it in a version's directory
 
 
 class RunnerModel:
-    """Runners of one file, of which each runs one request at a time; a fixed batch is fed in chunks."""
+    """Runners of one file, each of which runs one request at a time; a fixed batch is fed in chunks."""
 
     runtime = "TFLite"
 
@@ -36,17 +36,17 @@ class RunnerModel:
             counts = ", ".join(f"{name} {len(array)}" for name, array in sorted(inputs.items()))
             raise StatusError(
                 Code.INVALID_ARGUMENT,
-                f"the inputs hold no samples, or different numbers of them ({counts}); the same, at least 1, is wanted",
+                f"the inputs hold no samples or different numbers of samples ({counts}); send the same number",
             )
         runner = self._free.get()
         try:
-            if sizes == {(self._fixed[signature],)}:  # as it is called most, and for which the longer way is too long
-                given = runner.run(inputs, signature)
+            if sizes == {(self._fixed[signature],)}:  # the usual call, without the cost of chunks
+                results = runner.run(inputs, signature)
             else:
-                given = batched(runner, inputs, signature=signature)
+                results = batched(runner, inputs, signature=signature)
         finally:
             self._free.put(runner)
-        return {name: given[name] for name in outputs} if outputs else given
+        return {name: results[name] for name in outputs} if outputs else results
 
     def warmup_records(self) -> Iterator[bytes]:
         return iter(())
@@ -57,7 +57,7 @@ class RunnerModel:
 
 
 def _with_free_batch(signatures: Mapping[str, Signature]) -> dict[str, Signature]:
-    """As clients see them: a fixed batch is fed in chunks, so any batch will do."""
+    """The signatures for clients: any batch will do, since a fixed batch is fed in chunks."""
     return {
         name: each.with_free_batch() if each.is_batched and each.fixed_batch is not None else each
         for name, each in signatures.items()
@@ -69,11 +69,11 @@ class ArtifactLoader:
     """Finds and loads SavedModels and .tflite files.
 
     Attributes:
-        prefer_tflite: Serve `model.tflite` where a version's directory has one.
-        tags: Of the graph in a SavedModel.
-        interpreters: How many requests a .tflite answers at once.
-        intra_op_threads: Of a session, within an operator.
-        inter_op_threads: Of a session, between operators.
+        prefer_tflite: Serve `model.tflite` if a version's directory has one.
+        tags: Tags of the graph in a SavedModel.
+        interpreters: Requests that a .tflite runs at once.
+        intra_op_threads: Threads of a session within an operator.
+        inter_op_threads: Threads of a session that run operators side by side.
     """
 
     prefer_tflite: bool = False
@@ -83,22 +83,22 @@ class ArtifactLoader:
     inter_op_threads: int = 1
 
     def find(self, directory: Path, artifact: str | None) -> Path | None:
-        """What is served of a version's directory, or None where it is not there, or not whole yet."""
+        """What to serve from a version's directory; None if it is missing or incomplete."""
         if artifact is None and self.prefer_tflite and (directory / TFLITE_FILE).is_file():
             artifact = TFLITE_FILE
         if artifact is not None:
             return directory / artifact if (directory / artifact).is_file() else None
         variables = directory / "variables"
-        whole = is_saved_model(directory) and (
+        complete = is_saved_model(directory) and (
             not variables.is_dir() or (variables / "variables.index").is_file() or not any(variables.iterdir())
         )
-        return directory if whole else None
+        return directory if complete else None
 
     def load(self, path: Path) -> LoadedModel:
-        """Load what `find` gave."""
+        """Load a path that `find` returned."""
         if path.is_dir():
             from attnexport.exporter import ServedSavedModel
 
             return ServedSavedModel(path, self.tags, self.intra_op_threads, self.inter_op_threads)
-        runner = import_module("attnexport.tflite").TFLiteRunner  # LiteRT is loaded where a .tflite is served
+        runner = import_module("attnexport.tflite").TFLiteRunner  # loads LiteRT, only if a .tflite is served
         return RunnerModel([runner(path) for _ in range(self.interpreters)])

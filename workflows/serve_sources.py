@@ -1,16 +1,19 @@
-"""What `attnexport serve` is to serve: an export, a base path, or a configuration file."""
+"""What to serve: an export, a base path, or a configuration file."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from attnexport.core.errors import ArgumentError, AttnexportError, ContentError
+from attnexport.core.errors import ArgumentError, ContentError
 from attnexport.serving.server import ModelConfig, StatusError
 from attnexport.serving.server.log_once import RepeatFilter
 from attnexport.store.kinds import is_export, is_saved_model
 from attnexport.store.manifest import FILE_NAME
+
+from .serve_settings import ServeSettings
 
 if TYPE_CHECKING:
     from attnexport.serving.server import Server
@@ -19,27 +22,32 @@ Source = Callable[[], Sequence[ModelConfig]]
 
 
 class Follower:
-    """Brings a server up to date with a source, by one look after the other.
+    """Keeps a server up to date with a source.
 
     Args:
-        server: Running.
-        source: Of its models.
+        server: A running server.
+        source: Its models.
         known: What the source gave when the server started.
-        tell: Told in words why a look came to nothing, once.
+        on_event: Called with the reason if an update fails, once for the same reason.
     """
 
     def __init__(
-        self, server: Server, source: Source, known: Sequence[ModelConfig], tell: Callable[[str], None]
+        self, server: Server, source: Source, known: Sequence[ModelConfig], on_event: Callable[[str], None]
     ) -> None:
-        self._server, self._source, self._log = server, source, RepeatFilter(tell)
-        self._known: Sequence[ModelConfig] | None = known  # None until what was begun is in force
+        self._server, self._source, self._log = server, source, RepeatFilter(on_event)
+        self._known: Sequence[ModelConfig] | None = known  # None while an update is in force only in part
+
+    def follow(self, poll_seconds: float, ending: threading.Event) -> None:
+        """Poll the source until the event is set; at 0 seconds or less, never."""
+        while not ending.wait(poll_seconds if poll_seconds > 0 else None):
+            self.look()
 
     def look(self) -> None:
-        """Apply what the source gives, where that is not in force yet."""
+        """Apply what the source gives, if it is not in force yet."""
         self._log.begin()
         try:
             configs = self._source()
-        except (AttnexportError, OSError) as error:
+        except Exception as error:  # whatever it is, the server goes on
             self._log.say(f"the configuration stays as it was: {error}")
             return
         if configs == self._known:
@@ -53,22 +61,23 @@ class Follower:
         self._known = configs
 
 
-def model_source(export: str | None, options: dict[str, Any]) -> Source:
-    """What gives the models, each time anew.
+def model_source(export: str | Path | None, settings: ServeSettings) -> Source:
+    """A function that gives the models to serve at present.
 
     Raises:
-        ArgumentError: where none or more than one was asked for, or it is not there.
+        ArgumentError: if nothing or more than one thing to serve is given, or it does not exist.
     """
-    flags = [f"--{name}" for name in ("model_base_path", "model_config_file") if options[name]]
+    paths = {"model_base_path": settings.model_base_path, "model_config_file": settings.model_config_file}
+    flags = [f"--{name}" for name, path in paths.items() if path]
     if export and flags:
         raise ArgumentError(f"EXPORT and {' and '.join(flags)} were given; give one of them")
     if not export and not flags:
         raise ArgumentError("nothing to serve was given; give EXPORT, --model_base_path or --model_config_file")
-    if options["model_config_file"]:  # with TF Serving it wins, whose image always gives --model_base_path
-        return _from_file(Path(options["model_config_file"]))
+    if settings.model_config_file:  # as in TF Serving, whose image always gives --model_base_path
+        return _from_file(Path(settings.model_config_file))
     if export:
         return _from_export(Path(export))
-    return _from_base_path(Path(options["model_base_path"]), options["model_name"])
+    return _from_base_path(Path(settings.model_base_path or ""), settings.model_name)
 
 
 def _from_file(path: Path) -> Source:
@@ -88,9 +97,9 @@ def _from_file(path: Path) -> Source:
 
 def _from_base_path(path: Path, name: str) -> Source:
     if not name:
-        raise ArgumentError("--model_name is empty; the name that requests call the model is wanted")
+        raise ArgumentError("--model_name is empty; give the name the model is served under")
     if not path.is_dir():
-        raise ArgumentError(f"--model_base_path {path} is no directory of this machine")
+        raise ArgumentError(f"--model_base_path {path} is not a directory on this machine")
     if is_saved_model(path):
         raise ArgumentError(
             f"--model_base_path {path} is itself a SavedModel; give the directory of its versions{_above(path)}"
@@ -114,25 +123,25 @@ def _from_export(root: Path) -> Source:
 
     def look() -> Sequence[ModelConfig]:
         for export in exports:
-            found = _models_of(export.absolute())
-            if is_export(export):  # asked last: one that is away for a moment keeps the models that it had
-                known[export] = found
+            models = _models_of(export.absolute())
+            if is_export(export):  # checked last: an export that is away for a moment keeps its models
+                known[export] = models
         return [config for export in exports for config in known.get(export, [])]
 
     return look
 
 
 def _above(path: Path) -> str:
-    """Where its versions are, if it is one of them."""
+    """Where to find the base path: the parent directory, if the name is a version number."""
     return f", which is {path.absolute().parent}" if path.absolute().name.isdecimal() else ", each named by a number"
 
 
 def _models_of(root: Path) -> list[ModelConfig]:
-    """The SavedModel under the export's name, and each kind of .tflite under its file's."""
-    found = []
+    """The SavedModel under the export's name, and each .tflite under its file's name."""
+    models = []
     if (root / "saved_model").is_dir():
-        found.append(ModelConfig(root.name, root / "saved_model"))
+        models.append(ModelConfig(root.name, root / "saved_model"))
     files = sorted({path.name for path in root.glob("tflite/*/*.tflite") if path.parent.name.isdecimal()})
     for name in files:
-        found.append(ModelConfig(name.removesuffix(".tflite"), root / "tflite", artifact=name))
-    return found
+        models.append(ModelConfig(name.removesuffix(".tflite"), root / "tflite", artifact=name))
+    return models

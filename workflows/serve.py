@@ -1,0 +1,69 @@
+"""`serve`: the embedded server, in this process or in a child."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from .serve_settings import Port, ServeSettings
+from .served import EmbeddedServer
+
+_LOG = logging.getLogger("attnexport.serve")
+
+
+def serve(
+    export: str | Path | None = None,
+    *,
+    port: Port = "auto",
+    rest_port: Port | None = "auto",
+    settings: ServeSettings | None = None,
+    in_child: bool = False,
+    on_event: Callable[[str], None] | None = None,
+    on_access: Callable[[str], None] | None = None,
+) -> EmbeddedServer:
+    """Serve models as TF Serving does.
+
+    The SavedModel of an export is served under the export's name, each .tflite under NAME.RECIPE. New versions are
+    served as they appear.
+
+    Args:
+        export: An export directory, or a directory of them; None for what `settings` names.
+        port: gRPC port; `auto` takes a free one.
+        rest_port: REST port; `auto` takes a free one, None turns REST off.
+        settings: How the server listens and works; TF Serving's flags.
+        in_child: Serve in a process of its own, which does not share Python's lock with this one, and whose crash is
+            not this one's. It sends no events and no access log.
+        on_event: Called with what happens to versions, and with problems, such as a configuration that cannot be read.
+            By default they are logged by the logger `attnexport.serve`.
+        on_access: Called with one line per request.
+
+    Returns:
+        The server, to be used in a `with` block. Its ports are taken already; the models are loaded when it starts.
+
+    Raises:
+        ArgumentError: if nothing or more than one thing to serve is given, it does not exist, or settings contradict
+            each other.
+        ContentError: if a configuration file does not parse.
+        StorageError: if a port is taken.
+
+    Example:
+        >>> import attnexport as ax
+        >>> with ax.serve("export/classifier") as server:  # doctest: +SKIP
+        ...     client = ax.Client(server.grpc_address, model="classifier")
+        ...     outputs = client.predict({"sequence": samples})
+        >>> import tempfile  # a base path that holds no versions yet
+        >>> with ax.serve(settings=ax.ServeSettings(model_base_path=tempfile.mkdtemp())) as server:
+        ...     print(server.rest_address)
+        http://127.0.0.1:...
+    """
+    from .embedded import ChildServer, LocalServer
+
+    settings = settings or ServeSettings()
+    if in_child:
+        return ChildServer(export, port, rest_port, settings)
+    return LocalServer(export, port, rest_port, settings, on_event or _log, on_access)
+
+
+def _log(text: str) -> None:
+    _LOG.log(logging.WARNING if text.startswith("warning: ") else logging.INFO, text)
