@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from attnexport.store import Artifact, ExportDirectory, VersionEntry
 from attnexport.store.files import hash_of, make_directories, write_atomically
 from attnexport.tflite import Calibration, Conversion, recipe_text
 from attnexport.tflite.search import SearchResult
+from attnexport.tflite.search.result import read_candidates
 
 from .tflite_auto import AUTO, search_document
 
@@ -74,16 +74,12 @@ def store_search(directory: ExportDirectory, entry: VersionEntry, found: SearchR
 
 
 def read_search(directory: ExportDirectory, entry: VersionEntry) -> tuple[Candidate, ...]:
-    """The candidates of the last search on a version; nothing where there was none, or its file is not readable."""
-    path = directory.root / RECIPES / str(entry.version) / f"{AUTO}.search.json"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))["candidates"]
-        # JSON has no word for the infinite SQNR of what differs in nothing.
-        return tuple(
-            Candidate(**{**each, "sqnr_db": inf if each["sqnr_db"] is None else each["sqnr_db"]}) for each in found
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return ()
+    """The candidates of the last search on a version, none if there was no search.
+
+    Raises:
+        ContentError: if its file is not valid.
+    """
+    return read_candidates(directory.root / RECIPES / str(entry.version) / f"{AUTO}.search.json")
 
 
 def _state(path: Path, old: Artifact | None, new: Artifact) -> str:

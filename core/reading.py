@@ -35,14 +35,16 @@ def read_bytes(path: Path, limit: int, what: str = "") -> bytes:
     what = what or str(path)
     # Without blocking, or opening a pipe would wait for its writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if stat.S_ISDIR(status.st_mode):
             raise ContentError(f"{what} is a directory; a file is expected")
         if not stat.S_ISREG(status.st_mode):
             raise ContentError(f"{what} is not a regular file")
-        if status.st_size <= limit:
-            content = file.read(limit + 1)  # it may grow meanwhile
-            if len(content) <= limit:
-                return content
-    raise ContentError(f"{what} is larger than the {limit:,} bytes that are read of such a file")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            content = file.read(limit + 1) if status.st_size <= limit else None  # it may grow meanwhile
+    finally:
+        os.close(descriptor)
+    if content is None or len(content) > limit:
+        raise ContentError(f"{what} is larger than the {limit:,} bytes that are read of such a file")
+    return content

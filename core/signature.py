@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-from .documents import build
+from .documents import convert
 from .errors import ArgumentError, SamplesError, one_of
 
 if TYPE_CHECKING:
@@ -19,6 +19,10 @@ Arrays: TypeAlias = "dict[str, np.ndarray[Any, Any]]"
 Method = Literal["predict", "classify", "regress"]
 
 DEFAULT_SIGNATURE = "serving_default"
+DTYPES = (
+    *("float32", "float16", "bfloat16", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"),
+    *("uint64", "int4", "uint4", "bool", "string", "complex64", "complex128"),
+)
 
 # What tf.saved_model.save takes as an argument's name; spaces and slashes are refused there late and darkly.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*")
@@ -66,11 +70,9 @@ class TensorSpec:
     def __str__(self) -> str:
         return f"{self.name}: {self.dtype} {format_shape(self.shape)}"
 
-    @classmethod
-    def from_json(cls, document: dict[str, Any]) -> TensorSpec:
-        """A spec from what `dataclasses.asdict` made of it, through JSON."""
-        shape = document["shape"]
-        return build(cls, document, shape=None if shape is None else tuple(shape))
+    def __post_init__(self) -> None:
+        if self.shape is not None and any(size is not None and size < 0 for size in self.shape):
+            raise ArgumentError(f"tensor {self.name!r} has shape {list(self.shape)}; a size is 0 or more, or None")
 
     @property
     def is_float(self) -> bool:
@@ -105,15 +107,13 @@ class Signature:
         return f"{self.name}({inputs}) -> ({outputs})"
 
     @classmethod
-    def from_json(cls, document: dict[str, Any]) -> Signature:
+    def from_json(cls, document: Any) -> Signature:
         """A signature from what `dataclasses.asdict` made of it, through JSON.
 
         Raises:
-            ArgumentError: where it is none, an input or output missing for one.
-            KeyError, TypeError, ValueError: where the document is of another form.
+            ContentError: naming the field that is not right.
         """
-        specs = {kind: tuple(map(TensorSpec.from_json, document[kind])) for kind in ("inputs", "outputs")}
-        return build(cls, document, **specs)
+        return convert(document, cls, "the signature")
 
     @cached_property
     def _input_names(self) -> frozenset[str]:

@@ -9,57 +9,28 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
-from attnexport.core.errors import ArgumentError, ManifestError, StorageError
+from attnexport.core.errors import ManifestError
 from attnexport.core.os_errors import writing
 
 from .files import make_directories
-from .manifest import FILE_NAME, Artifact, Manifest, ValidationRecord, VersionEntry, read_manifest
-from .stage import Journal, Stage
-
-_LOCK = ".lock"
-_TEMPORARY = ".tmp-"
-_KINDS = ("keras", "saved_model", "tflite")
+from .journal import Journal
+from .manifest import FILE_NAME, Artifact, ValidationRecord, VersionEntry
+from .stage import Stage
+from .versioned_directory import LOCK, TEMPORARY, VersionedDirectory
 
 
-class ExportDirectory:
-    """One model's exports: `keras/`, `saved_model/`, `tflite/` by version, and the manifest over them."""
+class ExportDirectory(VersionedDirectory):
+    """One model's exports: `keras/`, `saved_model/`, `tflite/` by version, and the manifest over them.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    @property
-    def name(self) -> str:
-        return self.root.absolute().name
-
-    def manifest(self) -> Manifest:
-        """The manifest as it stands, an empty one before the first export."""
-        return read_manifest(self.root) or Manifest(self.name)
-
-    def newest(self) -> VersionEntry:
-        """The entry of the newest version.
-
-        Raises:
-            ArgumentError: where the directory holds no export.
-        """
-        versions = self.manifest().versions
-        if not versions:
-            raise ArgumentError(f"{self.root} holds no export yet")
-        return versions[-1]
-
-    def check_free(self, version: int) -> None:
-        """Refuse a version that exists.
-
-        Raises:
-            StorageError: naming the next free one.
-        """
-        taken = self.taken_versions()
-        if version in taken:
-            raise StorageError(
-                f"version {version} of {self.root} exists already and a version is never overwritten; "
-                f"the next free one is {max(taken) + 1}"
-            )
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as name:
+        ...     directory = ExportDirectory(Path(name) / "classifier")
+        ...     directory.name, directory.manifest().versions
+        ('classifier', ())
+    """
 
     @contextmanager
     def stage(self) -> Iterator[Stage]:
@@ -75,8 +46,8 @@ class ExportDirectory:
             with writing(self.root), self.locked():
                 self.manifest()
                 self.sweep()
-                temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=self.root))
-                alive = FileLock(temporary / _LOCK)
+                temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=self.root))
+                alive = FileLock(temporary / LOCK)
                 alive.acquire()
             try:
                 yield Stage(self, temporary)
@@ -111,56 +82,15 @@ class ExportDirectory:
             ]
             manifest.with_version(now.with_artifacts(found)).write(self.root)
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the directory's lock: for the moments of sweeping and committing only."""
-        while True:
-            try:
-                lock = FileLock(self.root / _LOCK)
-                lock.acquire()
-                break
-            except FileNotFoundError:  # another export failed and took the directory that it had made away
-                self.root.mkdir(parents=True, exist_ok=True)
-        try:
-            yield
-        finally:
-            lock.release()
-
-    def taken_versions(self) -> set[int]:
-        """Every version number ever used here, deleted ones included, and 0, which is none."""
-        on_disk = {int(path.stem) for kind in _KINDS for path in self.root.glob(f"{kind}/*") if path.stem.isdecimal()}
-        return {0} | on_disk | {entry.version for entry in self.manifest().versions}
-
-    def sweep(self) -> None:
-        """Remove what killed exports left, and undo a commit that was cut off halfway; the caller holds the lock."""
-        for leftover in self.root.glob(f"{_TEMPORARY}*"):
-            if not leftover.is_dir():
-                leftover.unlink(missing_ok=True)
-                continue
-            alive = FileLock(leftover / _LOCK, blocking=False)
-            try:
-                with alive:
-                    self._settle(Journal(self.root, leftover))
-                    shutil.rmtree(leftover, ignore_errors=True)
-            except Timeout:
-                continue  # its export is still running
-
-    def _settle(self, journal: Journal) -> None:
-        manifest = read_manifest(self.root)
-        # A commit begins by writing one; where it was taken away, nobody can tell what was committed.
-        if manifest is not None and not journal.is_committed(manifest):
-            journal.undo()
-        journal.forget()
-
     def _remove_if_unused(self, made: list[Path]) -> None:
         """Take the directories that this export made away again, unless something is in them by now."""
         if self.root not in made:
             return
         with suppress(OSError, ManifestError), self.locked():
-            if {path.name for path in self.root.iterdir()} <= {_LOCK, FILE_NAME} and not self.manifest().versions:
+            if {path.name for path in self.root.iterdir()} <= {LOCK, FILE_NAME} and not self.manifest().versions:
                 # Whoever waits for this lock sees that its file is gone and makes the directory anew.
                 (self.root / FILE_NAME).unlink(missing_ok=True)
-                (self.root / _LOCK).unlink()
+                (self.root / LOCK).unlink()
                 for directory in made:
                     directory.rmdir()
 

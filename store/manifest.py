@@ -3,107 +3,37 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-from attnexport.core.documents import build
-from attnexport.core.errors import ArgumentError, ManifestError, StorageError, check_size, first_line
+from attnexport.core.documents import check, convert, read_json
+from attnexport.core.errors import ArgumentError, ManifestError, check_size
 from attnexport.core.limits import MAX_VERSION
-from attnexport.core.signature import Signature
+from attnexport.core.signature import duplicates
 
-from .files import hash_of, write_atomically
+from .files import write_atomically
+from .records import Artifact, CheckRecord, ValidationRecord
+
+__all__ = [
+    "Artifact",
+    "CheckRecord",
+    "Manifest",
+    "ValidationRecord",
+    "VersionEntry",
+    "read_manifest",
+]
 
 FILE_NAME = "attnexport.json"
 SCHEMA = 1
 
-
-@dataclass(frozen=True)
-class CheckRecord:
-    """What validate found of one signature in one runtime: its worst figures on the data, None where there are none.
-
-    `sqnr_db` is None, too, where nothing differs and `max_error` is 0; `problem` says why it failed.
-    """
-
-    runtime: str
-    signature: str
-    passed: bool
-    sqnr_db: float | None
-    max_error: float | None
-    agreement: float | None
-    accuracy: float | None
-    problem: str | None
+_MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
-@dataclass(frozen=True)
-class ValidationRecord:
-    """What `attnexport validate` found last of an artifact.
-
-    `created` is UTC, ISO 8601; `attnexport` its version; `reference` what it was held against; `data` the samples: what
-    they are called (`name`), how many (`samples`), their `content_hash`, and whether they were `given` or made up;
-    `limits` those that the user set.
-    """
-
-    created: str
-    attnexport: str
-    reference: str
-    data: Mapping[str, Any]
-    limits: Mapping[str, float]
-    checks: tuple[CheckRecord, ...]
-
-    @property
-    def passed(self) -> bool:
-        return all(check.passed for check in self.checks)
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """One artifact of a version.
-
-    `path` is relative to the export directory; `content_hash` is of variables and signatures, or of bytes for a
-    .tflite; `precision` is a row of parity's table of budgets; `parity` is the verdict that let it in; `file_hash` is
-    of its bytes as they were written, so that a later change shows. A .tflite also has the `recipe` that it was made
-    by, and where that needed samples, `calibration`: their hash and number, whether they were `given` or made up, and
-    how ranges were found. Another artifact at the same path begins without a `validation`.
-    """
-
-    kind: str
-    path: str
-    content_hash: str
-    size_bytes: int
-    precision: str
-    signatures: tuple[Signature, ...]
-    parity: Mapping[str, Any] | None = None
-    file_hash: str | None = None
-    recipe: Mapping[str, Any] | None = None
-    calibration: Mapping[str, Any] | None = None
-    validation: ValidationRecord | None = None
-
-    @property
-    def title(self) -> str:
-        """What people call it: the recipe of a .tflite, else what it is."""
-        if self.recipe and "name" in self.recipe:
-            return str(self.recipe["name"])
-        return {"saved_model": "SavedModel", "keras": "Keras"}.get(self.kind, Path(self.path).stem)
-
-    @property
-    def calibrated_on_given(self) -> bool:
-        """Whether it is made for samples that somebody gave, so that made-up ones say nothing of it."""
-        return bool(self.calibration and self.calibration.get("given"))
-
-    @property
-    def min_sqnr_db(self) -> float | None:
-        """The SQNR in dB that its recipe is held to in place of its precision's budget, where it says one."""
-        least = (self.recipe or {}).get("min_sqnr_db")
-        return float(least) if isinstance(least, int | float) else None
-
-    def change(self, export: Path) -> str | None:
-        """What happened to the file since: "gone", "changed", or None."""
-        path = export / self.path
-        if not path.exists():
-            return "gone"
-        return "changed" if self.file_hash is not None and hash_of(path) != self.file_hash else None
+def _is_module(name: Any) -> bool:
+    return isinstance(name, str) and _MODULE.fullmatch(name) is not None
 
 
 @dataclass(frozen=True)
@@ -125,8 +55,10 @@ class VersionEntry:
     def __post_init__(self) -> None:
         check_size("version", self.version, most=MAX_VERSION)
         modules = self.source.get("imports", ())
-        if not isinstance(modules, list | tuple) or not all(isinstance(each, str) for each in modules):
-            raise ArgumentError(f"imports of version {self.version} are no list of modules")
+        if not isinstance(modules, list | tuple) or not all(map(_is_module, modules)):
+            raise ArgumentError(f"imports of version {self.version} must be a list of module names")
+        if repeated := duplicates(each.path for each in self.artifacts):
+            raise ArgumentError(f"version {self.version} lists {repeated[0]} twice")
 
     @property
     def imports(self) -> tuple[str, ...]:
@@ -154,6 +86,10 @@ class Manifest:
     name: str
     versions: tuple[VersionEntry, ...] = ()
 
+    def __post_init__(self) -> None:
+        if repeated := duplicates(str(each.version) for each in self.versions):
+            raise ArgumentError(f"version {repeated[0]} is listed twice")
+
     def entry(self, version: int) -> VersionEntry:
         """The entry of a version.
 
@@ -178,46 +114,74 @@ class Manifest:
 
 
 def read_manifest(directory: Path) -> Manifest | None:
-    """The manifest of an export directory, or None where there is none yet.
+    """Read the manifest of an export directory.
+
+    Args:
+        directory: The export directory.
+
+    Returns:
+        The manifest with its versions in ascending order, or None if there is none yet.
 
     Raises:
-        ManifestError: where it is damaged, or of a schema that this version does not read.
-        StorageError: where it cannot be read.
+        ManifestError: if it is not valid, naming the field, or of a schema that this version does not read.
+        StorageError: if it cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as name:
+        ...     Manifest("classifier").write(Path(name))
+        ...     read_manifest(Path(name))
+        Manifest(name='classifier', versions=())
     """
     path = directory / FILE_NAME
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path, ManifestError)
     except FileNotFoundError:
         return None
-    except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise ManifestError(
-            f"{path} is damaged ({first_line(error)}); move it away to start a new manifest, nothing else is lost"
-        ) from error
+    except ManifestError as error:
+        raise ManifestError(f"{error}; move it away to start a new manifest, nothing else is lost") from error
     schema = document.get("schema") if isinstance(document, dict) else None
-    if schema != SCHEMA:
+    if schema != SCHEMA or isinstance(schema, bool):
         raise ManifestError(
             f"{path} has schema {schema!r}, and this attnexport reads schema {SCHEMA}; "
             "use the attnexport that wrote it, or move the file away"
         )
-    try:
-        return _manifest({key: value for key, value in document.items() if key != "schema"})
-    except (KeyError, TypeError, ValueError, AttributeError, ArgumentError) as error:
-        raise ManifestError(f"{path} is damaged: {first_line(error)}") from error
+    if "versions" not in document:
+        raise ManifestError(f"{path} is not valid: the field 'versions' is missing")
+    values = {key: value for key, value in document.items() if key != "schema"}
+    manifest = convert(values, Manifest, str(path), ManifestError)
+    _check_details(manifest, str(path))
+    return replace(manifest, versions=tuple(sorted(manifest.versions, key=lambda each: each.version)))
 
 
-def _manifest(document: dict[str, Any]) -> Manifest:
-    versions = tuple(
-        build(VersionEntry, entry, artifacts=tuple(_artifact(each) for each in entry["artifacts"]))
-        for entry in document["versions"]
-    )
-    return build(Manifest, document, versions=versions)
+class _Source(TypedDict, total=False):
+    kind: str
+    imports: list[str]
+    labels: list[str] | None
 
 
-def _artifact(document: dict[str, Any]) -> Artifact:
-    signatures = tuple(map(Signature.from_json, document["signatures"]))
-    found = document.get("validation")
-    checks = tuple(build(CheckRecord, check) for check in found["checks"]) if found else ()
-    validation = build(ValidationRecord, found, checks=checks) if found else None
-    return build(Artifact, document, signatures=signatures, validation=validation)
+class _RecipeDetails(TypedDict, total=False):
+    name: str
+    min_sqnr_db: float | None
+
+
+class _SamplesDetails(TypedDict, total=False):
+    name: str
+    samples: int
+    content_hash: str
+    calibrator: str
+    given: bool
+
+
+def _check_details(manifest: Manifest, where: str) -> None:
+    """Check what is used of the mappings that may hold anything else as well."""
+    for number, entry in enumerate(manifest.versions):
+        at = f"versions[{number}]"
+        check(entry.source, _Source, where, ManifestError, at=f"{at}.source")
+        for position, artifact in enumerate(entry.artifacts):
+            inside = f"{at}.artifacts[{position}]"
+            check(artifact.recipe or {}, _RecipeDetails, where, ManifestError, at=f"{inside}.recipe")
+            check(artifact.calibration or {}, _SamplesDetails, where, ManifestError, at=f"{inside}.calibration")
+            if artifact.validation is not None:
+                data = artifact.validation.data
+                check(data, _SamplesDetails, where, ManifestError, at=f"{inside}.validation.data")

@@ -67,13 +67,9 @@ PENDING: set[str] = {
     "attnexport.tflite.fix_shapes",
     "attnexport.tflite.gate_tflite",
     "attnexport.tflite.inspect_tflite",
-    "attnexport.tflite.load_recipe",
     "attnexport.tflite.prepare_calibration",
     "attnexport.tflite.prepare_conversion",
     "attnexport.tflite.read_calibration",
-    "attnexport.tflite.recipe_text",
-    "attnexport.tflite.recipes.load_recipe",
-    "attnexport.tflite.recipes.recipe_text",
     "attnexport.tflite.search.search",
     "attnexport.tflite.without_shared",
 }

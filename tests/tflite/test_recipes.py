@@ -99,15 +99,22 @@ def test_contradictions_are_refused(changes: dict[str, Any], told: str) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("{", "not readable JSON"),
+        ("{", "is not valid JSON"),
         ("[1]", 'must be an object such as {"weights"'),
         ("{}", "must be an object"),
         ('{"weights": "int8", "activation": "int8"}', "no key 'activation'; did you mean 'activations'"),
-        ('{"weights": "int8", "keep_float": "SOFTMAX"}', "keep_float must be a list of texts"),
-        ('{"weights": "int8", "layers": {"tensors": "x"}}', "layers must be a list of objects"),
-        ('{"weights": "int8", "layers": [{"tensors": "x"}]}', "layers need texts for tensors and weights"),
+        ('{"weights": "int8", "keep_float": "SOFTMAX"}', "at keep_float: a list is expected; received a string"),
+        ('{"weights": "int8", "layers": {"tensors": "x"}}', "at layers: a list is expected; received an object"),
+        ('{"weights": "int8", "layers": [{"tensors": "x"}]}', "at layers[0]: the field 'weights' is missing"),
         ('{"weights": "int8", "layers": [{"tensor": "x"}]}', "no key 'tensor'; did you mean 'tensors'"),
-        ('{"weights": "int8", "integer_only": "yes"}', "integer_only must be true or false"),
+        ('{"weights": "int5"}', "there is no weights 'int5'; did you mean 'int8'"),
+        ('{"weights": ["int8"]}', "at weights: a string is expected; received a list"),
+        ('{"weights": "int8", "layers": [3]}', "at layers[0]: an object is expected"),
+        ('{"weights": "int8", "layers": [{"tensors": "(", "weights": "int8"}]}', "at layers[0]: layers '(': tensors"),
+        ('{"weights": "int8", "keep_float": [3]}', "at keep_float[0]: a string is expected"),
+        ('{"weights": "int8", "min_sqnr_db": NaN}', "NaN is not a value in JSON"),
+        ('{"weights": "int8", "min_sqnr_db": true}', "at min_sqnr_db: a number or null is expected"),
+        ('{"weights": "int8", "integer_only": "yes"}', "at integer_only: true or false is expected; received a string"),
     ],
 )
 def test_json_that_is_no_recipe_is_refused(text: str, told: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Recipes as JSON files: an object with the attributes of Recipe, what is not said being its default."""
+"""Recipes as JSON files: an object with the attributes of Recipe, where only `weights` is required."""
 
 from __future__ import annotations
 
@@ -7,74 +7,82 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from attnexport.core.errors import ArgumentError, ContentError, first_line, no_such
+from attnexport.core.documents import convert, read_json
+from attnexport.core.errors import ArgumentError, ContentError, no_such
 
 from .recipe import LayerRule, Recipe
 
 
 def load_recipe(path: Path) -> Recipe:
-    """Read a recipe from JSON.
+    """Read a recipe from a JSON file.
+
+    Args:
+        path: The file. A recipe without a name is called after it.
 
     Raises:
-        ArgumentError: where the file does not exist, or a value is not one that there is.
-        ContentError: where it is no such JSON.
+        ArgumentError: if the file does not exist.
+        ContentError: if it is not a recipe, naming the field and what is expected there.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as name:
+        ...     file = Path(name) / "mine.json"
+        ...     _ = file.write_text('{"weights": "int8", "activations": "int8", "keep_float": ["SOFTMAX"]}')
+        ...     recipe = load_recipe(file)
+        >>> recipe.name, recipe.weights, recipe.keep_float
+        ('mine', 'int8', ('SOFTMAX',))
     """
-    where = f"recipe {path}"
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path)
     except FileNotFoundError as error:
-        raise ArgumentError(f"{where} does not exist") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise ContentError(f"{where} is not readable JSON: {first_line(error)}") from error
-    return recipe_from(where, document, name=path.stem)
+        raise ArgumentError(f"recipe {path} does not exist") from error
+    return recipe_from(f"recipe {path}", document, name=path.stem)
 
 
 def recipe_from(where: str, document: Any, name: str = "recipe") -> Recipe:
-    """A recipe from the values of its JSON.
+    """Make a recipe from the values of its JSON.
 
     Args:
-        where: What to call it in messages.
+        where: What messages call it.
         document: An object with the attributes of Recipe.
-        name: Its name where it has none.
+        name: Its name if the object has none.
 
     Raises:
-        ArgumentError: where a value is not one that there is.
-        ContentError: where it is something else.
+        ContentError: if it is not a recipe, naming the field and what is expected there.
     """
     if not isinstance(document, dict) or "weights" not in document:
         raise ContentError(f'{where} must be an object such as {{"weights": "int8", "activations": "int8"}}')
+    layers = document.get("layers")
     _check_keys(where, document, Recipe)
-    given: dict[str, Any] = {"name": name, **document}
-    for key in ("keep_float", "weight_algorithms"):
-        if key in document:
-            if not isinstance(document[key], list) or not all(isinstance(each, str) for each in document[key]):
-                raise ContentError(f"{where}: {key} must be a list of texts; received {document[key]!r}")
-            given[key] = tuple(document[key])
-    if not isinstance(document.get("integer_only", False), bool):
-        raise ContentError(f"{where}: integer_only must be true or false")
-    given["layers"] = _layers(where, document.get("layers", []))
-    return Recipe(**given)
+    for each in layers if isinstance(layers, list) else ():
+        _check_keys(where, each, LayerRule)
+    return convert({"name": name, **document}, Recipe, where)
 
 
 def recipe_text(recipe: Recipe) -> str:
-    """A recipe as the JSON that `load_recipe` reads."""
+    """Write a recipe as the JSON that `load_recipe` reads.
+
+    Args:
+        recipe: The recipe. Attributes with their default value are left out.
+
+    Returns:
+        The text of the file.
+
+    Example:
+        >>> print(recipe_text(Recipe("mine", weights="float16")), end="")
+        {
+          "name": "mine",
+          "weights": "float16"
+        }
+    """
     plain = {each.name: each.default for each in fields(Recipe)}
     document = {key: value for key, value in asdict(recipe).items() if value != plain[key]}
     return json.dumps(document, indent=2) + "\n"
 
 
-def _layers(where: str, document: Any) -> tuple[LayerRule, ...]:
-    if not isinstance(document, list) or not all(isinstance(each, dict) for each in document):
-        raise ContentError(f'{where}: layers must be a list of objects such as {{"tensors": "x", "weights": "int4"}}')
-    for each in document:
-        _check_keys(where, each, LayerRule)
-        if not {"tensors", "weights"} <= each.keys() or not all(isinstance(text, str) for text in each.values()):
-            raise ContentError(f"{where}: layers need texts for tensors and weights; received {each!r}")
-    return tuple(LayerRule(**each) for each in document)
-
-
-def _check_keys(where: str, document: dict[str, Any], kind: type[Recipe] | type[LayerRule]) -> None:
+def _check_keys(where: str, document: Any, kind: type[Recipe] | type[LayerRule]) -> None:
+    """Refuse unknown keys with the one that was probably meant."""
     known = [each.name for each in fields(kind)]
-    for key in document:
+    for key in document if isinstance(document, dict) else ():
         if key not in known:
-            raise ContentError(f"{where}: {no_such('key', str(key), known)}")
+            raise ContentError(f"{where}: {no_such('key', key, known)}")

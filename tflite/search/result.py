@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import floor, inf
+from pathlib import Path
 from statistics import median
+from typing import Any, TypedDict
 
+from attnexport.core.documents import check, convert, read_json
 from attnexport.parity import BUDGETS
 from attnexport.parity.pareto import Candidate, non_dominated
 from attnexport.tflite.recipes import RECIPES, Recipe
@@ -136,6 +139,38 @@ class SearchResult:
         size = (float(measured.size_bytes), -measured.sqnr_db)
         ratio = inf if measured.latency_ratio is None else measured.latency_ratio
         return (ratio, *size) if self.goal.objective == "latency" else size
+
+
+class _Document(TypedDict):
+    candidates: list[dict[str, Any]]
+
+
+def read_candidates(path: Path) -> tuple[Candidate, ...]:
+    """Read the candidates of a search from the file that was written of it.
+
+    Args:
+        path: The file, `auto.search.json` in an export.
+
+    Returns:
+        The candidates, none if there is no such file.
+
+    Raises:
+        ContentError: if it is not valid, naming the field and what is expected there.
+
+    Example:
+        >>> read_candidates(Path("recipes/1/auto.search.json"))
+        ()
+    """
+    try:
+        document = read_json(path)
+    except FileNotFoundError:
+        return ()
+    candidates = check(document, _Document, str(path))["candidates"]
+    # JSON has no number for the SQNR of equal outputs.
+    for each in candidates:
+        if "sqnr_db" in each and each["sqnr_db"] is None:
+            each["sqnr_db"] = inf
+    return convert(candidates, tuple[Candidate, ...], str(path), at="candidates")
 
 
 def _listed(names: Sequence[str]) -> str:
