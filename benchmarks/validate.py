@@ -24,14 +24,15 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 from attnexport import parity
 from attnexport.cli.terminal import Terminal
 from attnexport.cli.tflite_versions import convert_version
-from attnexport.cli.validate import validate, validate_version
-from attnexport.cli.validation import Data, batches, open_subjects
 from attnexport.core import Samples, batched, load_samples
 from attnexport.examples.digits import LABELS, MULTIHEAD, train_digits
 from attnexport.exporter import Original, export_saved_model, open_original, open_version
 from attnexport.parity import Subject
 from attnexport.store import ExportDirectory
 from attnexport.tflite import RECIPES
+from attnexport.workflows.validate import validate
+from attnexport.workflows.validation_data import Data, batches
+from attnexport.workflows.validation_subjects import open_subjects
 
 RECIPE_NAMES = ("float32", "float16", "dynamic", "int8")
 BATCH = 256
@@ -96,9 +97,8 @@ def open_and_run_each_once(export: ExportDirectory, evaluation: Path) -> None:
 
 def run_validate(export: ExportDirectory, evaluation: Path) -> None:
     """As the command does it, with the verdicts written into the manifest."""
-    context = validate.make_context("validate", [str(export.root), "--evaluation", str(evaluation)])
-    outcome = validate_version(Terminal(quiet=True), export, export.newest(), context.params)
-    assert outcome.result, outcome.result.failures[:3]
+    result = validate(export.root, evaluation=evaluation)
+    assert result, result.failure
 
 
 def ratio(what: str, plain: Callable[[], None], ours: Callable[[], None], rounds: int, most: float | None) -> str:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from attnexport.core.errors import ContentError, ModelError
 from attnexport.core.process import peak_memory_bytes
 from attnexport.core.user_modules import ModuleFile, import_modules, load_modules
+from attnexport.workflows.benchmark_inputs import Call
 from attnexport.workflows.sizes import kilobytes
 
 from .artifacts import FoundArtifact, bind_threads, open_runner
-from .benchmark_inputs import Call
 from .terminal import Terminal
 
 if TYPE_CHECKING:
@@ -56,9 +56,9 @@ def benchmark_artifacts(terminal: Terminal, options: dict[str, Any]) -> None:
     with terminal.steps() as on_step, ExitStack() as stack:
         on_step("loading")
         from attnexport.core.latency import measure
+        from attnexport.workflows.benchmark_inputs import choose_signature, differences, same_calls
 
         from .artifacts import artifacts_of, find_artifact
-        from .benchmark_inputs import choose_signature, differences, same_calls
 
         named = [find_artifact(path) for path in map(Path, options["artifacts"])]
         parts = [part for each in named for part in (artifacts_of(each.path) if each.kind == "export" else [each])]
@@ -127,8 +127,7 @@ def _tflite_signature(path: Path) -> Signature:
     """Read from the file, without the interpreter."""
     from attnexport.tflite.graph import read_graph
     from attnexport.tflite.runner import read_file
-
-    from .benchmark_inputs import choose_signature
+    from attnexport.workflows.benchmark_inputs import choose_signature
 
     content = read_file(path)
     try:

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from attnexport.workflows.result import print_blocks
 from attnexport.workflows.sizes import kilobytes
 
 from .command import command
+from .outcome import end
 from .terminal import Terminal
 
 if TYPE_CHECKING:
@@ -22,8 +24,7 @@ if TYPE_CHECKING:
     from attnexport.exporter import ExportResult
     from attnexport.parity import Figures
     from attnexport.workflows.served import EmbeddedServer
-
-    from .outcome import Outcome
+    from attnexport.workflows.validation_result import ValidationResult
 
 _RECIPES = ("float32", "float16", "dynamic", "int8")
 
@@ -91,13 +92,13 @@ def demo(terminal: Terminal, output: str) -> None:
         "artifacts": [_row_document(row) for row in rows],
         "served": [asdict(each) for each in served],
         "validated": [
-            {"model": name, "passed": bool(each.result), "checks": len(each.result.checks), "report": str(each.report)}
+            {"model": name, "passed": bool(each), "checks": len(each.verdict.checks), "report": str(each.report)}
             for name, each in zip(trained.models, outcomes, strict=True)
         ],
     }
     terminal.result(document, lambda console: _show(console, directory, rows, served, outcomes, digits.HELD_OUT))
     for each in outcomes:
-        each.end(terminal, directory / "validate-failed.npz")
+        end(terminal, each, directory / "validate-failed.npz")
 
 
 def _export(name: str, keras_file: Path, output: Path, trained: Any, on_step: Callable[[str], None]) -> list[_Row]:
@@ -159,16 +160,12 @@ def _row_document(row: _Row) -> dict[str, Any]:
     return {**asdict(row), "evaluation": row.evaluation.to_dict("sqnr_db", "agreement", "accuracy")}
 
 
-def _validated(terminal: Terminal, export: Path, at: EmbeddedServer, evaluation: Path) -> Outcome:
-    """What `attnexport validate EXPORT --evaluation FILE --html --serve` does, with the server that runs already."""
-    from attnexport.store import ExportDirectory
+def _validated(terminal: Terminal, export: Path, at: EmbeddedServer, evaluation: Path) -> ValidationResult:
+    """Validate with a report, also through the server that runs already."""
+    from attnexport.workflows.validate import validate
 
-    from .validate import validate, validate_version
-
-    words = [str(export), "--evaluation", str(evaluation), "--html"]
-    directory = ExportDirectory(export)
-    options = validate.make_context("validate", words).params
-    return validate_version(terminal, directory, directory.newest(), options, at)
+    with terminal.working() as progress:
+        return validate(export, evaluation=evaluation, serve=at.grpc_address or "", html=True, progress=progress)
 
 
 def _served(name: str, at: EmbeddedServer, evaluation: Path) -> _Served:
@@ -199,7 +196,7 @@ def _show(
     directory: Path,
     rows: list[_Row],
     served: list[_Served],
-    outcomes: list[Outcome],
+    outcomes: list[ValidationResult],
     held_out: int,
 ) -> None:
     from rich.table import Table
@@ -234,4 +231,4 @@ def _show(
     console.print(f"\nAll of it is in {directory}, the trained models and their samples in {directory / 'digits'}.")
     for outcome in outcomes:
         console.print("\nValidated in every runtime: ", end="")
-        outcome.show(console)
+        print_blocks(console, outcome.blocks())

@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from attnexport.core.os_errors import writing
-from attnexport.parity.pareto import Candidate
 from attnexport.store import Artifact, ExportDirectory, VersionEntry
 from attnexport.store.files import hash_of, make_directories, write_atomically
 from attnexport.tflite import Calibration, Conversion, recipe_text
 from attnexport.tflite.search import SearchResult
-from attnexport.tflite.search.result import read_candidates
 
-from .tflite_auto import AUTO, search_document
+from .tflite_auto import search_document
 
 KIND = "tflite"
 RECIPES = "recipes"
@@ -71,15 +69,6 @@ def store_search(directory: ExportDirectory, entry: VersionEntry, found: SearchR
         write_atomically(path.with_suffix(".search.json"), json.dumps(search_document(found, path), indent=2) + "\n")
         write_atomically(path, recipe_text(found.recipe))
     return path
-
-
-def read_search(directory: ExportDirectory, entry: VersionEntry) -> tuple[Candidate, ...]:
-    """The candidates of the last search on a version, none if there was no search.
-
-    Raises:
-        ContentError: if its file is not valid.
-    """
-    return read_candidates(directory.root / RECIPES / str(entry.version) / f"{AUTO}.search.json")
 
 
 def _state(path: Path, old: Artifact | None, new: Artifact) -> str:

@@ -15,6 +15,8 @@ from .mapped import cast, read_npz, row_pieces
 from .signature import Arrays, TensorSpec, dtype_name, fits, format_shape
 
 LABELS = "labels"
+# What samples are read from: a path, the arrays `[n, ...]` by input name, or the lone array of a single input.
+SampleSource = str | Path | Mapping[str, Any] | np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Samples:
 
 
 def load_samples(
-    source: Path | Mapping[str, Any] | np.ndarray[Any, Any],
+    source: SampleSource,
     specs: Sequence[TensorSpec],
     aliases: Mapping[str, str] | None = None,
 ) -> Samples:
@@ -121,9 +123,10 @@ def _numpy_dtype(name: str) -> np.dtype[Any]:
     return np.dtype(name)
 
 
-def _open(source: Path | Mapping[str, Any] | np.ndarray[Any, Any]) -> tuple[str, dict[str, np.ndarray[Any, Any]]]:
+def _open(source: SampleSource) -> tuple[str, dict[str, np.ndarray[Any, Any]]]:
     """What to call the samples in messages, and their arrays."""
-    if isinstance(source, Path):
+    if isinstance(source, str | Path):
+        source = Path(source)
         if not source.exists():
             raise ArgumentError(f"samples {source} do not exist")
         return str(source), read_arrays(source)

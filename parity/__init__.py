@@ -6,28 +6,29 @@ from attnexport.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from .budgets import BUDGETS, Budget, budget_of
+    from .checks import Batch, Check, Subject, Validation
     from .comparison import Case, compare
     from .figures import Figures
     from .judgement import Judgement, judge
     from .limits import Limits
     from .metrics import agreement, distance
     from .tally import Tally, evaluate, measure
-    from .validation import Batch, Check, Subject, Validation, validate
+    from .validation import validate
     from .verdict import Finding, Verdict
 
 _HOMES = {
     "BUDGETS": "budgets",
-    "Batch": "validation",
+    "Batch": "checks",
     "Budget": "budgets",
     "Case": "comparison",
-    "Check": "validation",
+    "Check": "checks",
     "Figures": "figures",
     "Finding": "verdict",
     "Judgement": "judgement",
     "Limits": "limits",
-    "Subject": "validation",
+    "Subject": "checks",
     "Tally": "tally",
-    "Validation": "validation",
+    "Validation": "checks",
     "Verdict": "verdict",
     "agreement": "metrics",
     "budget_of": "budgets",

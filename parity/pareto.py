@@ -1,4 +1,4 @@
-"""The trade between size, latency and error: which candidates nobody beats in all three."""
+"""The trade-off between size, latency and error: which candidates are on the Pareto front."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ class Candidate:
 
     Attributes:
         name: The recipe's, or what else tells it from the others.
-        size_bytes: Of the file, in bytes.
-        latency_ms: Median of a call with one sample, in ms, measured side by side with the others'.
-        sqnr_db: Against the original, in dB; infinite where nothing differs.
-        agreement: Share of samples with the original's top class, 0 to 1; None where there are no classes.
-        accuracy: Share of samples with the right class, 0 to 1; None where no labels are known.
-        passed: Whether it met its budget; one that did not is beaten by all that did.
-        chosen: Whether it is the one that a search took.
+        size_bytes: Size of the file.
+        latency_ms: Median of a call with one sample, in ms, measured side by side with the others; 0 if not measured.
+        sqnr_db: Against the original, in dB; infinite if nothing differs.
+        agreement: Share of samples with the original's top class, 0 to 1; None without classes.
+        accuracy: Share of samples with the right class, 0 to 1; None without labels.
+        passed: Whether it met its budget; candidates that did not are dominated by all that did.
+        chosen: Whether a search chose it.
     """
 
     name: str
@@ -40,5 +40,11 @@ class Candidate:
 
 
 def non_dominated(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    """The Pareto front: those that no other candidate dominates, in their order."""
+    """The Pareto front: the candidates that no other dominates, in their order.
+
+    Example:
+        >>> int8, float32 = Candidate("int8", 20_000, 0.1, 38.5), Candidate("float32", 80_000, 0.2, 120.0)
+        >>> [each.name for each in non_dominated([int8, float32, Candidate("worse", 90_000, 0.3, 30.0)])]
+        ['int8', 'float32']
+    """
     return tuple(each for each in candidates if not any(other.dominates(each) for other in candidates))

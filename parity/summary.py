@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 from attnexport.store.manifest import CheckRecord
 
+from .checks import Check, Validation
 from .figures import Figures, cells, worst
-from .validation import Check, Validation
 
 TITLES = ("artifact", "runtime", "signature", "SQNR", "max error", "agreement", "accuracy", "edges", "verdict")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -85,8 +86,12 @@ class Result(ABC):
             print_blocks(console, self.blocks())
         return "\n".join(line.rstrip() for line in captured.get().rstrip().split("\n"))
 
+    def notebook_blocks(self) -> Sequence[Block]:
+        """The result as a notebook shows it: with pictures, if there are any, which are drawn only here."""
+        return self.blocks()
+
     def _repr_html_(self) -> str:
-        return "\n".join(map(_block_html, self.blocks()))
+        return "\n".join(map(_block_html, self.notebook_blocks()))
 
 
 def print_blocks(console: Console, blocks: Sequence[Block]) -> None:
@@ -115,6 +120,8 @@ def _block_html(block: Block) -> str:
         body = "".join(f"<tr>{cells}</tr>" for cells in rows)
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     if isinstance(block, Picture):
-        return f'<figure role="img" aria-label="{escape(block.description)}">{block.svg}</figure>'
+        # In an img of its own: ids of several SVG documents in one page would collide.
+        source = f"data:image/svg+xml;base64,{base64.b64encode(block.svg.encode()).decode()}"
+        return f'<img src="{source}" alt="{escape(block.description)}" style="max-width: 34rem">'
     text = block.text if isinstance(block, Line) else block
     return f"<p>{escape(text)}</p>" if text.strip() else ""

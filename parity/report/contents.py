@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from attnexport.core.signature import Arrays
+from attnexport.parity.checks import Validation
 from attnexport.parity.layers import AttentionMap, LayerCheck
 from attnexport.parity.metrics import Array
 from attnexport.parity.pareto import Candidate
-from attnexport.parity.validation import Validation
 from attnexport.store.manifest import VersionEntry
 
 

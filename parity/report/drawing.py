@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # Matplotlib wants a colour of its own; the browser replaces it by the ink of its colour scheme.
 _INK = "#010203"
 _DARK = "@media screen and (prefers-color-scheme:dark){svg{color:#d5dae0}}"
-_STYLE = f"<style>svg{{color:#24292f}}{_DARK}</style>"
+_STYLE = "<style>svg{color:#24292f}" + _DARK + "</style>"
 # On white and on black alike.
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#3d7fd9", "#d97b29", "#2e9d67", "#d64550", "#8d6fd1", "#8a9099"
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, RED, GREY)
@@ -38,11 +38,22 @@ _SETTINGS: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture with the words that stand for it where it cannot be seen, and those below it."""
+    """A picture.
 
-    source: str
+    Attributes:
+        svg: The SVG document, legible on light and dark paper.
+        alt: What it shows, in words.
+        caption: The line below it.
+    """
+
+    svg: str
     alt: str
     caption: str
+
+    @property
+    def source(self) -> str:
+        """The document as the `src` of an `img`, so that it follows the reader's colour scheme."""
+        return f"data:image/svg+xml;base64,{base64.b64encode(self.svg.encode()).decode()}"
 
 
 @contextmanager
@@ -73,5 +84,4 @@ def picture(draw: Callable[[Figure], None], size: tuple[float, float], alt: str,
     svg = file.getvalue()
     svg = svg[svg.index("<svg") :].replace(_INK, "currentColor").replace("'DejaVu Sans'", "system-ui")
     head = svg.index(">") + 1
-    content = base64.b64encode((svg[:head] + _STYLE + svg[head:]).encode()).decode()
-    return Picture(f"data:image/svg+xml;base64,{content}", alt, caption)
+    return Picture(svg[:head] + _STYLE + svg[head:], alt, caption)

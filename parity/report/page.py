@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from attnexport.parity.checks import Check
 from attnexport.parity.figures import decibels, error, percentage, share
 from attnexport.parity.layers import AttentionMap, LayerCheck
 from attnexport.parity.pareto import non_dominated
 from attnexport.parity.summary import TITLES, Summary, summarize
-from attnexport.parity.validation import Check
 from attnexport.store.manifest import Artifact
 
 from . import pictures

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from attnexport.parity.checks import Check
 from attnexport.parity.figures import decibels
 from attnexport.parity.layers import AttentionMap, LayerCheck
 from attnexport.parity.metrics import Array, absolute_errors
 from attnexport.parity.tally import EDGES
-from attnexport.parity.validation import Check
 
 from .contents import WorstSample
 from .drawing import BLUE, GREY, ORANGE, RED, SERIES, Picture, picture

@@ -1,4 +1,4 @@
-"""The picture of what is paid for a small error: size and latency of each candidate."""
+"""Pictures of the price of a small error: size and latency of each candidate."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_MOST_NAMES = 12  # of more the front is numbered, as in the table below the pictures
+_MAX_NAMES = 12  # with more candidates the front is numbered, as in the table below the pictures
 # Where a name may stand, in points from its mark: first above on the left, where the front's line never runs.
 _OFFSETS = [
     (-5, 4, "right", "bottom"),
@@ -29,22 +29,21 @@ _OFFSETS = [
 
 
 def trade_offs(candidates: Sequence[Candidate]) -> list[Picture]:
-    """SQNR over size, and over latency; nothing where there are no candidates."""
+    """SQNR over size, and over latency if it was measured; no pictures without candidates."""
     if not candidates:
         return []
-    told = "; ".join(
-        f"{each.name}: {each.size_bytes / 1000:.0f} kB, {each.latency_ms:.3g} ms, {decibels(each.sqnr_db)}"
+    timed = all(each.latency_ms > 0 for each in candidates)
+    description = "; ".join(
+        f"{each.name}: {each.size_bytes / 1000:.0f} kB, "
+        + (f"{each.latency_ms:.3g} ms, " if timed else "")
+        + decibels(each.sqnr_db)
         for each in candidates
     )
-    return [
-        _over(candidates, "size in kB", [each.size_bytes / 1000 for each in candidates], f"SQNR over size. {told}"),
-        _over(
-            candidates,
-            "latency of a sample in ms",
-            [each.latency_ms for each in candidates],
-            f"SQNR over latency. {told}",
-        ),
-    ]
+    sizes, latencies = [each.size_bytes / 1000 for each in candidates], [each.latency_ms for each in candidates]
+    pictures = [_over(candidates, "size in kB", sizes, f"SQNR over size. {description}")]
+    if timed:
+        pictures.append(_over(candidates, "latency of a sample in ms", latencies, f"SQNR over latency. {description}"))
+    return pictures
 
 
 def _over(candidates: Sequence[Candidate], what: str, values: Sequence[float], alt: str) -> Picture:
@@ -74,7 +73,7 @@ def _over(candidates: Sequence[Candidate], what: str, values: Sequence[float], a
         axes.xaxis.set_major_formatter(_number)
         axes.xaxis.set_minor_formatter(lambda value, _: "")
         _sparse_ticks(axes, values)
-        numbered = len(candidates) > _MOST_NAMES
+        numbered = len(candidates) > _MAX_NAMES
         labels = [str(number) if numbered else each.name for number, each in enumerate(candidates, 1)]
         # Of many only those that matter, or no number could be read.
         shown = [not numbered or each in front or each.chosen for each in candidates]

@@ -20,10 +20,12 @@ from .core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from .exporter import AttentionConcatLayer, MultiHeadAttentionConcat, build_model, load_model
+    from .parity import Limits
     from .serving import AsyncClient, Client
     from .workflows.deploy import deploy
     from .workflows.serve import serve
     from .workflows.serve_settings import ServeSettings
+    from .workflows.validate import validate
 
     __version__: str
 
@@ -31,18 +33,21 @@ _HOMES = {
     "AsyncClient": "serving",
     "AttentionConcatLayer": "exporter",
     "Client": "serving",
+    "Limits": "parity",
     "MultiHeadAttentionConcat": "exporter",
     "ServeSettings": "workflows.serve_settings",
     "build_model": "exporter",
     "deploy": "workflows.deploy",
     "load_model": "exporter",
     "serve": "workflows.serve",
+    "validate": "workflows.validate",
 }
 
 __all__ = [
     "AsyncClient",
     "AttentionConcatLayer",
     "Client",
+    "Limits",
     "MultiHeadAttentionConcat",
     "ServeSettings",
     "__version__",
@@ -50,6 +55,7 @@ __all__ = [
     "deploy",
     "load_model",
     "serve",
+    "validate",
 ]
 
 if not TYPE_CHECKING:  # type checkers then report names that do not exist

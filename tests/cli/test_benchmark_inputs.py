@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from attnexport.cli.benchmark_inputs import differences, same_calls
 from attnexport.core import Signature, TensorSpec
 from attnexport.core.signature import Shape
+from attnexport.workflows.benchmark_inputs import differences, same_calls
 
 
 def signature(*shapes: Shape | None, names: str = "ab", name: str = "serving_default") -> Signature:

@@ -96,22 +96,22 @@ def test_what_answers_no_cases_is_refused(
     device()
     zeros = np.zeros((2, 10), "f")
     for changes, told in (
-        ({"0099/serving_default/logits": zeros}, "answers case 0099/serving_default, which there is not"),
-        ({"logits": zeros}, "holds 'logits'; an answer is called NUMBER/SIGNATURE/OUTPUT"),
-        ({"artifact": np.bytes_("phone.tflite")}, "was recorded of 'phone.tflite'; there is 'tflite/1/"),
-        ({"cases": None}, "is no recording: it has no text 'cases'"),
+        ({"0099/serving_default/logits": zeros}, "contains unknown case 0099/serving_default"),
+        ({"logits": zeros}, "contains 'logits'; outputs are named NUMBER/SIGNATURE/OUTPUT"),
+        ({"artifact": np.bytes_("phone.tflite")}, "was recorded with 'phone.tflite'; the version has 'tflite/1/"),
+        ({"cases": None}, "is not a recording: it has no text 'cases'"),
     ):
         code, _, err = attnexport("validate", exported, "--recorded", changed("wrong.npz", **changes))
         assert (code, told in err) == (3, True), err
     evaluated = ("--evaluation", digits.evaluation, "--recorded", "pixel.npz")
     code, _, err = attnexport("validate", exported, *evaluated)
-    assert (code, "answers other cases than these" in err) == (3, True), err
+    assert (code, "has the outputs of other cases" in err) == (3, True), err
 
 
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
-        (["--write-cases", "cases.txt"], 2, "cases.txt is no .npz"),
+        (["--write-cases", "cases.txt"], 2, "cases are written to an .npz file; received cases.txt"),
         (["--write-cases", "nowhere/cases.npz"], 3, "cannot write nowhere/cases.npz"),
         (["--recorded", "nowhere.npz"], 2, "recording nowhere.npz does not exist"),
     ],

@@ -40,7 +40,7 @@ def data() -> Any:
 
 @pytest.fixture
 def traced() -> Iterator[None]:
-    import attnexport.cli.validation  # noqa: F401  # TensorFlow's import would be traced, which takes a minute
+    import attnexport.workflows.validation_data  # noqa: F401  # TensorFlow's import would be traced, which takes a minute
 
     tracemalloc.start()
     yield
@@ -60,9 +60,9 @@ def write(path: Path, data: Any, form: str) -> Path:
 
 @pytest.mark.parametrize("form", ["npy", "stored", "deflated", "float64"])
 def test_memory_stays_far_below_the_data(form: str, data: Any, tmp_path: Path, traced: None) -> None:
-    from attnexport.cli.validation import Data, batches
     from attnexport.exporter import Original
     from attnexport.parity import Subject, validate
+    from attnexport.workflows.validation_data import Data, batches
 
     path = write(tmp_path, data, form)
     original = Original(Mean(), "numpy", Mean.signatures, {"serving_default": dict}, {})

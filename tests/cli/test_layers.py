@@ -20,9 +20,9 @@ WITHIN = ["scores", "softmax", "context", "concatenation"]
 
 def look(export: Path, samples: Any, keep: Callable[[Any], bool] = lambda artifact: True) -> Any:
     """What is inside the artifacts of an export that are kept."""
-    from attnexport.cli.layers import look_inside
     from attnexport.exporter import open_original, open_version
     from attnexport.store import ExportDirectory
+    from attnexport.workflows.layers import look_inside
 
     directory = ExportDirectory(export)
     entry = directory.newest()
@@ -125,14 +125,14 @@ def test_free_steps_a_batch_several_signatures_and_own_layers(tmp_path: Path) ->
     ] * 2
     [note] = look(directory.root, {"x": samples["x"][:, :4]}).notes
     assert note == (
-        "tflite/1/own.dynamic.tflite cannot be looked into: the samples are of another shape than x: float32 [2, 5, 6]"
+        "tflite/1/own.dynamic.tflite cannot be looked into: the samples do not have the shape of x: float32 [2, 5, 6]"
     )
 
 
 def test_a_saved_model_has_no_layers(exported: Path, rows: Any) -> None:
-    from attnexport.cli.layers import Inside, look_inside
     from attnexport.exporter import open_original, open_source
     from attnexport.store import ExportDirectory
+    from attnexport.workflows.layers import Inside, look_inside
 
     directory = ExportDirectory(exported)
     loaded = open_source(str(exported / "saved_model" / "1"))

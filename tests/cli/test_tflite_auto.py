@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attnexport.cli.tflite_files import read_search
 from attnexport.store.export_directory import ExportDirectory
+from attnexport.workflows.report import read_search
 
 Run = Callable[..., tuple[int, str, str]]
 EXPORT = Path("export/digits-attention")

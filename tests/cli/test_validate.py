@@ -60,7 +60,7 @@ def test_a_budget_names_the_failure_and_keeps_the_sample(attnexport: Run, export
 def test_made_up_samples_are_no_judge_of_what_is_calibrated_on_real_ones(attnexport: Run, exported: Path) -> None:
     code, out, err = attnexport("validate", exported)
     assert code == 0, err
-    assert "of what is calibrated on samples of yours, the error on these is reported only" in err
+    assert "errors of artifacts calibrated on your samples are reported but not enforced" in err
     [int8] = [line for line in out.splitlines() if "int8" in line]
     figure = re.search(r"(-?[\d.]+) dB", int8)
     assert figure is not None
@@ -80,14 +80,14 @@ def test_limits_that_nothing_can_be_held_to_are_refused(
     with np.load("unlabelled.npz") as samples:
         np.savez("labelled.npz", **samples, labels=np.full(20, 10))
     code, _, err = attnexport("validate", exported, *drop, "--evaluation", "labelled.npz")
-    assert (code, "labels must be classes, 0 to 9; there is 10" in err) == (3, True)
+    assert (code, "labels must be classes, 0 to 9; received 10" in err) == (3, True)
     (tmp_path / "one_value.py").write_text(
         "import keras\n\n\ndef make():\n"
         "    return keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)], name='one')\n"
     )
     assert attnexport("savedmodel", "one_value:make")[0] == 0
     code, _, err = attnexport("validate", "export/one", "--min-agreement", "0.9")
-    assert (code, "no output that was compared is such" in err) == (3, True)
+    assert (code, "no output that was compared holds scores" in err) == (3, True)
 
 
 def test_a_file_of_fixed_steps_is_compared_on_samples_of_that_length(attnexport: Run, tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_an_export_that_cannot_be_written_is_validated(
     code, out, err = attnexport("validate", export, *evaluation, "--html")
     assert code == 3, "the report was asked for"
     assert "passed" in out
-    assert "note: the verdicts are not in the manifest: cannot write" in err
+    assert "note: the verdicts could not be recorded in the manifest: cannot write" in err
     assert f"attnexport: cannot write {export}/report/1.html: the file system is read-only" in err
     assert attnexport("validate", export, *evaluation)[0] == 0
     assert sorted(set(export.rglob("*")) - set(before)) == [export / "report"]
@@ -224,12 +224,12 @@ def test_an_export_that_cannot_be_written_is_validated(
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
-        (["--html", "."], 2, "--html . is a directory; name a file in it, such as report.html"),
-        (["--html", "nowhere/report.html"], 2, "--html nowhere/report.html is in nowhere, which is no directory"),
-        (["nowhere"], 2, "nowhere is no export directory"),
+        (["--html", "."], 2, "html: . is a directory; name a file in it, such as report.html"),
+        (["--html", "nowhere/report.html"], 2, "html: nowhere/report.html is in nowhere, which is not a directory"),
+        (["nowhere"], 2, "nowhere is not an export directory"),
         (["--rtol", "1e-3"], 2, "rtol and atol come together"),
         (["--min-sqnr", "nan"], 2, "min_sqnr must be a number of dB"),
-        (["--write-cases", "cases.npz", "--html", "x.html"], 2, "--html has no use beside --write-cases"),
+        (["--write-cases", "cases.npz", "--html", "x.html"], 2, "--html cannot be used with --write-cases"),
         (["--version", "9"], 2, "has no version 9; there is 1"),
         (["--evaluation", "nowhere.npz"], 2, "samples nowhere.npz do not exist"),
         (["--server", "127.0.0.1:1"], 6, "127.0.0.1:1"),

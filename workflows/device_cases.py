@@ -1,4 +1,7 @@
-"""Cases for a device: inputs to take along, and what came back. docs/how-to/run-on-a-device.md has the format."""
+"""Cases for a device: the inputs to run there, and the outputs it recorded.
+
+docs/how-to/run-on-a-device.md describes the format.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,12 @@ from attnexport.core.os_errors import writing
 from attnexport.core.runner import RecordedRunner
 from attnexport.core.samples import content_hash, read_arrays
 from attnexport.exporter import Original
-from attnexport.parity.validation import Batch, Subject, takes
+from attnexport.parity.checks import Batch, Subject
+from attnexport.parity.validation import takes
 from attnexport.store import Artifact, VersionEntry
 from attnexport.store.files import replacing
 
-from .validation import Data, batches
+from .validation_data import Data, batches
 
 FORMAT = 1
 _OUTPUT = re.compile(r"(\d+)/([^/]+)/([^/]+)")
@@ -32,35 +36,35 @@ def device_artifacts(entry: VersionEntry) -> list[Artifact]:
     """The artifacts of a version that devices run.
 
     Raises:
-        ArgumentError: where there is none.
+        ArgumentError: The version has none.
     """
     found = [each for each in entry.artifacts if each.kind == "tflite"]
     if not found:
-        raise ArgumentError(f"version {entry.version} has no .tflite for a device; attnexport tflite makes one")
+        raise ArgumentError(f"version {entry.version} has no .tflite for a device; make one with attnexport tflite")
     return found
 
 
 def device_batches(original: Original, data: Data, artifacts: Sequence[Artifact]) -> Iterator[Batch]:
-    """What validation compares on, of the signatures that any of the artifacts has."""
+    """The batches of a validation, for the signatures that any of the artifacts has."""
     names = {signature.name for artifact in artifacts for signature in artifact.signatures}
     return batches(original, data, sorted(names & original.signatures.keys()))
 
 
-def write_cases(path: Path, artifacts: Sequence[Artifact], cases: Iterable[Batch]) -> int:
-    """Write the inputs that any of the artifacts takes as one .npz; gives their number.
+def write_batches(path: Path, artifacts: Sequence[Artifact], cases: Iterable[Batch]) -> int:
+    """Write the inputs that any of the artifacts takes to one .npz file; gives their number.
 
     Args:
-        path: Where to write.
+        path: The file.
         artifacts: What a device runs.
-        cases: What `device_batches` gives; it is gone through once.
+        cases: From `device_batches`; gone through once.
 
     Raises:
-        ArgumentError: where the path is no .npz.
-        SamplesError: where no artifact takes any of them.
-        StorageError: where it cannot be written.
+        ArgumentError: The path is not an .npz.
+        SamplesError: No artifact takes any of the inputs.
+        StorageError: The file cannot be written.
     """
     if path.suffix != ".npz":
-        raise ArgumentError(f"{path} is no .npz, which cases are written as")
+        raise ArgumentError(f"cases are written to an .npz file; received {path}")
     names = []
     digest = hashlib.sha256()
     with writing(path), replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
@@ -71,7 +75,7 @@ def write_cases(path: Path, artifacts: Sequence[Artifact], cases: Iterable[Batch
                 _write(archive, f"{number:04}/{batch.signature}/{name}", array)
         if not names:
             raise SamplesError(
-                f"none of the samples has a shape that {one_of([each.path for each in artifacts])} takes"
+                f"the samples do not have the shape that {one_of([each.path for each in artifacts])} takes"
             )
         _write(archive, "format", np.array(FORMAT))
         _write(archive, "cases", np.bytes_(f"sha256:{digest.hexdigest()}"))
@@ -81,44 +85,43 @@ def write_cases(path: Path, artifacts: Sequence[Artifact], cases: Iterable[Batch
 
 
 def read_recording(path: Path, artifacts: Sequence[Artifact], cases: Iterable[Batch]) -> Subject:
-    """What a device answered, to be judged as any artifact in a runtime.
+    """The outputs that a device recorded, to be compared like an artifact in a runtime.
 
     Args:
-        path: An .npz that answers what `write_cases` wrote of the same artifacts and cases.
+        path: An .npz with the outputs for what `write_batches` wrote of the same artifacts and cases.
         artifacts: What a device runs.
-        cases: What `device_batches` gives; it is gone through once.
+        cases: From `device_batches`; gone through once.
 
     Raises:
-        SamplesError: where it is damaged, is no recording, or answers other cases.
+        SamplesError: The file is damaged, is not a recording, or has the outputs of other cases.
     """
     arrays = read_arrays(path)
-    told = {name: _text(path, name, arrays.pop(name, None)) for name in ("cases", "artifact")}
-    artifact = next((each for each in artifacts if each.path == told["artifact"]), None)
+    header = {name: _text(path, name, arrays.pop(name, None)) for name in ("cases", "artifact")}
+    artifact = next((each for each in artifacts if each.path == header["artifact"]), None)
     if artifact is None:
-        raise SamplesError(
-            f"{path} was recorded of {told['artifact']!r}; there is {one_of([each.path for each in artifacts])}"
-        )
-    answers = _answers(path, arrays)
+        known = one_of([each.path for each in artifacts])
+        raise SamplesError(f"{path} was recorded with {header['artifact']!r}; the version has {known}")
+    recorded = _outputs(path, arrays)
     runner = RecordedRunner({each.name: each.with_free_batch() for each in artifact.signatures})
     digest = hashlib.sha256()
     for number, batch in _numbered(artifacts, cases):
         _count(digest, number, batch)
-        outputs = answers.pop((number, batch.signature), None)
+        outputs = recorded.pop((number, batch.signature), None)
         if outputs is not None:
             runner.record(batch.inputs, batch.signature, outputs)
-    if told["cases"] != f"sha256:{digest.hexdigest()}":
+    if header["cases"] != f"sha256:{digest.hexdigest()}":
         raise SamplesError(
-            f"{path} answers other cases than these; write them again by --write-cases, from the same version and "
-            "the same --evaluation"
+            f"{path} has the outputs of other cases; write the cases again, from the same version and the same "
+            "evaluation samples"
         )
-    if answers:
-        number, signature = next(iter(answers))
-        raise SamplesError(f"{path} answers case {number:04}/{signature}, which there is not")
+    if recorded:
+        number, signature = next(iter(recorded))
+        raise SamplesError(f"{path} contains unknown case {number:04}/{signature}")
     return Subject.of(artifact, path.name, runner)
 
 
 def _numbered(artifacts: Sequence[Artifact], cases: Iterable[Batch]) -> Iterator[tuple[int, Batch]]:
-    """The cases that any artifact takes, from 0."""
+    """The cases that any artifact takes, numbered from 0."""
     taken = (
         batch
         for batch in cases
@@ -144,18 +147,18 @@ def _write(archive: zipfile.ZipFile, name: str, array: Any) -> None:
 def _text(path: Path, name: str, array: Any) -> str:
     if array is None or array.shape != () or array.dtype.kind not in "SU":
         raise SamplesError(
-            f"{path} is no recording: it has no text {name!r} (docs/how-to/run-on-a-device.md has the format)"
+            f"{path} is not a recording: it has no text {name!r} (docs/how-to/run-on-a-device.md has the format)"
         )
     value = array.item()
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def _answers(path: Path, arrays: Arrays) -> dict[tuple[int, str], Arrays]:
+def _outputs(path: Path, arrays: Arrays) -> dict[tuple[int, str], Arrays]:
     """Outputs by the number and signature of their case."""
-    answers: dict[tuple[int, str], Arrays] = defaultdict(dict)
+    outputs: dict[tuple[int, str], Arrays] = defaultdict(dict)
     for key, array in arrays.items():
         parts = _OUTPUT.fullmatch(key)
         if parts is None:
-            raise SamplesError(f"{path} holds {key!r}; an answer is called NUMBER/SIGNATURE/OUTPUT")
-        answers[int(parts[1]), parts[2]][parts[3]] = array
-    return answers
+            raise SamplesError(f"{path} contains {key!r}; outputs are named NUMBER/SIGNATURE/OUTPUT")
+        outputs[int(parts[1]), parts[2]][parts[3]] = array
+    return outputs

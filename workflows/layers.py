@@ -1,4 +1,4 @@
-"""A look inside a version's .tflite files: which tensor loses the decibels, and what attention attends to."""
+"""The tensors inside a version's .tflite files: which one loses the decibels, and the attention weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attnexport.core import DEFAULT_SIGNATURE, Arrays, AttnexportError, ModelError, Signature
 from attnexport.core.errors import first_line
@@ -28,24 +28,24 @@ from attnexport.store import Artifact, ExportDirectory, VersionEntry
 from attnexport.tflite.float_model import convert_float
 from attnexport.tflite.tracer import TFLiteTracer
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from .result import Block, Table
 
 _SAMPLES = 8  # all tensors of so many are held at once
-_WORTH_TELLING = 0.1  # dB
-_MOST_NAMED = 5
+_MIN_SHOWN_DB = 0.1  # losses below are left blank
+_MAX_NAMED = 5  # tensors in a note
+_TITLES = ("layer", "tensor", "SQNR", "max error", "lost")
 _SCALED = 1e-3  # a scale factor is as good as 1 below this difference
 
 
 @dataclass(frozen=True)
 class Inside:
-    """What is inside the .tflite files of a version.
+    """The tensors inside the .tflite files of a version.
 
     Attributes:
-        layers: By artifact, and in the original's order of computation.
-        losses: To each of them, as `parity.layers.losses` gives them.
-        maps: Of the first sample, the original's first.
-        notes: What could not be looked into, a sentence each.
+        layers: By artifact, in the original's order of computation.
+        losses: What each of them loses, in dB, as `parity.layers.losses` gives it.
+        maps: Attention weights of the first sample, the original's first.
+        notes: What could not be compared, a sentence each.
     """
 
     layers: tuple[LayerCheck, ...] = ()
@@ -58,22 +58,44 @@ class Inside:
         pairs = zip(self.layers, self.losses, strict=True)
         return [finite_json({**asdict(check), "lost_db": loss}) for check, loss in pairs]
 
+    def blocks(self) -> list[Block]:
+        """A table for each artifact, in order of computation, with what each tensor loses."""
+        by_artifact: dict[str, list[tuple[LayerCheck, float]]] = {}
+        for check, loss in zip(self.layers, self.losses, strict=True):
+            by_artifact.setdefault(check.artifact, []).append((check, loss))
+        blocks: list[Block] = []
+        for artifact, pairs in by_artifact.items():
+            greatest = max((loss for _, loss in pairs if loss < float("inf")), default=0.0)
+            rows = [
+                (check.layer, check.role, decibels(check.sqnr_db), error(check.max_error), _loss_text(loss, greatest))
+                for check, loss in pairs
+            ]
+            blocks += [f"\ninside {artifact}\n", Table(_TITLES, rows)]
+        return blocks
+
+
+def _loss_text(loss: float, greatest: float) -> str:
+    if loss == float("inf"):
+        return "first to differ"
+    if loss < _MIN_SHOWN_DB:
+        return ""
+    return f"{loss:.1f} dB{', the most' if loss == greatest else ''}"
+
 
 def look_inside(
     directory: ExportDirectory, entry: VersionEntry, loaded: LoadedModel, original: Original, samples: Arrays
 ) -> Inside:
-    """Compare what `serving_default` computes on its way in Keras and in each .tflite of a version.
+    """Compare the tensors that `serving_default` computes in Keras and in each .tflite of a version.
 
     Args:
         directory: The export.
         entry: The version.
-        loaded: What `open_version` gives for it.
-        original: What `open_original` gives for that.
-        samples: Arrays `[n, ...]` by exported input name, of which the first few are run; attention is shown of the
-            first.
+        loaded: Its model, from `open_version`.
+        original: That model from `open_original`.
+        samples: Arrays `[n, ...]` by exported input name; the first few are run, and attention is shown for the first.
 
     Returns:
-        What was found, and notes on what could not be looked into: a SavedModel has no layers to compare with.
+        The tensors, and notes on what could not be compared: a SavedModel has no layers.
     """
     artifacts = [each for each in entry.artifacts if each.kind == "tflite"]
     if not artifacts:
@@ -86,8 +108,8 @@ def look_inside(
     except AttnexportError as error:
         return Inside(notes=(f"the original cannot be looked into: {first_line(error)}",))
     if not traced:
-        return Inside(notes=("there are no layers to look into: the model computes all by itself",))
-    found = [_first(traced)]
+        return Inside(notes=("the model has no layers to look into: it computes everything itself",))
+    found = [_original(traced)]
     for alike in _alike(artifacts):
         try:
             found.append(_look(directory, alike, loaded, original, few, traced))
@@ -102,41 +124,13 @@ def look_inside(
     )
 
 
-def show_layers(console: Console, inside: Inside) -> None:
-    """Print a table for each artifact, in order of computation, with what each tensor loses."""
-    from rich.table import Table
-    from rich.text import Text
-
-    rows: dict[str, list[tuple[LayerCheck, float]]] = {}
-    for check, loss in zip(inside.layers, inside.losses, strict=True):
-        rows.setdefault(check.artifact, []).append((check, loss))
-    for artifact, checks in rows.items():
-        console.print(Text(f"\ninside {artifact}\n"))
-        table = Table(box=None, pad_edge=False)
-        for title in ("layer", "tensor", "SQNR", "max error", "lost"):
-            table.add_column(title, overflow="fold")
-        most = max((loss for _, loss in checks if loss < float("inf")), default=0.0)
-        for check, loss in checks:
-            figures = decibels(check.sqnr_db), error(check.max_error)
-            table.add_row(*map(Text, (check.layer, check.role, *figures, _told(loss, most))))
-        console.print(table)
-
-
-def _told(loss: float, most: float) -> str:
-    if loss == float("inf"):
-        return "first to differ"
-    if loss < _WORTH_TELLING:
-        return ""
-    return f"{loss:.1f} dB{', the most' if loss == most else ''}"
-
-
-def _first(traced: Arrays) -> Inside:
-    """The original's own part."""
+def _original(traced: Arrays) -> Inside:
+    """The attention of the original."""
     return Inside(maps=attention_maps("Keras", traced))
 
 
 def _alike(artifacts: Sequence[Artifact]) -> list[list[Artifact]]:
-    """Artifacts by what they were quantized from: those of the same signatures and shapes have one float32 form."""
+    """Artifacts grouped by what they were quantized from: same signatures and shapes, one float32 form."""
     groups: dict[tuple[object, ...], list[Artifact]] = {}
     for each in artifacts:
         shapes = tuple((spec.name, spec.shape) for spec in _default(each).inputs)
@@ -159,12 +153,12 @@ def _look(
     """Look into artifacts that have one float32 form."""
     for spec in _default(artifacts[0]).inputs:
         if spec.shape is not None and not fits(samples[spec.name].shape[1:], spec.shape[1:]):
-            raise ModelError(f"the samples are of another shape than {spec}")
+            raise ModelError(f"the samples do not have the shape of {spec}")
     last = next(reversed(traced))
     for content in _float32_forms(directory, artifacts, loaded, original):
         with closing(TFLiteTracer(content)) as tracer:
             matches, sources = match(traced, tracer.trace(samples)), tracer.sources()
-        # Nobody scales the output: where it is scaled, or not found, the file is broken.
+        # Nothing scales the output: if it is scaled or missing, the file is broken.
         if last in matches and abs(matches[last].scale - 1) < _SCALED:
             break
     layers: list[LayerCheck] = []
@@ -176,7 +170,7 @@ def _look(
             placed = in_place_of(traced, tracer.trace(samples), matches)
         checks = compare_layers(artifact.path, traced, placed, matches)
         if not checks:
-            notes.append(f"{artifact.path} has no tensor of the name of one that was matched: convert it again")
+            notes.append(f"{artifact.path}: none of its tensor names match the float32 model; convert it again")
         layers += checks
         lost += losses(checks, sources)
         maps += attention_maps(artifact.path, placed)
@@ -187,16 +181,16 @@ def _unmatched(traced: Arrays, matches: Mapping[str, Match]) -> list[str]:
     missing = [name for name in traced if name not in matches]
     if not missing:
         return []
-    told = ", ".join(missing[:_MOST_NAMED]) + (", …" if len(missing) > _MOST_NAMED else "")
-    return [f"{len(missing)} of {len(traced)} tensors of the original are no tensor of the .tflite's: {told}"]
+    names = ", ".join(missing[:_MAX_NAMED]) + (", …" if len(missing) > _MAX_NAMED else "")
+    return [f"{len(missing)} of {len(traced)} tensors of the original are not in the .tflite: {names}"]
 
 
 def _float32_forms(
     directory: ExportDirectory, artifacts: Sequence[Artifact], loaded: LoadedModel, original: Original
 ) -> Iterator[bytes]:
-    """What artifacts were quantized from: the one among them that is float32, then one made anew.
+    """What artifacts were quantized from: a float32 one among them, then one that is converted anew.
 
-    The names of its tensors are those of the artifacts for sure; another converter may give others.
+    Only the first surely has the tensor names of the artifacts; another converter may give other names.
     """
     for each in artifacts:
         if each.precision == "float32":
@@ -208,7 +202,7 @@ def _float32_forms(
         closing(open_original(loaded, steps=_steps(original, fixed))) as fit,
     ):
         if fit.write_fixed is None:
-            raise ModelError("there is no Keras original to make its float32 form of")
+            raise ModelError("its float32 form cannot be made without a Keras original")
         path = Path(temporary) / "saved_model"
         written = fit.write_fixed(
             path, names, fixed.fixed_batch if fit.signatures[fixed.name].fixed_batch is None else None
@@ -218,7 +212,7 @@ def _float32_forms(
 
 
 def _steps(original: Original, fixed: Signature) -> int | None:
-    """What steps an artifact has fixed that are free in its original."""
+    """The steps that an artifact fixes and its original leaves free; None if there are none."""
     shapes = {spec.name: spec.shape for spec in fixed.inputs}
     for spec in original.inputs:
         shape = shapes.get(spec.name)

@@ -1,0 +1,132 @@
+"""The values of a validation: what is compared, on what, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from attnexport.core.runner import Runner
+from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays
+from attnexport.store.manifest import Artifact
+
+from .figures import Figures
+from .metrics import Array
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An artifact in a runtime.
+
+    Attributes:
+        artifact: Path within the export.
+        runtime: What runs it.
+        precision: Its row of the table of budgets.
+        runner: Runs it.
+        calibrated: Whether it was calibrated on samples of the user's.
+        min_sqnr_db: Least SQNR in dB in place of the budget, as its recipe says.
+    """
+
+    artifact: str
+    runtime: str
+    precision: str
+    runner: Runner
+    calibrated: bool = False
+    min_sqnr_db: float | None = None
+
+    @classmethod
+    def of(cls, artifact: Artifact, runtime: str, runner: Runner) -> Subject:
+        """An artifact as its manifest describes it."""
+        return cls(
+            artifact.path, runtime, artifact.precision, runner, artifact.calibrated_on_given, artifact.min_sqnr_db
+        )
+
+    def __str__(self) -> str:
+        return f"{self.artifact} ({self.runtime})"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some inputs of a case for one signature.
+
+    Attributes:
+        case: What tables and messages call the case.
+        inputs: Arrays `[n, ...]` by input name.
+        signature: The signature to run.
+        labels: The right classes, `[n]`, if they are known.
+        is_edge: Whether it is an edge case: quantized artifacts must give finite numbers of the right shape, and their
+            error is only reported.
+        is_synthetic: Whether the user gave no samples: errors of artifacts calibrated on the user's samples are then
+            only reported, unless the user set limits.
+    """
+
+    case: str
+    inputs: Arrays
+    signature: str = DEFAULT_SIGNATURE
+    labels: Array | None = None
+    is_edge: bool = False
+    is_synthetic: bool = False
+
+
+@dataclass(frozen=True)
+class Check:
+    """One output of one artifact in one runtime, over all batches of a case.
+
+    Attributes:
+        artifact: Path within the export.
+        runtime: What ran it.
+        precision: Its row of the table of budgets.
+        signature: The signature that was run.
+        output: Name of the output; `*` if the signature did not run, or gives outputs of other names.
+        case: Name of the case.
+        is_edge: Whether it is an edge case.
+        measured: The figures; None if values were equal that must be, or could not be compared.
+        problem: Why it failed; None if it passed.
+        offending: The sample with the greatest error, as inputs `[1, ...]` by name, if it failed.
+    """
+
+    artifact: str
+    runtime: str
+    precision: str
+    signature: str
+    output: str
+    case: str
+    is_edge: bool
+    measured: Figures | None
+    problem: str | None
+    offending: Arrays | None = field(default=None, compare=False, repr=False)
+
+    def __str__(self) -> str:
+        place = f"{self.artifact} ({self.runtime}), {self.signature} output {self.output!r} on {self.case}"
+        return f"{place}: {self.problem or 'passed'}"
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values, without the offending input; an infinite figure is null."""
+        document = {key: value for key, value in vars(self).items() if key not in ("offending", "measured")}
+        figures = {} if self.measured is None else self.measured.to_dict()
+        renamed = {"top_1_agreement" if name == "agreement" else name: value for name, value in figures.items()}
+        return {**document, "measured": renamed or None}
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The verdict on all artifacts: true if every check passed.
+
+    Attributes:
+        reference: What the artifacts were compared with.
+        checks: One for each output, case and runtime.
+    """
+
+    reference: str
+    checks: tuple[Check, ...]
+
+    def __bool__(self) -> bool:
+        return not self.failures
+
+    @property
+    def failures(self) -> tuple[Check, ...]:
+        return tuple(check for check in self.checks if check.problem)
+
+    @property
+    def only_numbers_failed(self) -> bool:
+        """Whether every failure exceeds a budget or limit, and none is one of shape, type, NaN or running at all."""
+        return all(check.measured is not None for check in self.failures)

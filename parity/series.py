@@ -1,0 +1,103 @@
+"""One artifact on one case of one signature: its outputs added up batch by batch, then judged."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from attnexport.core.errors import AttnexportError, first_line
+from attnexport.core.runner import Runner, batched
+from attnexport.core.signature import Arrays
+
+from .checks import Batch, Check, Subject
+from .figures import Figures
+from .judgement import judge
+from .limits import Limits
+from .metrics import Array
+from .mismatch import is_float, mismatch, names_mismatch, not_finite
+from .noise import Noise
+from .tally import Tally, count
+
+
+class Series:
+    """One subject on one case of one signature."""
+
+    def __init__(self, subject: Subject, batch: Batch, limits: Limits) -> None:
+        self._subject, self._limits = subject, limits
+        if limits.min_sqnr_db is None and limits.rtol is None and not batch.is_edge:
+            self._limits = replace(limits, min_sqnr_db=subject.min_sqnr_db)
+        self._case, self._signature, self._is_edge = batch.case, batch.signature, batch.is_edge
+        unlike = batch.is_synthetic and subject.calibrated and limits == Limits()
+        self._is_only_reported = unlike or (batch.is_edge and subject.precision != "float32")
+        self._tallies: dict[str, Tally] = {}
+        self._worst: dict[str, tuple[Arrays, Arrays, int]] = {}
+        self._samples = 0
+        self._problems: dict[str, tuple[str, Arrays]] = {}
+        self._equal: set[str] = set()
+
+    def add(self, batch: Batch, expected: Arrays) -> None:
+        try:
+            actual = batched(self._subject.runner, batch.inputs, signature=batch.signature)
+        except AttnexportError as error:
+            self._problems.setdefault("*", (first_line(error), batch.inputs))
+            return
+        if problem := names_mismatch(expected, actual):
+            self._problems.setdefault("*", (problem, batch.inputs))
+            return
+        for name in sorted(expected):
+            self._add_output(name, batch, expected, actual[name])
+        self._samples += count(next(iter(expected.values())))
+
+    def checks(self, reference: Runner) -> list[Check]:
+        found = [self._check(name, None, problem, inputs) for name, (problem, inputs) in self._problems.items()]
+        for name, tally in self._tallies.items():
+            if name in self._problems:
+                continue
+            measured = tally.result()
+            problem, is_comparable = self._judge(name, measured, reference)
+            offending = self._offending(name, measured) if problem else None
+            found.append(self._check(name, measured if is_comparable else None, problem, offending))
+        return found + [self._check(name, None, None, None) for name in sorted(self._equal - self._problems.keys())]
+
+    def _add_output(self, name: str, batch: Batch, expected: Arrays, actual: Array) -> None:
+        wanted = expected[name]
+        problem = mismatch(wanted, actual)
+        if problem is None and is_float(wanted):
+            tally = self._tallies.setdefault(name, Tally(rtol=self._limits.rtol or 0.0, atol=self._limits.atol or 0.0))
+            if not_finite(wanted) is None:
+                problem = not_finite(actual)
+            if problem is None and (tally.add(wanted, actual, batch.labels) or name not in self._worst):
+                self._worst[name] = batch.inputs, expected, self._samples
+        elif problem is None:
+            self._equal.add(name)
+        if problem is not None:
+            self._problems.setdefault(name, (problem, batch.inputs))
+
+    def _judge(self, name: str, measured: Figures, reference: Runner) -> tuple[str | None, bool]:
+        """Why the output fails, None if it passes, and whether there is anything to compare with."""
+        if self._is_only_reported:
+            return None, True
+        inputs, expected, _ = self._worst[name]
+        noise = Noise(reference, inputs, self._signature, expected)
+        judgement = judge(measured, self._subject.precision, self._limits, output=name, noise=noise)
+        return "; ".join(judgement.problems) or None, judgement.is_comparable
+
+    def _offending(self, name: str, measured: Figures) -> Arrays:
+        """The sample with the greatest error, as inputs of one."""
+        inputs, _, start = self._worst[name]
+        number = measured.index[0] - start if measured.index else 0
+        return {key: array[number : number + 1] for key, array in inputs.items()}
+
+    def _check(self, output: str, measured: Figures | None, problem: str | None, inputs: Arrays | None) -> Check:
+        subject = self._subject
+        return Check(
+            subject.artifact,
+            subject.runtime,
+            subject.precision,
+            self._signature,
+            output,
+            self._case,
+            self._is_edge,
+            measured,
+            problem,
+            inputs,
+        )

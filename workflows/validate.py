@@ -1,0 +1,177 @@
+"""`validate`: every artifact of an export against its original, in every runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attnexport.core.errors import ArgumentError, StorageError
+from attnexport.core.progress import Progress, silent
+from attnexport.parity.limits import Limits
+
+from .validation_result import CasesResult, ValidationResult
+
+if TYPE_CHECKING:
+    from attnexport.core.samples import SampleSource
+    from attnexport.store import ExportDirectory, VersionEntry
+
+__all__ = ["Limits", "validate", "write_cases"]
+
+
+def validate(
+    export: str | Path,
+    *,
+    version: int | None = None,
+    evaluation: SampleSource | None = None,
+    imports: Sequence[str] = (),
+    server: str | None = None,
+    model: str | None = None,
+    serve: bool | str = False,
+    limits: Limits | None = None,
+    layers: bool = False,
+    recorded: Sequence[str | Path] = (),
+    html: bool | str | Path = False,
+    progress: Progress = silent,
+) -> ValidationResult:
+    """Compare every artifact of an export with its original.
+
+    Each signature of the SavedModel (in a session, as TF Serving runs it, and eagerly) and of the .tflite files (in the
+    interpreter and in CompiledModel) is run on the evaluation samples and on edge cases: zeros, ones, large and tiny
+    magnitudes, odd batches. The verdicts are recorded in the export's manifest.
+
+    Args:
+        export: Path of the export directory.
+        version: The version to validate; the newest if None.
+        evaluation: Samples to compare on: a path, or arrays `[n, ...]` by input name, with `labels [n]` or without;
+            seeded synthetic samples if None.
+        imports: Modules that register custom layers.
+        server: Address, `HOST:PORT`, of a server that serves the version's SavedModel, to compare as well.
+        model: Name the server serves it under; the export's name if None.
+        serve: Also compare over gRPC, served by the embedded server: True starts one meanwhile, `HOST:PORT` is one that
+            serves the export already.
+        limits: Limits beside and in place of the precisions' budgets.
+        layers: Also find which tensor inside each .tflite loses how many decibels.
+        recorded: Files with the outputs that a device recorded for `write_cases`, to compare as well.
+        html: Write an HTML report: True to `report/VERSION.html` in the export, a path to that file.
+        progress: Called with what is being done, and how many batches are compared.
+
+    Returns:
+        The verdicts: true if every check passed.
+
+    Raises:
+        ArgumentError: An argument is invalid, or a file does not exist.
+        GateError: An artifact was changed since it was exported.
+        ContentError: An artifact, the samples or a recording cannot be used.
+        ServingError: A server is unreachable, or refuses a call.
+
+    Example:
+        >>> try:
+        ...     validate("nowhere")
+        ... except ArgumentError as error:
+        ...     print(error)
+        nowhere is not an export directory: it has no attnexport.json
+    """
+    limits = limits or Limits()
+    directory, entry = _open_export(export, version)
+    _check_arguments(evaluation, recorded, limits)
+    from .report import report_path
+
+    report = None if html is False else report_path(None if html is True else Path(html), directory, entry)
+    progress("loading TensorFlow")
+    from .validation_run import run_validation
+
+    result, text = run_validation(
+        directory,
+        entry,
+        evaluation=evaluation,
+        imports=imports,
+        server=server,
+        model=model or directory.name,
+        serve=serve,
+        limits=limits,
+        layers=layers,
+        recorded=[Path(each) for each in recorded],
+        report=report,
+        progress=progress,
+    )
+    if report is None:
+        return result
+    from dataclasses import replace
+
+    from .report import write_report
+
+    try:
+        write_report(report, text)
+    except StorageError as error:  # the verdicts stand
+        return replace(result, report_error=error)
+    return replace(result, report=report)
+
+
+def write_cases(
+    export: str | Path,
+    path: str | Path,
+    *,
+    version: int | None = None,
+    evaluation: SampleSource | None = None,
+    imports: Sequence[str] = (),
+    progress: Progress = silent,
+) -> CasesResult:
+    """Write the inputs that `validate` compares on, for a device to run its .tflite on; nothing is compared.
+
+    Args:
+        export: Path of the export directory.
+        path: The .npz file to write.
+        version: The version; the newest if None.
+        evaluation: Samples, as in `validate`.
+        imports: Modules that register custom layers.
+        progress: Called with what is being done.
+
+    Raises:
+        ArgumentError: An argument is invalid, or the version has no .tflite.
+        GateError: An artifact was changed since it was exported.
+        SamplesError: The samples do not fit.
+        StorageError: The file cannot be written.
+
+    Example:
+        >>> try:
+        ...     write_cases("nowhere", "cases.npz")
+        ... except ArgumentError as error:
+        ...     print(error)
+        nowhere is not an export directory: it has no attnexport.json
+    """
+    directory, entry = _open_export(export, version)
+    _check_arguments(evaluation, (), Limits())
+    with ExitStack() as stack:
+        progress("loading TensorFlow")
+        from .device_cases import device_artifacts, device_batches, write_batches
+        from .validation_data import open_compared
+
+        artifacts = device_artifacts(entry)
+        compared = open_compared(directory, entry, evaluation, imports, Limits(), stack, progress)
+        progress("writing cases")
+        count = write_batches(Path(path), artifacts, device_batches(compared.original, compared.data, artifacts))
+    paths = tuple(each.path for each in artifacts)
+    return CasesResult(directory.name, entry.version, Path(path), count, paths, compared.notes)
+
+
+def _open_export(export: str | Path, version: int | None) -> tuple[ExportDirectory, VersionEntry]:
+    from attnexport.store import ExportDirectory
+    from attnexport.store.manifest import FILE_NAME
+
+    if not (Path(export) / FILE_NAME).exists():
+        raise ArgumentError(f"{export} is not an export directory: it has no {FILE_NAME}")
+    directory = ExportDirectory(Path(export))
+    return directory, directory.newest() if version is None else directory.manifest().entry(version)
+
+
+def _check_arguments(evaluation: SampleSource | None, recorded: Sequence[str | Path], limits: Limits) -> None:
+    """Refuse what the arguments alone show, before TensorFlow is loaded."""
+    if isinstance(evaluation, str | Path) and not Path(evaluation).exists():
+        raise ArgumentError(f"samples {evaluation} do not exist")
+    if evaluation is None and limits.max_accuracy_drop is not None:
+        raise ArgumentError("max_accuracy_drop needs evaluation samples with 'labels'")
+    for recording in recorded:
+        if not Path(recording).exists():
+            raise ArgumentError(f"recording {recording} does not exist")

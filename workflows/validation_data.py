@@ -1,0 +1,222 @@
+"""The original of a version, opened, and the data that its artifacts are compared on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+
+from attnexport.core import (
+    DEFAULT_SIGNATURE,
+    Arrays,
+    GateError,
+    ModelError,
+    Samples,
+    SamplesError,
+    batched,
+    load_samples,
+    synthetic_samples,
+)
+from attnexport.core.progress import Progress
+from attnexport.core.samples import SampleSource
+from attnexport.exporter import LoadedModel, Original, open_original, open_version
+from attnexport.exporter.models import import_modules
+from attnexport.parity import Limits
+from attnexport.parity.checks import Batch, Subject, Validation
+from attnexport.parity.edge_cases import edge_cases
+from attnexport.parity.metrics import scores_name
+from attnexport.parity.tally import check_labels
+from attnexport.parity.validation import narrows, takes
+from attnexport.store import ExportDirectory, VersionEntry
+
+_BATCH = 256
+_SYNTHETIC = 64
+_STEPS = 8  # of synthetic samples, if the model leaves them free and no .tflite fixes them
+
+
+@dataclass(frozen=True)
+class Data:
+    """Samples to compare on.
+
+    Attributes:
+        samples: The samples.
+        name: What tables and messages call them.
+        given: Whether they are the user's, and not synthetic.
+        steps: Number of steps of edge cases.
+    """
+
+    samples: Samples
+    name: str
+    given: bool
+    steps: int = _STEPS
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What artifacts are compared with, and on.
+
+    Attributes:
+        loaded: The model of the original.
+        original: Runs it.
+        data: The samples.
+        notes: What the user should know, a sentence each.
+    """
+
+    loaded: LoadedModel
+    original: Original
+    data: Data
+    notes: tuple[str, ...]
+
+
+def open_compared(
+    directory: ExportDirectory,
+    entry: VersionEntry,
+    evaluation: SampleSource | None,
+    imports: Sequence[str],
+    limits: Limits,
+    stack: ExitStack,
+    progress: Progress,
+) -> Compared:
+    """Open the original of a version until the stack is closed, and the samples.
+
+    Raises:
+        GateError: An artifact of the version was changed.
+        ModelError: The original does not load.
+        SamplesError: The samples do not fit it.
+    """
+    import_modules(imports)
+    progress("comparing hashes")
+    _check_unchanged(directory, entry)
+    progress("opening the original")
+    loaded = open_version(directory, entry)
+    labels = entry.source.get("labels")
+    original = stack.enter_context(closing(open_original(loaded, classify=True, labels=labels)))
+    steps = _steps_of(entry, original)
+    if evaluation is None:
+        data = synthetic_data(original, steps)
+        notes = [f"without evaluation samples, {data.name} are compared: they test the computation, not its use"]
+        if limits == Limits() and any(artifact.calibrated_on_given for artifact in entry.artifacts):
+            notes.append("errors of artifacts calibrated on your samples are reported but not enforced")
+        return Compared(loaded, original, data, tuple(notes))
+    aliases = {old: new for new, old in entry.names.items()}
+    samples = load_samples(evaluation, original.inputs, aliases)
+    if limits.max_accuracy_drop is not None:
+        if samples.labels is None:
+            raise SamplesError("max_accuracy_drop needs evaluation samples with 'labels'")
+        _check_labels(original, samples)
+    data = Data(samples, f"{len(samples)} evaluation samples", given=True, steps=steps)
+    return Compared(loaded, original, data, tuple(samples.notes))
+
+
+def _check_unchanged(directory: ExportDirectory, entry: VersionEntry) -> None:
+    """Refuse artifacts that are not what was exported.
+
+    Raises:
+        GateError: Names those that are gone or were changed.
+    """
+    changes = [(artifact.path, artifact.change(directory.root)) for artifact in entry.artifacts]
+    wrong = [f"{path} {change}" for path, change in changes if change]
+    if wrong:
+        raise GateError(
+            f"version {entry.version} of {directory.root} is not what was exported: {', '.join(wrong)} since; export "
+            "it again"
+        )
+
+
+def _check_labels(original: Original, samples: Samples) -> None:
+    first = {name: array[:1] for name, array in samples.inputs.items()}
+    outputs = batched(original.reference, first)
+    scores = scores_name(outputs)
+    if scores is not None and samples.labels is not None:
+        check_labels(samples.labels, outputs[scores].shape[1])
+
+
+def check_limits_measured(verdict: Validation, limits: Limits) -> None:
+    """Refuse limits that nothing was held to.
+
+    Raises:
+        ModelError: No output holds scores.
+    """
+    measured = [each.measured for each in verdict.checks if each.measured is not None and not each.is_edge]
+    for limit, figure in (("min_agreement", "agreement"), ("max_accuracy_drop", "accuracy")):
+        applies = getattr(limits, limit) is not None
+        if applies and measured and all(getattr(each, figure) is None for each in measured):
+            raise ModelError(
+                f"{limit} limits scores [n, classes], and no output that was compared holds scores; "
+                "min_sqnr limits any output"
+            )
+
+
+def other_lengths(original: Original, data: Data, subjects: Sequence[Subject]) -> list[str]:
+    """Notes on the artifacts that fix a size which the original leaves free, and not at the samples' size."""
+    default, notes = original.signatures[DEFAULT_SIGNATURE], []
+    for subject in subjects:
+        own = subject.runner.signatures.get(DEFAULT_SIGNATURE)
+        if own is not None and narrows(own, default) and not takes(own, data.samples.inputs):
+            steps = ", ".join(str(size) for spec in own.inputs for size in (spec.shape or ())[1:2])
+            notes.append(f"{subject.artifact} takes {steps} steps, and is not compared on these samples")
+    return list(dict.fromkeys(notes))
+
+
+def why_not_compared(original: Original, name: str) -> str | None:
+    """Why a signature cannot be compared; None if it can."""
+    if name not in original.signatures:
+        return "the original offers no such endpoint by itself"
+    takes_strings = any(spec.dtype == "string" for spec in original.signatures[name].inputs)
+    if takes_strings and name not in original.feeds:
+        return "it takes strings, and their content is unknown"
+    return None
+
+
+def batches(original: Original, data: Data, signatures: Sequence[str]) -> Iterator[Batch]:
+    """The data in pieces, then the edge cases, for each signature.
+
+    Signatures that do not take the inputs of `serving_default` get synthetic samples of their own.
+    """
+    for name in signatures:
+        feed = original.feeds.get(name)
+        if feed is None:
+            signature = original.signatures[name]
+            made = synthetic_samples(signature.inputs, _SYNTHETIC if signature.is_batched else None)
+            yield Batch("synthetic samples", made.inputs, name, is_synthetic=True)
+            continue
+        for chunk in _chunks(data.samples):
+            yield Batch(data.name, feed(chunk.inputs), name, chunk.labels, is_synthetic=not data.given)
+        default = original.signatures[DEFAULT_SIGNATURE]
+        for case, inputs in edge_cases(default, integers_below=original.integers_below, steps=data.steps):
+            yield Batch(case, feed(inputs), name, is_edge=True)
+
+
+def count_batches(original: Original, data: Data, signatures: Sequence[str]) -> int:
+    """The number of `batches`."""
+    default = original.signatures[DEFAULT_SIGNATURE]
+    edges = len(list(edge_cases(default, integers_below=original.integers_below, steps=data.steps)))
+    fed = sum(name in original.feeds for name in signatures)
+    return fed * (-(-len(data.samples) // _BATCH) + edges) + len(signatures) - fed
+
+
+def synthetic_data(original: Original, steps: int) -> Data:
+    """Seeded samples, if the user gave none."""
+    made = synthetic_samples(original.inputs, _SYNTHETIC, integers_below=original.integers_below, free_size=steps)
+    return Data(made, f"{_SYNTHETIC} synthetic samples", given=False, steps=steps)
+
+
+def _steps_of(entry: VersionEntry, original: Original) -> int:
+    """Free steps of synthetic samples: those that a .tflite of the version fixes."""
+    free = {spec.name: spec.shape or () for spec in original.inputs}
+    for artifact in entry.artifacts:
+        for signature in artifact.signatures:
+            if artifact.kind != "tflite" or signature.name != DEFAULT_SIGNATURE:
+                continue
+            for spec in signature.inputs:
+                for size, fixed in list(zip(free.get(spec.name, ()), spec.shape or (), strict=False))[1:]:
+                    if size is None and fixed is not None:
+                        return fixed
+    return _STEPS
+
+
+def _chunks(samples: Samples) -> Iterator[Samples]:
+    for start in range(0, len(samples), _BATCH):
+        inputs: Arrays = {name: array[start : start + _BATCH] for name, array in samples.inputs.items()}
+        labels = None if samples.labels is None else samples.labels[start : start + _BATCH]
+        yield Samples(inputs, labels)

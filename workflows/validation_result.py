@@ -1,0 +1,163 @@
+"""What `validate` and `write_cases` return: tables, JSON documents, and the verdict."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attnexport.core.errors import StorageError
+
+from .result import Block, Line, Picture, Result, Table
+
+if TYPE_CHECKING:
+    from attnexport.parity import Validation
+    from attnexport.parity.pareto import Candidate
+    from attnexport.parity.report import ComparedData
+
+    from .layers import Inside
+
+
+@dataclass(frozen=True)
+class ValidationResult(Result):
+    """The validation of a version: true if every check passed.
+
+    Attributes:
+        export: Path of the export directory.
+        version: The version that was validated.
+        verdict: Every check, with its figures and the problem of those that failed.
+        data: The samples that were compared on.
+        notes: What the user should know, a sentence each.
+        candidates: The artifacts with size and SQNR, and with latency if a report was drawn.
+        layers: The tensors inside the .tflite files, if they were asked for.
+        report: The HTML report that was written, if any.
+        report_error: Why the report could not be written; None if it was, or if none was asked for.
+    """
+
+    export: Path
+    version: int
+    verdict: Validation
+    data: ComparedData
+    notes: tuple[str, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+    layers: Inside | None = None
+    report: Path | None = None
+    report_error: StorageError | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.verdict)
+
+    @property
+    def only_numbers_failed(self) -> bool:
+        """Whether every failure is one of a budget or limit, and none of shape, type, finiteness or running at all."""
+        return self.verdict.only_numbers_failed
+
+    @property
+    def failure(self) -> str | None:
+        """How many checks failed, and the first of them; None if all passed."""
+        failures = self.verdict.failures
+        if not failures:
+            return None
+        return f"{len(failures)} of {len(self.verdict.checks)} checks failed; the first: {failures[0]}"
+
+    def write_failed_input(self, path: str | Path) -> Path | None:
+        """Write the sample on which the first failed check is worst, as `evaluation` takes it.
+
+        Args:
+            path: The .npz file to write.
+
+        Returns:
+            The file; None if no check failed, or if no sample shows the failure.
+
+        Raises:
+            StorageError: The file cannot be written.
+        """
+        sample = self.verdict.failures[0].offending if self.verdict.failures else None
+        if not sample:
+            return None
+        import numpy as np
+
+        from attnexport.core.os_errors import writing
+        from attnexport.store.files import replacing
+
+        content = io.BytesIO()  # numpy would add a suffix to a temporary name
+        np.savez(content, **sample)  # type: ignore[arg-type]
+        with writing(Path(path)), replacing(Path(path)) as temporary:
+            temporary.write_bytes(content.getvalue())
+        return Path(path)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "schema": 1,
+            "name": self.export.absolute().name,
+            "version": self.version,
+            "reference": self.verdict.reference,
+            "data": vars(self.data),
+            "passed": bool(self),
+            "checks": [check.to_json() for check in self.verdict.checks],
+            "notes": list(self.notes),
+            "report": None if self.report is None else str(self.report),
+            **({} if self.layers is None else {"layers": self.layers.to_json()}),
+        }
+
+    def blocks(self) -> Sequence[Block]:
+        """A table, failures first; runtimes in which a signature passed share a row, with their worst figures."""
+        from attnexport.parity.summary import TITLES, summarize
+
+        blocks: list[Block] = [
+            f"{self.export}, compared with {self.verdict.reference} on {self.data.name}\n",
+            Table(TITLES, [row.cells for row in summarize(self.verdict, joined=True)]),
+        ]
+        if self.layers is not None:
+            blocks += self.layers.blocks()
+        if self.report is not None:
+            blocks.append(Line(f"\nThe report is {self.report}"))
+        return blocks
+
+    def notebook_blocks(self) -> Sequence[Block]:
+        """The verdict, what each artifact pays in size for its error, and the table."""
+        verdict = f"✗ Failed: {self.failure}" if self.failure else f"✓ Passed: all {len(self.verdict.checks)} checks"
+        return [verdict, *self._pictures(), *self.blocks()]
+
+    def _pictures(self) -> Iterator[Picture]:
+        from attnexport.parity.report.trade_off import trade_offs
+
+        for drawn in trade_offs(self.candidates):
+            yield Picture(drawn.svg, drawn.alt)
+
+
+@dataclass(frozen=True)
+class CasesResult(Result):
+    """The cases that were written for a device.
+
+    Attributes:
+        name: Name of the export.
+        version: Its version.
+        cases: The .npz file.
+        count: Number of cases in it.
+        artifacts: Paths, within the export, of the .tflite files they are for.
+        notes: What the user should know, a sentence each.
+    """
+
+    name: str
+    version: int
+    cases: Path
+    count: int
+    artifacts: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "schema": 1,
+            "name": self.name,
+            "version": self.version,
+            "cases": str(self.cases),
+            "count": self.count,
+            "artifacts": list(self.artifacts),
+            "notes": list(self.notes),
+        }
+
+    def blocks(self) -> Sequence[Block]:
+        return [Line(f"{self.count} cases for a device are in {self.cases}")]

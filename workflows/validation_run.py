@@ -1,0 +1,129 @@
+"""The run of a validation: open everything, compare it, and record the verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attnexport import parity
+from attnexport.core.progress import Progress
+from attnexport.core.samples import SampleSource
+from attnexport.parity import Limits, Subject
+from attnexport.parity.checks import Batch
+from attnexport.store import ExportDirectory, VersionEntry
+
+from .device_cases import device_artifacts, device_batches, read_recording
+from .layers import look_inside
+from .report import compared_data, draw_report, read_search, record
+from .validation_data import (
+    Compared,
+    batches,
+    check_limits_measured,
+    count_batches,
+    open_compared,
+    other_lengths,
+    why_not_compared,
+)
+from .validation_result import ValidationResult
+from .validation_subjects import embedded_server_subjects, open_subjects, server_subjects
+from .version_candidates import version_candidates
+
+if TYPE_CHECKING:
+    from attnexport.parity import Validation
+
+
+def run_validation(
+    directory: ExportDirectory,
+    entry: VersionEntry,
+    *,
+    evaluation: SampleSource | None,
+    imports: Sequence[str],
+    server: str | None,
+    model: str,
+    serve: bool | str,
+    limits: Limits,
+    layers: bool,
+    recorded: Sequence[Path],
+    report: Path | None,
+    progress: Progress,
+) -> tuple[ValidationResult, str]:
+    """Validate a version; see `validate`. Gives the result, and the HTML of the report if there is to be one."""
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    # Read first: if it is not valid, nothing is compared in vain.
+    searched = () if report is None else read_search(directory, entry)
+    with ExitStack() as stack:
+        compared = open_compared(directory, entry, evaluation, imports, limits, stack, progress)
+        subjects = open_subjects(directory, entry, stack)
+        if server is not None:
+            subjects += server_subjects(server, model, entry, stack)
+        if serve:
+            subjects += embedded_server_subjects(directory, entry, serve, stack, progress)
+        signatures, notes = _signatures(compared, subjects)
+        for path in recorded:
+            progress(f"reading {path}")
+            artifacts = device_artifacts(entry)
+            cases = device_batches(compared.original, compared.data, artifacts)
+            subjects.append(read_recording(path, artifacts, cases))
+        verdict = _compare(compared, subjects, signatures, limits, progress)
+        check_limits_measured(verdict, limits)
+        inside = None
+        if layers or report is not None:
+            progress("looking inside the .tflite files")
+            samples = compared.data.samples.inputs
+            inside = look_inside(directory, entry, compared.loaded, compared.original, samples)
+            notes += inside.notes if layers else ()
+        data = compared_data(compared.data)
+        candidates, html = version_candidates(entry, verdict), ""
+        if report is not None:
+            progress("drawing the report")
+            candidates = version_candidates(entry, verdict, subjects)
+            html = draw_report(
+                directory,
+                entry,
+                compared,
+                subjects,
+                verdict,
+                candidates,
+                searched=searched,
+                created=created,
+                notes=notes,
+                inside=inside,
+            )
+    notes += record(directory, entry, verdict, data, created, limits)
+    shown = inside if layers else None
+    return ValidationResult(directory.root, entry.version, verdict, data, tuple(notes), candidates, shown), html
+
+
+def _signatures(compared: Compared, subjects: Sequence[Subject]) -> tuple[list[str], list[str]]:
+    """The signatures that can be compared, and notes on what cannot."""
+    names = sorted({name for each in subjects for name in each.runner.signatures})
+    reasons = {name: why_not_compared(compared.original, name) for name in names}
+    notes = [*compared.notes]
+    notes += [f"signature {name!r} is not compared: {reason}" for name, reason in reasons.items() if reason]
+    notes += other_lengths(compared.original, compared.data, subjects)
+    return [name for name, reason in reasons.items() if not reason], notes
+
+
+def _compare(
+    compared: Compared, subjects: Sequence[Subject], signatures: Sequence[str], limits: Limits, progress: Progress
+) -> Validation:
+    original, data = compared.original, compared.data
+    done, total = 0, count_batches(original, data, signatures)
+
+    def count(batch: Batch) -> None:
+        nonlocal done
+        done += 1
+        progress("comparing", done=done, total=total)
+
+    progress("comparing", done=0, total=total)
+    return parity.validate(
+        original.reference,
+        subjects,
+        batches(original, data, signatures),
+        limits=limits,
+        reference_name=original.reference_name,
+        on_batch=count,
+    )

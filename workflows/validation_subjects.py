@@ -1,0 +1,88 @@
+"""What a validation compares with the original: the artifacts of a version in every runtime, and over the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+from attnexport.core.errors import ArgumentError
+from attnexport.core.progress import Progress
+from attnexport.core.runner import Runner
+from attnexport.exporter import EagerSavedModelRunner, SavedModelRunner
+from attnexport.parity import Subject
+from attnexport.serving import Client, ClientRunner
+from attnexport.store import Artifact, ExportDirectory, VersionEntry
+from attnexport.tflite import CompiledModelRunner, TFLiteRunner
+
+from .serve import serve as serve_export
+
+
+def open_subjects(directory: ExportDirectory, entry: VersionEntry, stack: ExitStack) -> list[Subject]:
+    """Every artifact of a version in every runtime, open until the stack is closed.
+
+    Raises:
+        ModelError: An artifact does not load.
+    """
+    subjects = []
+    for artifact in entry.artifacts:
+        for runtime, runner in _runners(artifact, directory.root / artifact.path):
+            stack.enter_context(closing(runner))
+            subjects.append(Subject.of(artifact, runtime, runner))
+    return subjects
+
+
+def server_subjects(address: str, model: str, entry: VersionEntry, stack: ExitStack) -> list[Subject]:
+    """A version's SavedModel through a server.
+
+    Raises:
+        ArgumentError: The version has no SavedModel.
+        ServingError: The server is unreachable, or does not have the model.
+    """
+    artifact = entry.artifact("saved_model")
+    if artifact is None:
+        raise ArgumentError(f"version {entry.version} has no SavedModel to compare with a server's")
+    return _over_grpc(address, {model: artifact}, entry, stack)
+
+
+def embedded_server_subjects(
+    directory: ExportDirectory, entry: VersionEntry, serve: bool | str, stack: ExitStack, progress: Progress
+) -> list[Subject]:
+    """Every artifact of a version through the embedded server: the one at this address, or one that is started."""
+    if isinstance(serve, str):
+        address = serve
+    else:
+        progress("starting the embedded server")
+        # In a child, so that the server does not share Python's lock with the Runners beside it.
+        address = stack.enter_context(serve_export(directory.root, in_child=True)).grpc_address or ""
+    return _over_grpc(address, _served_names(directory, entry), entry, stack)
+
+
+def _runners(artifact: Artifact, path: Path) -> Iterator[tuple[str, Runner]]:
+    if artifact.kind == "saved_model":
+        session = SavedModelRunner(path)
+        yield "session", session
+        yield "eager", EagerSavedModelRunner(path, session.signatures)
+    elif artifact.kind == "tflite":
+        yield "interpreter", TFLiteRunner(path)
+        yield "CompiledModel", CompiledModelRunner(path)
+
+
+def _over_grpc(address: str, artifacts: Mapping[str, Artifact], entry: VersionEntry, stack: ExitStack) -> list[Subject]:
+    """Artifacts by the names that a server serves them under."""
+    subjects = []
+    for name, artifact in artifacts.items():
+        client = stack.enter_context(Client(address, model=name))
+        subjects.append(Subject.of(artifact, "gRPC", ClientRunner(client, version=entry.version)))
+    return subjects
+
+
+def _served_names(directory: ExportDirectory, entry: VersionEntry) -> dict[str, Artifact]:
+    """The names that the embedded server gives to the artifacts of a version."""
+    names: dict[str, Artifact] = {}
+    for artifact in entry.artifacts:
+        if artifact.kind == "saved_model":
+            names[directory.name] = artifact
+        elif artifact.kind == "tflite":
+            names[Path(artifact.path).stem] = artifact
+    return names
