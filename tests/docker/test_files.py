@@ -113,6 +113,6 @@ def test_the_embedded_server_answers_when_started_with_the_very_same_files(deplo
         port = server.rest_address.rpartition(":")[2]
         script = output / "health.sh"
         check(script, port)
-        server.manager.configure([])
+        server._server.manager.configure([])
         assert subprocess.run([script, port], capture_output=True, check=False).returncode != 0, "no model is AVAILABLE"
     assert subprocess.run([script, port], capture_output=True, check=False).returncode != 0, "nobody is there"
