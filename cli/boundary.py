@@ -1,4 +1,4 @@
-"""The edge where every failure becomes one line and an exit code."""
+"""Where every failure becomes one line on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ _CODES: tuple[tuple[type[BaseException], int], ...] = (
 
 
 def run(command: Callable[[], object], *, as_json: bool, debug: bool) -> int:
-    """Run a command; print what went wrong, if anything, and return the exit code."""
+    """Run a command, report its error if it fails, and return the exit code."""
     try:
         code = command()
         sys.stdout.flush()
-    except SystemExit as request:  # click's way to end on a pipe that nobody reads, while it prints help
+    except SystemExit as request:  # click exits so if the reader of its help is gone
         return BROKEN_PIPE if request.code == 1 else int(request.code or 0)
     except BaseException as error:
         return _report(error, as_json=as_json, debug=debug)
@@ -60,7 +60,7 @@ def _report(error: BaseException, *, as_json: bool, debug: bool) -> int:
             document = {"error": {"kind": type(error).__name__, "message": text, "exit_code": code}}
             click.echo(json.dumps(document, indent=2))
     except OSError:
-        # Nobody can be told; and the interpreter would fail again when it flushes what could not be written.
+        # stderr is gone, too. Without this the interpreter would fail again when it flushes the rest.
         for descriptor in (1, 2):
             os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
     return code
@@ -84,5 +84,5 @@ def _describe(error: BaseException, code: int) -> str:
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror or error}"
-    hint = "" if code != BUG else "; this is a bug of attnexport, --debug shows where"
+    hint = "" if code != BUG else "; this is a bug in attnexport, --debug shows where"
     return f"{type(error).__name__}: {error}{hint}"

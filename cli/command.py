@@ -1,4 +1,4 @@
-"""What all commands share: --json, --quiet, --debug, a Terminal, an example, and choices that guess what was meant."""
+"""What all commands share: --json, --quiet, --debug, a Terminal, an example, and choices."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def command(
     """
 
     def decorate(function: Callable[Concatenate[Terminal, Parameters], None]) -> click.Command:
-        @click.command(name, cls=cls, epilog=_epilog(example))
+        @click.command(name, cls=cls, epilog=example_epilog(example))
         @common_options
         @functools.wraps(function)
         def invoke(
@@ -51,16 +51,16 @@ def command(
                 try:
                     function(terminal, *args, **kwargs)
                 except KeyboardInterrupt as error:
-                    raise click.Abort from error  # click would print an empty line first
+                    raise click.Abort from error  # click would first print an empty line
                 except BrokenPipeError as error:
-                    raise click.exceptions.Exit(BROKEN_PIPE) from error  # and here exit with a bug's code
+                    raise click.exceptions.Exit(BROKEN_PIPE) from error  # click would exit with the code of a bug
 
         return invoke
 
     return decorate
 
 
-def _epilog(example: str) -> str:
+def example_epilog(example: str) -> str:
     r"""The end of a help page; `\b` keeps click from joining the lines."""
     lines = example.strip().splitlines()
     title = "Example:" if len(lines) == 1 else "Examples:"
@@ -68,7 +68,7 @@ def _epilog(example: str) -> str:
 
 
 class Choice(click.Choice[str]):
-    """A choice whose error guesses what was meant."""
+    """A choice whose error suggests the closest value."""
 
     def __init__(self, what: str, choices: Sequence[str]) -> None:
         super().__init__(choices)

@@ -10,7 +10,7 @@ import click
 
 from .benchmark import benchmark
 from .boundary import run
-from .command import common_options
+from .command import common_options, example_epilog
 from .demo import demo
 from .deploy import deploy
 from .inspect import inspect
@@ -24,7 +24,15 @@ from .tflite import tflite
 from .validate import validate
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+_EXAMPLE = """
+attnexport savedmodel model.keras --name classifier
+attnexport tflite export/classifier --quantize int8 --calibration samples.npz
+attnexport validate export/classifier --evaluation samples.npz
+attnexport serve export/classifier
+"""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=example_epilog(_EXAMPLE))
 @click.version_option(package_name="attnexport", message="attnexport %(version)s")
 @common_options
 @click.pass_context
@@ -51,9 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _open_streams() -> None:
-    """Give a process that was started with closed streams (`>&-`) ones that lead nowhere."""
+    """Open /dev/null for streams that were closed when the process started (`>&-`)."""
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
-            # In this order each takes the lowest free descriptor, which is its own.
+            # In this order each stream gets the lowest free descriptor, which is its own.
             null = os.open(os.devnull, os.O_RDWR)
             setattr(sys, name, os.fdopen(null, "r" if name == "stdin" else "w"))

@@ -1,4 +1,4 @@
-"""The terminal: results on stdout, words on stderr, and nothing from the libraries on either."""
+"""The terminal: results on stdout, notes on stderr, and nothing that libraries print on either."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from attnexport.workflows.result import Result, print_blocks
 if TYPE_CHECKING:
     from rich.console import Console
 
-_PIPE_WIDTH = 160  # columns where no terminal gives a width
+_PIPE_WIDTH = 160  # columns, if stdout is not a terminal
 
 
 @dataclass
@@ -28,8 +28,8 @@ class Terminal:
 
     Attributes:
         json: Print one JSON document on stdout instead of a summary.
-        quiet: No notes and no progress.
-        debug: Show tracebacks, and what the libraries print.
+        quiet: Print no notes and no progress.
+        debug: Show tracebacks, and what libraries print.
     """
 
     json: bool = False
@@ -53,7 +53,7 @@ class Terminal:
             raise
         except OSError as error:
             raise StorageError(
-                f"the result cannot be printed on stdout ({error.strerror}); it stands all the same"
+                f"the result cannot be printed on stdout ({error.strerror}); the command itself succeeded"
             ) from error
 
     def show(self, result: Result) -> None:
@@ -61,23 +61,23 @@ class Terminal:
         self.result(result.to_dict(), lambda console: print_blocks(console, result.blocks()))
 
     def note(self, text: str) -> None:
-        """Say something worth knowing."""
+        """Print a note on stderr."""
         if not self.quiet:
-            with suppress(OSError):  # a note that nobody can read is no reason to fail
+            with suppress(OSError):  # not being able to print a note is not a reason to fail
                 print(f"note: {text}", file=self._stderr, flush=True)
 
     def problem(self, text: str) -> None:
-        """Say what is wrong where the result has been printed already; the exit code says it, too."""
+        """Print what is wrong after the result; the exit code says it as well."""
         with suppress(OSError):
             print(f"attnexport: {text}", file=self._stderr, flush=True)
 
     def log(self, line: str) -> None:
-        """Write a line that was asked for, whatever --quiet says."""
+        """Print a line that an option asks for, even with --quiet."""
         with suppress(OSError):
             print(line, file=self._stderr, flush=True)
 
     def silence_exit(self) -> None:
-        """Keep what LiteRT's destructors say off stderr, when nobody of ours has anything to say any more."""
+        """Close stderr at exit, before LiteRT's destructors print on it."""
         if not self.debug:
             atexit.register(_close_stderr)
 
@@ -104,7 +104,7 @@ class Terminal:
 
     @contextmanager
     def working(self) -> Iterator[Progress]:
-        """Show what a workflow says of itself: a spinner, and a bar where it counts, if stderr is a terminal."""
+        """Show the progress of a workflow on stderr if it is a terminal: a spinner, and a bar if there is a total."""
         if self.quiet or not self._stderr.isatty():
             yield silent
             return
@@ -126,8 +126,8 @@ class Terminal:
     def only_ours(self) -> Iterator[None]:
         """Keep what libraries print off both streams, down to the file descriptors.
 
-        TensorFlow, absl and XNNPACK write past Python's streams, and a user's own modules may print where one JSON
-        document is promised. With `debug` all of it goes to stderr.
+        TensorFlow, absl and XNNPACK bypass Python's streams, and a user's own modules may print on stdout, which holds
+        only one JSON document with --json. With `debug` all of it goes to stderr.
         """
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if self.debug else "3")
         sys.stdout.flush()
@@ -146,7 +146,7 @@ class Terminal:
                 os.dup2(kept[0], 1)
                 os.dup2(kept[1], 2)
                 for stream in (self._stdout, self._stderr):
-                    with suppress(OSError):  # what could not be written was said when it was
+                    with suppress(OSError):  # reported when the write failed
                         stream.close()
                 self._stdout, self._stderr = before
 

@@ -53,15 +53,15 @@ def test_every_help_ends_in_an_example_that_parses(attnexport: Run) -> None:
     """Parsed by click itself, without running it."""
     from attnexport.cli.main import cli
 
-    for name, command in cli.commands.items():
-        _, out, _ = attnexport(name, "--help")
+    for name in ("", *cli.commands):
+        _, out, _ = attnexport(*filter(None, [name]), "--help")
         title, *examples = out[out.rindex("Example") :].strip().splitlines()
         assert title == ("Example:" if len(examples) == 1 else "Examples:"), name
         assert examples, name
         for line in examples:
             program, typed, *words = shlex.split(line)
-            assert (program, typed) == ("attnexport", name)
-            command.make_context(name, words)
+            assert (program, typed) == ("attnexport", name or typed)
+            cli.commands[typed].make_context(typed, words)
 
 
 def test_savedmodel_needs_no_arguments_and_says_what_it_did(attnexport: Run, tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_the_terminal_stays_clean_and_debug_lifts_the_lid(tmp_path: Path) -> Non
         (GateError("z"), 5, "z"),
         (PermissionError(13, "Permission denied", "file"), 3, "file: Permission denied"),
         (MemoryError("4 GiB"), 3, "out of memory: 4 GiB"),
-        (ZeroDivisionError("oh"), 1, "ZeroDivisionError: oh; this is a bug of attnexport, --debug shows where"),
+        (ZeroDivisionError("oh"), 1, "ZeroDivisionError: oh; this is a bug in attnexport, --debug shows where"),
     ],
     ids=lambda value: type(value).__name__,
 )
