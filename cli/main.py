@@ -23,7 +23,6 @@ from .terminal import Terminal
 from .tflite import tflite
 from .validate import validate
 
-
 _EXAMPLE = """
 attnexport savedmodel model.keras --name classifier
 attnexport tflite export/classifier --quantize int8 --calibration samples.npz

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from attnexport.core import DEFAULT_SIGNATURE, Arrays, ModelError, Signature, synthetic_samples
+from attnexport.core.errors import ModelError
+from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature
 
 _FREE_BATCH = 1
 _FREE_SIZE = 32  # of any other dimension that no artifact fixes
@@ -21,6 +22,8 @@ class Call:
 
     def inputs(self, signatures: Mapping[str, Signature]) -> Arrays:
         """Made up, the same for every artifact that takes the same shapes."""
+        from attnexport.core.samples import synthetic_samples
+
         specs = sorted(signatures[self.signature].inputs, key=lambda spec: spec.name)
         return synthetic_samples([replace(spec, shape=self.shapes[spec.name]) for spec in specs], None).inputs
 
