@@ -1,4 +1,4 @@
-"""`attnexport benchmark`: artifacts side by side, or load on a server."""
+"""`attnexport benchmark`: artifacts side by side, or a served model under load."""
 
 from __future__ import annotations
 
@@ -8,17 +8,28 @@ import click
 from click.core import ParameterSource
 
 from attnexport.core.errors import ArgumentError
+from attnexport.workflows import benchmark as artifact_workflow
+from attnexport.workflows import server_benchmark as server_workflow
+from attnexport.workflows.benchmark import DEFAULT_ROUNDS, DEFAULT_SECONDS, MIN_ROUNDS, BenchmarkResult
 from attnexport.workflows.connection import Connection
+from attnexport.workflows.server_benchmark import LoadResult
 
-from .artifact_benchmark import benchmark_artifacts
 from .client_options import optional_connection_options, version_options
 from .command import command
-from .server_benchmark import benchmark_server
+from .option_groups import grouped
 from .terminal import Terminal
 
-# Options that only one of the two measurements has.
-_OF_ARTIFACTS = ("threads", "rounds", "imports")
-_OF_SERVERS = ("model", "version", "label", "signature", "source", "batch", "concurrency")
+_ARTIFACT_OPTIONS = ("threads", "rounds", "imports")
+_CONNECTION_OPTIONS = (
+    *("servers", "model", "timeout", "tls", "tls_ca", "tls_cert", "tls_key", "tls_server_name", "headers"),
+    "compression",
+)
+_LOAD_OPTIONS = ("version", "label", "signature", "source", "batch", "concurrency")
+_GROUPS = {
+    "Artifacts": _ARTIFACT_OPTIONS,
+    "Served model": (*_CONNECTION_OPTIONS[:2], *_LOAD_OPTIONS, *_CONNECTION_OPTIONS[2:]),
+}
+_SERVER_ONLY = ("model", *_LOAD_OPTIONS)
 
 
 class _Levels(click.ParamType[Any]):
@@ -33,41 +44,93 @@ class _Levels(click.ParamType[Any]):
             return self.fail(f"{value!r} is not a list of whole numbers such as 1,4,16", param, ctx)
 
 
-@command("benchmark", example="attnexport benchmark export/classifier --threads 2")
-@click.argument("artifacts", nargs=-1, metavar="[ARTIFACT]...")
-@click.option(
-    "--seconds", type=float, default=3.0, show_default=True, help="How long each level of load, or all calls."
+@command(
+    "benchmark",
+    cls=grouped(_GROUPS),
+    example="""
+    attnexport benchmark export/classifier --threads 2
+    attnexport benchmark --server 127.0.0.1:8500 --model classifier --concurrency 1,8
+    """,
 )
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="That each artifact may use.")
-@click.option("--rounds", type=click.IntRange(3), default=200, show_default=True, help="The most calls of an artifact.")
-@click.option("--import", "imports", multiple=True, metavar="MODULE", help="A module that registers your layers.")
+@click.argument("artifacts", nargs=-1, metavar="[ARTIFACT]...")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of each artifact.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(MIN_ROUNDS),
+    default=DEFAULT_ROUNDS,
+    show_default=True,
+    help="Calls of each artifact at most.",
+)
+@click.option("--import", "imports", multiple=True, metavar="MODULE", help="Module that registers your own layers.")
 @optional_connection_options
 @version_options
-@click.option("--signature", default="serving_default", show_default=True, help="Of the server: the one to call.")
-@click.option("--input", "source", metavar="FILE", help="Samples to send to the server. [made up]")
-@click.option("--batch", type=int, default=1, show_default=True, help="Samples in each call of the server.")
-@click.option("--concurrency", type=_Levels(), default="1,2,4,8", show_default=True, help="Callers at once, in turn.")
-def benchmark(terminal: Terminal, connection: Connection | None, /, **options: Any) -> None:
+@click.option("--signature", default="serving_default", show_default=True, help="Signature to call.")
+@click.option("--input", "source", metavar="FILE", help="Samples to send: .npz, .npy or .json. [generated]")
+@click.option("--batch", type=int, default=1, show_default=True, help="Samples in each call.")
+@click.option(
+    "--concurrency", type=_Levels(), default="1,2,4,8", show_default=True, help="Numbers of callers, one after another."
+)
+@click.option(
+    "--seconds",
+    type=float,
+    default=DEFAULT_SECONDS,
+    show_default=True,
+    help="Seconds for all calls of artifacts, or for each number of callers.",
+)
+def benchmark(
+    terminal: Terminal,
+    connection: Connection | None,
+    *,
+    artifacts: tuple[str, ...],
+    threads: int,
+    rounds: int,
+    imports: tuple[str, ...],
+    version: int | None,
+    label: str | None,
+    signature: str,
+    source: str | None,
+    batch: int,
+    concurrency: tuple[int, ...],
+    seconds: float,
+) -> None:
     """Measure artifacts side by side, or a served model under load.
 
-    ARTIFACTS are .tflite files, SavedModel directories, .keras files and export directories, which stand for all
-    artifacts of their newest version. One call of each takes its turn, on the same made-up samples: what one leaves
-    free is as the others fix it, a batch of 1 and 32 steps where none does. Figures of one run compare; those of two
-    runs need not.
+    ARTIFACTS are .tflite files, SavedModel directories, .keras files and export directories; an export stands for all
+    artifacts of its newest version. They are called in turn, on the same generated samples. Free dimensions take the
+    size another artifact fixes; otherwise batch 1, 32 steps. Compare figures of one run only.
 
-    With --server instead, callers that each wait for their answer before they ask again; latencies are of whole calls.
+    With --server, callers each send the next request when they have their reply. Latencies are of whole calls.
     """
+    _check_options(bool(artifacts), connection is not None)
+    result: BenchmarkResult | LoadResult
+    with terminal.working() as progress:
+        if connection is None:
+            result = artifact_workflow.benchmark(
+                artifacts, seconds=seconds, threads=threads, rounds=rounds, imports=imports, progress=progress
+            )
+        else:
+            result = server_workflow.benchmark_server(
+                connection,
+                samples=source,
+                signature=signature,
+                batch=batch,
+                concurrency=concurrency,
+                seconds=seconds,
+                version=version,
+                label=label,
+                progress=progress,
+            )
+    for note in result.notes:
+        terminal.note(note)
+    terminal.show(result)
+
+
+def _check_options(artifacts: bool, server: bool) -> None:
+    """Refuse options of the other kind of measurement."""
     context = click.get_current_context()
-    if bool(options["artifacts"]) == (connection is not None):
+    if artifacts == server:
         raise click.UsageError("benchmark measures either ARTIFACTS or --server HOST:PORT", context)
-    if not 0 < options["seconds"] <= 86_400:
-        raise ArgumentError(f"--seconds must be above 0 and at most a day; received {options['seconds']}")
-    of_others = _OF_ARTIFACTS if connection else _OF_SERVERS
-    for name in of_others:
+    for name in _ARTIFACT_OPTIONS if server else _SERVER_ONLY:
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             option = {"imports": "import", "source": "input"}.get(name, name)
-            raise ArgumentError(f"--{option} is for {'artifacts' if connection else 'a server'}")
-    if connection is None:
-        benchmark_artifacts(terminal, options)
-    else:
-        benchmark_server(terminal, connection, options)
+            raise ArgumentError(f"--{option} is for {'artifacts' if server else 'a server'}")

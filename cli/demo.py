@@ -133,14 +133,13 @@ def _measure(name: str, exported: ExportResult, files: dict[str, Path], evaluati
     from attnexport.core.latency import measure
     from attnexport.parity import evaluate
     from attnexport.store.files import size_of
-
-    from .artifacts import FoundArtifact, open_runner
+    from attnexport.workflows.artifacts import ArtifactPath, open_runner
 
     keras = exported.directory / f"keras/{exported.entry.version}.keras"
     artifacts = {
-        "Keras": FoundArtifact("keras", keras),
-        "SavedModel": FoundArtifact("saved_model", exported.path),
-        **{recipe: FoundArtifact("tflite", path) for recipe, path in files.items()},
+        "Keras": ArtifactPath("keras", keras),
+        "SavedModel": ArtifactPath("saved_model", exported.path),
+        **{recipe: ArtifactPath("tflite", path) for recipe, path in files.items()},
     }
     with ExitStack() as stack:
         runners = {title: stack.enter_context(closing(open_runner(each))) for title, each in artifacts.items()}

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,7 +21,7 @@ class Table:
     """A table of text cells.
 
     Attributes:
-        columns: Titles.
+        columns: Titles; all empty for rows of a name and a value, which are shown without titles.
         rows: Cells of each row, one for each title.
         right: Titles of the columns of numbers, which are aligned on the right.
     """
@@ -101,9 +101,11 @@ def print_blocks(console: Console, blocks: Sequence[Block]) -> None:
 
     for block in blocks:
         if isinstance(block, Table):
-            table = RichTable(box=None, pad_edge=False)
-            for title in block.columns:
-                table.add_column(title, overflow="fold", justify="right" if title in block.right else "left")
+            table = RichTable(box=None, pad_edge=False, show_header=any(block.columns))
+            for number, title in enumerate(block.columns):
+                justify: Literal["left", "right"] = "right" if title in block.right else "left"
+                is_name = not number and not any(block.columns)
+                table.add_column(title, overflow="fold", justify=justify, no_wrap=is_name)
             for row in block.rows:
                 table.add_row(*map(Text, row))
             console.print(table)
@@ -115,10 +117,11 @@ def print_blocks(console: Console, blocks: Sequence[Block]) -> None:
 
 def _block_html(block: Block) -> str:
     if isinstance(block, Table):
-        head = "".join(f"<th>{escape(title)}</th>" for title in block.columns)
+        titles = "".join(f"<th>{escape(title)}</th>" for title in block.columns)
+        head = f"<thead><tr>{titles}</tr></thead>" if any(block.columns) else ""
         rows = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in block.rows)
         body = "".join(f"<tr>{cells}</tr>" for cells in rows)
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return f"<table>{head}<tbody>{body}</tbody></table>"
     if isinstance(block, Picture):
         # In an img of its own: ids of several SVG documents in one page would collide.
         source = f"data:image/svg+xml;base64,{base64.b64encode(block.svg.encode()).decode()}"

@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from .exporter import AttentionConcatLayer, MultiHeadAttentionConcat, build_model, load_model
     from .parity import Limits
     from .serving import AsyncClient, Client
+    from .workflows.benchmark import benchmark
     from .workflows.deploy import deploy
+    from .workflows.inspect import inspect
     from .workflows.serve import serve
     from .workflows.serve_settings import ServeSettings
+    from .workflows.server_benchmark import benchmark_server
     from .workflows.validate import validate
 
     __version__: str
@@ -36,8 +39,11 @@ _HOMES = {
     "Limits": "parity",
     "MultiHeadAttentionConcat": "exporter",
     "ServeSettings": "workflows.serve_settings",
+    "benchmark": "workflows.benchmark",
+    "benchmark_server": "workflows.server_benchmark",
     "build_model": "exporter",
     "deploy": "workflows.deploy",
+    "inspect": "workflows.inspect",
     "load_model": "exporter",
     "serve": "workflows.serve",
     "validate": "workflows.validate",
@@ -51,8 +57,11 @@ __all__ = [
     "MultiHeadAttentionConcat",
     "ServeSettings",
     "__version__",
+    "benchmark",
+    "benchmark_server",
     "build_model",
     "deploy",
+    "inspect",
     "load_model",
     "serve",
     "validate",

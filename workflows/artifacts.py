@@ -12,10 +12,13 @@ from attnexport.store.manifest import read_manifest
 
 
 @dataclass(frozen=True)
-class FoundArtifact:
-    """Something that can be looked into or run.
+class ArtifactPath:
+    """An artifact on disk.
 
-    `imports` are the modules that it needs, as the manifest of its export tells; nothing where it is in none.
+    Attributes:
+        kind: What it is.
+        path: The file or directory.
+        imports: Modules its layers come from, according to the manifest of its export; empty outside an export.
     """
 
     kind: Kind
@@ -23,49 +26,49 @@ class FoundArtifact:
     imports: tuple[str, ...] = ()
 
 
-def find_artifact(path: Path) -> FoundArtifact:
-    """What is at a path.
+def find_artifact(path: Path) -> ArtifactPath:
+    """The artifact at a path.
 
     Raises:
-        ArgumentError: where there is nothing, or a base path of several versions.
-        ModelError: where it is nothing that attnexport knows.
-        ManifestError: where the manifest of its export is damaged.
+        ArgumentError: if nothing is there, or a base path of several versions.
+        ModelError: if it is none of the kinds.
+        ManifestError: if the manifest of its export is damaged.
     """
     kind = kind_of(path)
-    # The other kinds hold all that they need.
-    return FoundArtifact(kind, path, _imports_for(path.resolve()) if kind == "keras" else ())
+    # The other kinds hold everything they need.
+    return ArtifactPath(kind, path, _imports_for(path.resolve()) if kind == "keras" else ())
 
 
-def artifacts_of(export: Path) -> list[FoundArtifact]:
-    """The artifacts of an export's newest version, as its manifest lists them.
+def artifacts_of(export: Path) -> list[ArtifactPath]:
+    """The artifacts of an export's newest version, in its manifest's order.
 
     Raises:
-        ArgumentError: where it holds no export.
-        ModelError: where one is gone.
+        ArgumentError: if there is no export.
+        ModelError: if an artifact is missing.
     """
     entry = ExportDirectory(export).newest()
     kinds: dict[str, Kind] = {"keras": "keras", "saved_model": "saved_model", "tflite": "tflite"}
-    found = [
-        FoundArtifact(kinds[each.kind], export / each.path, entry.imports)
+    artifacts = [
+        ArtifactPath(kinds[each.kind], export / each.path, entry.imports)
         for each in entry.artifacts
         if each.kind in kinds
     ]
-    for each in found:
+    for each in artifacts:
         if not each.path.exists():
             raise ModelError(f"{each.path}, an artifact of version {entry.version}, is gone")
-    return found
+    return artifacts
 
 
-def open_runner(artifact: FoundArtifact, *, threads: int = 1, imports: tuple[str, ...] = ()) -> Runner:
-    """A Runner over an artifact as it is: a Keras model in the precision that it has.
+def open_runner(artifact: ArtifactPath, *, threads: int = 1, imports: tuple[str, ...] = ()) -> Runner:
+    """A Runner over an artifact as it is; a Keras model computes in its own precision.
 
     Args:
         artifact: What to run.
-        threads: Of the LiteRT interpreter; TensorFlow's are the process's (`bind_threads`).
-        imports: Modules that register custom layers, besides those that its export names.
+        threads: Threads of the LiteRT interpreter; TensorFlow's are the process's (`bind_threads`).
+        imports: Modules that register custom layers, besides those its export names.
 
     Raises:
-        ModelError: where it does not load.
+        ModelError: if it does not load.
     """
     if artifact.kind == "tflite":
         from attnexport.tflite import TFLiteRunner
@@ -75,14 +78,19 @@ def open_runner(artifact: FoundArtifact, *, threads: int = 1, imports: tuple[str
         from attnexport.exporter import SavedModelRunner
 
         return SavedModelRunner(artifact.path)
+    return open_keras(artifact.path, (*artifact.imports, *imports))
+
+
+def open_keras(model: object, imports: tuple[str, ...] = ()) -> Runner:
+    """A Runner over a Keras model in memory or in a file."""
     from attnexport.exporter import open_source
     from attnexport.exporter.originals import keras_runner
 
-    return keras_runner(open_source(artifact.path, (*artifact.imports, *imports)))
+    return keras_runner(open_source(model, imports))
 
 
 def bind_threads(threads: int) -> bool:
-    """Give TensorFlow so many threads in this process; False where it has begun with its own number of them."""
+    """Set TensorFlow's number of threads in this process; False if it has already started with another number."""
     import tensorflow as tf
 
     threading = tf.config.threading
@@ -95,7 +103,7 @@ def bind_threads(threads: int) -> bool:
 
 
 def _imports_for(path: Path) -> tuple[str, ...]:
-    """What the manifest says that a file needs which is `keras/VERSION.keras` of an export."""
+    """The modules that the manifest names for `keras/VERSION.keras` of an export."""
     root = path.parent.parent
     manifest = read_manifest(root)
     name = path.relative_to(root).as_posix()

@@ -1,0 +1,210 @@
+"""`inspect`: what an artifact holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attnexport.core.errors import ContentError
+from attnexport.core.progress import Progress, silent
+
+from .result import Block, Line, Result, Table
+from .sizes import kilobytes
+
+if TYPE_CHECKING:
+    import keras
+
+    from attnexport.exporter.inspection import KerasInspection, SavedModelInspection
+    from attnexport.store import Manifest
+    from attnexport.store.kinds import Kind
+    from attnexport.store.manifest import ValidationRecord, VersionEntry
+    from attnexport.tflite import TFLiteInspection
+    from attnexport.tflite.inspection import SignatureInspection
+
+Rows = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class InspectionResult(Result):
+    """What an artifact holds.
+
+    Attributes:
+        kind: What the artifact is.
+        path: Where it is; None for a model in memory.
+        contents: A TFLiteInspection, SavedModelInspection or KerasInspection, or the Manifest of an export.
+    """
+
+    kind: Kind
+    path: str | None
+    contents: TFLiteInspection | SavedModelInspection | KerasInspection | Manifest
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": self.kind, "path": self.path, **asdict(self.contents)}
+
+    def blocks(self) -> Sequence[Block]:
+        rows = _ROWS[self.kind](self.contents, Path(self.path or ""))
+        return [*([Line(f"{self.path}\n")] if self.path else []), Table(("", ""), rows)]
+
+
+def inspect(
+    artifact: str | Path | keras.Model, *, imports: Sequence[str] = (), progress: Progress = silent
+) -> InspectionResult:
+    """Show what an artifact holds.
+
+    A .tflite is run through the XNNPACK delegate's planner in a child process, a SavedModel is loaded into a session,
+    and a .keras file is loaded. An export shows its manifest.
+
+    Args:
+        artifact: Path of a .tflite, a SavedModel, a .keras file or an export directory; or a Keras model.
+        imports: Modules that register the custom layers of a .keras file.
+        progress: Called with what is being done.
+
+    Raises:
+        ArgumentError: if nothing is there, or a module does not exist.
+        ContentError: if it does not load.
+
+    Example:
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> inspect(model).contents.weight_bytes
+        {'float32': 40}
+    """
+    if not isinstance(artifact, str | Path):
+        return InspectionResult("keras", None, _inspect_keras(artifact, None, imports))
+    from .artifacts import find_artifact
+
+    located = find_artifact(Path(artifact))
+    progress(f"inspecting {artifact}")
+    contents: TFLiteInspection | SavedModelInspection | KerasInspection | Manifest
+    if located.kind == "tflite":
+        contents = _inspect_tflite(located.path)
+    elif located.kind == "saved_model":
+        from attnexport.exporter.inspection import inspect_saved_model
+
+        contents = inspect_saved_model(located.path)
+    elif located.kind == "keras":
+        contents = _inspect_keras(located.path, located.path, (*located.imports, *imports))
+    else:
+        from attnexport.store import ExportDirectory
+
+        contents = ExportDirectory(located.path).manifest()
+    return InspectionResult(located.kind, str(artifact), contents)
+
+
+def _inspect_tflite(path: Path) -> TFLiteInspection:
+    from attnexport.tflite import inspect_tflite
+    from attnexport.tflite.runner import read_file
+
+    try:
+        return inspect_tflite(read_file(path))
+    except ContentError as error:  # its message names no file
+        raise type(error)(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+
+
+def _inspect_keras(source: Any, path: Path | None, imports: Sequence[str]) -> KerasInspection:
+    from attnexport.exporter import load_model
+    from attnexport.exporter.inspection import inspect_keras
+
+    return inspect_keras(load_model(source, imports) if path else source, path)
+
+
+def _tflite_rows(contents: TFLiteInspection, path: Path) -> Rows:
+    version = contents.min_runtime_version
+    rows = [
+        ("size", kilobytes(contents.size_bytes)),
+        ("constants", _sizes(contents.constant_bytes)),
+        ("runtime", f"TFLite {version} or later" if version else "not recorded"),
+    ]
+    for each in contents.signatures:
+        rows += [
+            ("signature", str(each.signature)),
+            *(
+                ("quantized", f"{name}: scale {scale:.6g}, zero point {zero}")
+                for name, (scale, zero) in each.quantization.items()
+            ),
+            ("operators", _counts(each.operators)),
+            ("XNNPACK", _delegation(each)),
+            ("activations", f"{kilobytes(each.activation_bytes)} at most at once"),
+        ]
+    return rows + [("advice", text) for text in contents.advice]
+
+
+def _delegation(signature: SignatureInspection) -> str:
+    delegation = signature.delegation
+    if delegation is None:
+        return f"unknown: {signature.undelegated}"
+    partitions = f"{delegation.partitions} partition{'s' * (delegation.partitions != 1)}"
+    left = _counts(delegation.left) if delegation.left else "none"
+    return f"takes {delegation.taken} operators in {partitions}, leaves {left}"
+
+
+def _saved_model_rows(contents: SavedModelInspection, path: Path) -> Rows:
+    return [
+        ("size", kilobytes(contents.size_bytes)),
+        ("variables", _sizes(contents.variable_bytes)),
+        *[("signature", f"{each} ({each.method})") for each in contents.signatures],
+        ("operators", _counts(contents.operators)),
+        ("warm-up", f"{contents.warmup_records} records"),
+    ]
+
+
+def _keras_rows(contents: KerasInspection, path: Path) -> Rows:
+    return [
+        *([] if contents.size_bytes is None else [("size", kilobytes(contents.size_bytes))]),
+        ("model", contents.name),
+        *[("input", each) for each in contents.inputs],
+        *[("output", each) for each in contents.outputs],
+        ("layers", _counts(contents.layers)),
+        ("weights", _sizes(contents.weight_bytes)),
+        ("computes in", ", ".join(contents.computes_in)),
+    ]
+
+
+def _export_rows(manifest: Manifest, path: Path) -> Rows:
+    rows: Rows = [("export", f"{manifest.name}, {len(manifest.versions)} version(s)")]
+    for entry in manifest.versions:
+        rows += _version_rows(entry, path)
+    return rows
+
+
+def _version_rows(entry: VersionEntry, path: Path) -> Rows:
+    source = ", ".join(f"{key} {value}" for key, value in entry.source.items() if value not in (None, [], ""))
+    rows = [(f"version {entry.version}", f"{entry.created}, from {source}")]
+    for each in entry.artifacts:
+        change = each.change(path)
+        rows.append((each.kind, f"{each.path} ({kilobytes(each.size_bytes)}){f', {change.upper()}' if change else ''}"))
+        if each.validation is not None:
+            rows.append(("", _verdict(each.validation)))
+    # As they were exported: a .tflite has its batch fixed.
+    signatures = {each.name: each for artifact in reversed(entry.artifacts) for each in artifact.signatures}
+    return rows + [("signature", str(signature)) for signature in signatures.values()]
+
+
+def _verdict(validation: ValidationRecord) -> str:
+    """The last validation, with its least SQNR."""
+    from attnexport.parity.figures import decibels, worst
+    from attnexport.parity.summary import recorded_figures
+
+    figures = worst(each for check in validation.checks if (each := recorded_figures(check)) is not None)
+    figure = "" if figures is None else f", {'' if figures.is_equal else 'SQNR '}{decibels(figures.sqnr_db)}"
+    runtimes = ", ".join(dict.fromkeys(check.runtime for check in validation.checks))
+    verdict = "passed" if validation.passed else "FAILED"
+    return f"{verdict} on {validation.data.get('name')} ({runtimes}){figure}, {validation.created}"
+
+
+_ROWS: Mapping[str, Any] = {
+    "tflite": _tflite_rows,
+    "saved_model": _saved_model_rows,
+    "keras": _keras_rows,
+    "export": _export_rows,
+}
+
+
+def _sizes(sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"{dtype} {kilobytes(size)}" for dtype, size in sorted(sizes.items())) or "none"
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "none"
