@@ -1,4 +1,4 @@
-"""Inputs that nobody has in a dataset, and that exports go wrong on."""
+"""Inputs that are rare in datasets, and that exports go wrong on."""
 
 from __future__ import annotations
 
@@ -18,15 +18,21 @@ _SHORTEST, _LONGEST = 1, 64  # of free steps
 def edge_cases(
     signature: Signature, *, integers_below: int | None = None, steps: int = 8
 ) -> Iterator[tuple[str, Arrays]]:
-    """Name and inputs of each edge case for a signature.
+    """The edge cases of a signature: the name and the inputs of each.
 
-    Zeros, ones, large and tiny magnitudes (of integers the largest that there may be), one-hot steps, one step alone
-    that is not zero, a batch of one and an odd one, and where steps are free the shortest and a long sequence.
+    Zeros, ones, large and tiny magnitudes (the largest value of integers), one-hot steps, a single step that is not
+    zero, a batch of one and an odd batch; if steps are free, also the shortest and a long sequence.
 
     Args:
-        signature: What they are for, its batch free or fixed.
+        signature: The signature, its batch free or fixed.
         integers_below: Integers must be less than this.
-        steps: What free steps are in all cases but the shortest and longest.
+        steps: Size of free steps, in all cases but the shortest and the longest.
+
+    Example:
+        >>> from attnexport.core import TensorSpec
+        >>> tokens = TensorSpec("tokens", "int32", (None, 4))
+        >>> [name for name, _ in edge_cases(Signature("serving_default", (tokens,), (tokens,)), integers_below=9)]
+        ['zeros', 'ones', 'large', 'batch of 1', 'batch of 5']
     """
     if not signature.is_batched:
         return
@@ -63,7 +69,7 @@ def _scaled(spec: TensorSpec, array: np.ndarray[Any, Any], factor: float) -> np.
 
 
 def _one_hot(spec: TensorSpec, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """In each step, or each sample where there are none, a one among zeros, in another place than in the one before."""
+    """A one among zeros in each step, or in each sample without steps; the next step has it in the next place."""
     if not spec.is_float or array.ndim < 2:
         return array
     hot = np.zeros_like(array).reshape(-1, array.shape[-1])
@@ -73,7 +79,7 @@ def _one_hot(spec: TensorSpec, array: np.ndarray[Any, Any]) -> np.ndarray[Any, A
 
 
 def _one_step(spec: TensorSpec, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """All zero but for the first step."""
+    """Zeros, except for the first step."""
     if not spec.is_float or array.ndim < 3:
         return array
     alone = np.zeros_like(array)

@@ -66,7 +66,7 @@ def judge(
         >>> bool(judgement), judgement.min_sqnr_db
         (False, 25.0)
         >>> judgement.problems
-        ('SQNR 21.4 dB (25 dB wanted), worst at []: 2.5 where 2 is right',)
+        ('SQNR 21.4 dB (25 dB wanted), worst at []: 2.5 instead of 2',)
         >>> bool(judge(Figures(samples=8, sqnr_db=41.0), "int8", Limits(min_sqnr_db=40)))
         True
     """
@@ -85,7 +85,7 @@ def judge(
             allowed = max(allowed, NOISE_FACTOR * noise.of(output))
         errors = [described(measured, allowed)] if measured.max_error > allowed else []
     if errors:
-        values = f"{measured.actual:.6g} where {measured.expected:.6g} is right"
+        values = f"{measured.actual:.6g} instead of {measured.expected:.6g}"
         errors[-1] += f", worst at {list(measured.index)}: {values}"
     return Judgement(allowed, required, (*errors, *_classes(measured, limits)))
 

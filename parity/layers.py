@@ -1,4 +1,4 @@
-"""Where it goes wrong: the tensors inside an artifact, held against those of the original."""
+"""The tensors inside an artifact, compared with the original's: where the error comes from."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from attnexport.core.signature import Arrays
 
 from .metrics import Array, distance, sqnr_db
 
-# A tensor of the float32 artifact is the original's where their SQNR, a scale factor apart, is at least the first of
-# these, and at most the second below the best one's: others may be alike. Above the third is float32's own rounding.
+# A tensor of the float32 artifact matches the original's if their SQNR, up to a scale factor, is at least the first of
+# these and at most the second below the best match: other tensors may be alike. Above the third is float32's rounding.
 _SAME_DB, _AS_GOOD_DB, _EXACT_DB = 60.0, 10.0, 110.0
-# What holds attention weights by role: ours, and the layer inside Keras's own attention.
+# Ranks of attention weights by role: our layers', and the layer inside Keras's own attention.
 _ATTENTION_RANKS = {"softmax": (3, 4), "Softmax": (4,)}
 
 
 @dataclass(frozen=True)
 class LayerCheck:
-    """One tensor of the original, and what an artifact has in its place.
+    """One tensor of the original, compared with its counterpart in an artifact.
 
     Attributes:
         artifact: Path within the export.
         layer: Path of the Keras layer that computes it.
-        role: What it is there: scores, softmax, context, concatenation, dense..., or an operator's name.
+        role: Its part in the layer: scores, softmax, context, concatenation, dense..., or an operator's name.
         tensor: Its name in the artifact.
         shape: `[n, ...]`, n counting samples.
-        sqnr_db: In dB, after the scale factor between the two was taken out.
-        max_error: In the original's unit.
+        sqnr_db: SQNR in dB, without the scale factor between the two.
+        max_error: Greatest absolute error, in the original's unit.
     """
 
     artifact: str
@@ -58,28 +58,33 @@ class AttentionMap:
 
 @dataclass(frozen=True)
 class Match:
-    """Where a tensor of the original is found: it is `scale` times the artifact's `tensor`."""
+    """The counterpart of an original's tensor, which is `scale` times the artifact's `tensor`."""
 
     tensor: str
     scale: float
 
 
 def match(original: Arrays, candidate: Arrays) -> dict[str, Match]:
-    """Find the tensors of an original among those of a float32 artifact, by their values up to a scale factor.
+    """Match the tensors of an original with those of a float32 artifact, by their values up to a scale factor.
 
-    Names do not tell: converters fuse, fold scale factors into weights and name what is left after its last part.
-    Where several tensors hold the same values, in whatever shape, the first that was computed is taken.
+    Names do not match: converters fuse operators, fold scale factors into weights, and name the result after its last
+    part. If several tensors hold the same values, in any shape, the one computed first is taken.
 
     Args:
         original: Arrays `[n, ...]` by name, in the order of computation.
-        candidate: Those of the artifact, on the same samples.
+        candidate: The artifact's, on the same samples.
 
     Returns:
-        By the original's name; without those that are zero, not finite or nowhere to be found.
+        Matches by the original's name; tensors that are zero, not finite or without a counterpart are left out.
+
+    Example:
+        >>> traced = {"dense": np.array([[1.0, 2.0]]), "softmax": np.array([[0.3, 0.7]])}
+        >>> match(traced, {"t0": np.array([[0.5, 1.0]]), "t1": np.array([[0.1, 0.9]])})
+        {'dense': Match(tensor='t0', scale=2.0)}
     """
     flat = {name: np.asarray(array, np.float64).reshape(-1) for name, array in candidate.items()}
     energies = {name: float(values @ values) for name, values in flat.items()}
-    found = {}
+    matches = {}
     for name, array in original.items():
         values = np.asarray(array, np.float64).reshape(-1)
         energy = float(values @ values)
@@ -95,22 +100,22 @@ def match(original: Arrays, candidate: Arrays) -> dict[str, Match]:
         best = max((each for each, _ in alike.values()), default=0.0)
         if best >= _SAME_DB:
             first = next(other for other, (each, _) in alike.items() if each >= best - _AS_GOOD_DB)
-            found[name] = Match(first, alike[first][1])
-    return found
+            matches[name] = Match(first, alike[first][1])
+    return matches
 
 
 def in_place_of(original: Arrays, candidate: Arrays, matches: Mapping[str, Match]) -> Arrays:
-    """An artifact's tensors under the original's names, in its order, shape `[n, ...]` and unit.
+    """An artifact's tensors with the original's names, order, shapes and units.
 
     Args:
         original: Arrays `[n, ...]` by name.
-        candidate: The artifact's by its own names, which are those of the float32 artifact that was matched.
+        candidate: The artifact's, by the tensor names of the float32 artifact that was matched.
         matches: From `match`.
     """
     return {
-        name: candidate[found.tensor].reshape(original[name].shape) * np.float32(found.scale)
-        for name, found in matches.items()
-        if found.tensor in candidate and candidate[found.tensor].size == original[name].size
+        name: candidate[each.tensor].reshape(original[name].shape) * np.float32(each.scale)
+        for name, each in matches.items()
+        if each.tensor in candidate and candidate[each.tensor].size == original[name].size
     }
 
 
@@ -144,34 +149,34 @@ def compare_layers(
 
 
 def losses(checks: Sequence[LayerCheck], sources: Mapping[str, Sequence[str]]) -> tuple[float, ...]:
-    """How many dB each tensor of an artifact is below the worst of those that it is computed from.
+    """How many dB each tensor of an artifact is below the worst of those it is computed from.
 
     Args:
-        checks: Of one artifact.
-        sources: By tensor, the tensors that its operator takes.
+        checks: The checks of one artifact.
+        sources: By tensor, the inputs of its operator.
 
     Returns:
-        One a check: negative where errors average out, infinite where everything before is exact, 0 where the tensor
-        is exact itself, or one that stands in an earlier check, too.
+        One loss a check: negative if errors average out, infinite if everything before is exact, 0 if the tensor itself
+        is exact or an earlier check has it.
     """
     known = {check.tensor: check.sqnr_db for check in checks}
-    found: list[float] = []
+    lost: list[float] = []
     seen: set[str] = set()
     for check in checks:
         worst = min((known[each] for each in _nearest(check.tensor, sources, known)), default=np.inf)
         is_new = check.tensor not in seen and check.sqnr_db != worst
-        found.append(float(worst - check.sqnr_db) if is_new else 0.0)
+        lost.append(float(worst - check.sqnr_db) if is_new else 0.0)
         seen.add(check.tensor)
-    return tuple(found)
+    return tuple(lost)
 
 
 def attention_maps(source: str, tensors: Arrays, sample: int = 0) -> tuple[AttentionMap, ...]:
-    """The attention weights of one sample, of every attention among the tensors.
+    """The attention weights of one sample, for every attention layer among the tensors.
 
     Args:
         source: "Keras", or the artifact's path within the export.
         tensors: Arrays `[n, ...]` by `layer:role`, the original's or as `in_place_of` gives them.
-        sample: Which of the n.
+        sample: Number of the sample, from 0.
     """
     maps = []
     for name, array in tensors.items():
@@ -184,15 +189,15 @@ def attention_maps(source: str, tensors: Arrays, sample: int = 0) -> tuple[Atten
 
 
 def _nearest(tensor: str, sources: Mapping[str, Sequence[str]], known: Mapping[str, float]) -> set[str]:
-    """The known tensors that a tensor is computed from, with none between."""
-    found, seen, waiting = set(), {tensor}, list(sources.get(tensor, ()))
+    """The known tensors that a tensor is computed from directly, or through unknown ones."""
+    nearest, seen, waiting = set(), {tensor}, list(sources.get(tensor, ()))
     while waiting:
         each = waiting.pop()
         if each in seen:
             continue
         seen.add(each)
         if each in known:
-            found.add(each)
+            nearest.add(each)
         else:
             waiting += sources.get(each, ())
-    return found
+    return nearest

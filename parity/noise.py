@@ -1,4 +1,4 @@
-"""How much a reference itself moves: what no right artifact can be asked to fall below."""
+"""How much a reference itself moves: an error below which no correct artifact can be asked to stay."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from .metrics import Array, distance
 
 
 class Noise:
-    """The reference's own change when its float inputs move by one float32 ulp; measured once, if it is asked for.
+    """The reference's own change if its float inputs move by one float32 ulp, and if they do not move at all.
 
-    And its change when they do not move at all: a reference that is random or keeps a state proves nothing.
+    Both are measured when they are first needed. A reference that changes for the same inputs is random or keeps
+    state: nothing can be compared with it.
     """
 
     def __init__(self, reference: Runner, inputs: Arrays, signature: str, outputs: Arrays) -> None:
@@ -22,7 +23,7 @@ class Noise:
         self._again: Arrays | None = None
 
     def of(self, output: str) -> float:
-        """The largest change of an output, in its own unit."""
+        """The greatest change of an output if the inputs move by one ulp, in the output's unit."""
         if self._moved is None:
             moved = {name: _nudge(array) for name, array in self._inputs.items()}
             self._moved = batched(self._reference, moved, signature=self._signature)
@@ -30,7 +31,7 @@ class Noise:
         return change if np.isfinite(change) else 0.0
 
     def unmoved(self, output: str) -> float:
-        """The largest change of an output on the very same inputs, in its own unit."""
+        """The greatest change of an output for the same inputs, in the output's unit."""
         if self._again is None:
             self._again = batched(self._reference, self._inputs, signature=self._signature)
         return distance(self._outputs[output], self._again[output]).max_error

@@ -19,15 +19,21 @@ from .tally import Tally, count
 
 
 class Series:
-    """One subject on one case of one signature."""
+    """One subject on one case of one signature.
+
+    Args:
+        subject: The artifact in its runtime.
+        batch: The first batch of the case.
+        limits: What the user set.
+    """
 
     def __init__(self, subject: Subject, batch: Batch, limits: Limits) -> None:
         self._subject, self._limits = subject, limits
         if limits.min_sqnr_db is None and limits.rtol is None and not batch.is_edge:
             self._limits = replace(limits, min_sqnr_db=subject.min_sqnr_db)
         self._case, self._signature, self._is_edge = batch.case, batch.signature, batch.is_edge
-        unlike = batch.is_synthetic and subject.calibrated and limits == Limits()
-        self._is_only_reported = unlike or (batch.is_edge and subject.precision != "float32")
+        is_unlike_calibration = batch.is_synthetic and subject.calibrated and limits == Limits()
+        self._is_only_reported = is_unlike_calibration or (batch.is_edge and subject.precision != "float32")
         self._tallies: dict[str, Tally] = {}
         self._worst: dict[str, tuple[Arrays, Arrays, int]] = {}
         self._samples = 0
@@ -35,6 +41,7 @@ class Series:
         self._equal: set[str] = set()
 
     def add(self, batch: Batch, expected: Arrays) -> None:
+        """Run a batch, and add up how far the outputs are from what is expected."""
         try:
             actual = batched(self._subject.runner, batch.inputs, signature=batch.signature)
         except AttnexportError as error:
@@ -48,15 +55,16 @@ class Series:
         self._samples += count(next(iter(expected.values())))
 
     def checks(self, reference: Runner) -> list[Check]:
-        found = [self._check(name, None, problem, inputs) for name, (problem, inputs) in self._problems.items()]
+        """The judgement of each output; the reference is run again to tell its own noise."""
+        checks = [self._check(name, None, problem, inputs) for name, (problem, inputs) in self._problems.items()]
         for name, tally in self._tallies.items():
             if name in self._problems:
                 continue
             measured = tally.result()
             problem, is_comparable = self._judge(name, measured, reference)
             offending = self._offending(name, measured) if problem else None
-            found.append(self._check(name, measured if is_comparable else None, problem, offending))
-        return found + [self._check(name, None, None, None) for name in sorted(self._equal - self._problems.keys())]
+            checks.append(self._check(name, measured if is_comparable else None, problem, offending))
+        return checks + [self._check(name, None, None, None) for name in sorted(self._equal - self._problems.keys())]
 
     def _add_output(self, name: str, batch: Batch, expected: Arrays, actual: Array) -> None:
         wanted = expected[name]

@@ -94,10 +94,12 @@ def summarize(validation: Validation, *, joined: bool = False) -> tuple[Summary,
     groups: dict[tuple[str, str, str], list[Check]] = defaultdict(list)
     for check in validation.checks:
         groups[check.artifact, check.runtime, check.signature].append(check)
-    found = [_summary(checks) for checks in groups.values()]
-    artifacts = list(dict.fromkeys(row.artifact for row in found))
-    signatures = list(dict.fromkeys(row.signature for row in found))
-    rows = sorted(found, key=lambda row: (row.passed, artifacts.index(row.artifact), signatures.index(row.signature)))
+    unordered = [_summary(checks) for checks in groups.values()]
+    artifacts = list(dict.fromkeys(row.artifact for row in unordered))
+    signatures = list(dict.fromkeys(row.signature for row in unordered))
+    rows = sorted(
+        unordered, key=lambda row: (row.passed, artifacts.index(row.artifact), signatures.index(row.signature))
+    )
     return tuple(_joined(rows) if joined else rows)
 
 

@@ -32,6 +32,21 @@ def validate(
         limits: Limits beside and in place of the precisions' budgets.
         reference_name: What messages call the original.
         on_batch: Called after each batch.
+
+    Example:
+        >>> import numpy as np
+        >>> from attnexport.core import TensorSpec
+        >>> class Scaled:
+        ...     spec = TensorSpec("x", "float32", (None, 2))
+        ...     signatures = {"serving_default": Signature("serving_default", (spec,), (spec,))}
+        ...     def __init__(self, factor):
+        ...         self.factor = np.float32(factor)
+        ...     def run(self, inputs, signature="serving_default"):
+        ...         return {"x": inputs["x"] * self.factor}
+        >>> subjects = [Subject("a.int8.tflite", "interpreter", "int8", Scaled(1.01))]
+        >>> verdict = validate(Scaled(1), subjects, [Batch("ones", {"x": np.ones((3, 2), np.float32)})])
+        >>> bool(verdict), [str(check) for check in verdict.checks]
+        (True, ["a.int8.tflite (interpreter), serving_default output 'x' on ones: passed"])
     """
     limits = limits or Limits()
     series: dict[tuple[int, str, str], Series] = {}

@@ -38,10 +38,10 @@ def device_artifacts(entry: VersionEntry) -> list[Artifact]:
     Raises:
         ArgumentError: The version has none.
     """
-    found = [each for each in entry.artifacts if each.kind == "tflite"]
-    if not found:
+    artifacts = [each for each in entry.artifacts if each.kind == "tflite"]
+    if not artifacts:
         raise ArgumentError(f"version {entry.version} has no .tflite for a device; make one with attnexport tflite")
-    return found
+    return artifacts
 
 
 def device_batches(original: Original, data: Data, artifacts: Sequence[Artifact]) -> Iterator[Batch]:

@@ -109,18 +109,18 @@ def look_inside(
         return Inside(notes=(f"the original cannot be looked into: {first_line(error)}",))
     if not traced:
         return Inside(notes=("the model has no layers to look into: it computes everything itself",))
-    found = [_original(traced)]
+    parts = [_original(traced)]
     for alike in _alike(artifacts):
         try:
-            found.append(_look(directory, alike, loaded, original, few, traced))
+            parts.append(_look(directory, alike, loaded, original, few, traced))
         except AttnexportError as error:
             paths = ", ".join(each.path for each in alike)
-            found.append(Inside(notes=(f"{paths} cannot be looked into: {first_line(error)}",)))
+            parts.append(Inside(notes=(f"{paths} cannot be looked into: {first_line(error)}",)))
     return Inside(
-        tuple(check for each in found for check in each.layers),
-        tuple(loss for each in found for loss in each.losses),
-        tuple(shown for each in found for shown in each.maps),
-        tuple(note for each in found for note in each.notes),
+        tuple(check for each in parts for check in each.layers),
+        tuple(loss for each in parts for loss in each.losses),
+        tuple(shown for each in parts for shown in each.maps),
+        tuple(note for each in parts for note in each.notes),
     )
 
 

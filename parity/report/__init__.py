@@ -1,4 +1,4 @@
-"""The report: one HTML file that opens offline and shows what a validation found. Draws with matplotlib and jinja2."""
+"""The report of a validation: one HTML file that opens offline, drawn with matplotlib and jinja2."""
 
 from typing import TYPE_CHECKING
 

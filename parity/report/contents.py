@@ -1,4 +1,4 @@
-"""What a report is made of."""
+"""The contents of a report, as values."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ from attnexport.store.manifest import VersionEntry
 
 @dataclass(frozen=True)
 class ComparedData:
-    """The samples of a comparison: what they are called, how many they are, and the hash of their content.
+    """The samples of a comparison.
 
-    `given` where they are the user's, and not made up.
+    Attributes:
+        name: What tables and messages call them.
+        samples: Number of samples.
+        content_hash: Hash of their content.
+        given: Whether they are the user's, and not synthetic.
     """
 
     name: str
@@ -28,19 +32,19 @@ class ComparedData:
 
 @dataclass(frozen=True)
 class WorstSample:
-    """The sample on which an artifact is farthest from the original, run again by itself.
+    """The sample with an artifact's greatest error, run again by itself.
 
     Attributes:
         artifact: Path within the export.
         runtime: What ran it.
-        signature: Its name.
-        output: The name of the output.
-        number: Its place in the data, from 0.
-        inputs: By name, without the batch.
+        signature: Name of the signature.
+        output: Name of the output.
+        number: Number of the sample in the data, from 0.
+        inputs: Inputs by name, without the batch.
         expected: The original's output, without the batch.
-        actual: The artifact's.
-        error: The greatest absolute error that was measured among all samples, in the output's unit.
-        index: Its place within the sample.
+        actual: The artifact's output, without the batch.
+        error: Greatest absolute error of all samples, in the output's unit.
+        index: Place of that error within the sample.
     """
 
     artifact: str
@@ -57,21 +61,21 @@ class WorstSample:
 
 @dataclass(frozen=True)
 class Report:
-    """All that a report shows; what is empty is left out.
+    """What a report shows; sections without content are left out.
 
     Attributes:
-        name: The export's.
-        entry: What its manifest says of the version.
+        name: Name of the export.
+        entry: The version, from the export's manifest.
         created: When it was validated, UTC, ISO 8601.
         validation: The verdict.
-        data: What it was compared on.
-        candidates: Its artifacts as ways to ship the model.
+        data: The samples it was compared on.
+        candidates: The artifacts of the version, with what they cost and lose.
         worst: The worst sample of each artifact.
         layers: The tensors inside the artifacts.
         maps: Attention weights of one sample, Keras's and the artifacts'.
-        environment: Versions and machine of this validation, by name.
-        notes: A sentence each.
-        searched: What a precision search of this version measured.
+        environment: Software and machine of this validation, by name.
+        notes: What the reader should know, a sentence each.
+        searched: The candidates of a precision search on this version.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""How every picture of a report is drawn: as an SVG of its own that is legible on light and on dark paper."""
+"""How every picture of a report is drawn: as an SVG document that is legible on light and dark paper."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Matplotlib wants a colour of its own; the browser replaces it by the ink of its colour scheme.
+# A placeholder: `currentColor` takes its place, which follows the reader's colour scheme.
 _INK = "#010203"
 _DARK = "@media screen and (prefers-color-scheme:dark){svg{color:#d5dae0}}"
 _STYLE = "<style>svg{color:#24292f}" + _DARK + "</style>"
-# On white and on black alike.
+# Legible on white and on black.
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#3d7fd9", "#d97b29", "#2e9d67", "#d64550", "#8d6fd1", "#8a9099"
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, RED, GREY)
 
@@ -58,7 +58,7 @@ class Picture:
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Matplotlib's settings for a report, nobody else's touched."""
+    """Matplotlib's settings for a report; the caller's settings are restored."""
     import matplotlib as mpl
 
     with mpl.rc_context(_SETTINGS):

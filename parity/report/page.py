@@ -1,4 +1,4 @@
-"""The page itself: a Report in, one HTML file out that fetches nothing."""
+"""The page: renders a Report as one HTML file that fetches nothing."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from .contents import Report
 from .drawing import Picture
 from .trade_off import trade_offs
 
-_ORIGINAL = "Keras"  # what AttentionMap calls the source of the original's
-_MOST_FAILURES = 50
-_OPEN = 8  # sections of artifacts that are not folded
+_ORIGINAL = "Keras"  # source of the original's AttentionMap
+_MAX_FAILURES = 50
+_MAX_OPEN = 8  # sections of artifacts that are not folded
 
 
 @dataclass(frozen=True)
 class _Section:
-    """What is shown of one artifact."""
+    """The section of one artifact."""
 
     title: str
     artifact: Artifact
@@ -41,12 +41,23 @@ class _Section:
 
     @property
     def is_equal(self) -> bool:
-        """Whether nothing differs from the original, so that there is nothing to draw."""
+        """Whether nothing differs from the original."""
         return self.passed and all(row.figures is not None and row.figures.is_equal for row in self.rows if row.on_data)
 
 
 def render(report: Report) -> str:
-    """The report as the text of an HTML file, with all pictures in it."""
+    """Render a report as the text of an HTML file, with all pictures in it.
+
+    Example:
+        >>> from attnexport.parity import Validation
+        >>> from attnexport.parity.report import ComparedData
+        >>> from attnexport.store import VersionEntry
+        >>> entry = VersionEntry(1, "2026-01-01T00:00:00+00:00", {"kind": "preset"}, {}, "Keras", ())
+        >>> data = ComparedData("64 synthetic samples", 64, "sha256:0", given=False)
+        >>> text = render(Report("classifier", entry, "2026-01-02T00:00:00+00:00", Validation("Keras", ()), data))
+        >>> "<title>classifier version 1: passed</title>" in text
+        True
+    """
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -65,25 +76,25 @@ def render(report: Report) -> str:
     return environment.from_string(template).render(
         report=report,
         validation=report.validation,
-        failures=failures[:_MOST_FAILURES],
-        more_failures=max(len(failures) - _MOST_FAILURES, 0),
+        failures=failures[:_MAX_FAILURES],
+        more_failures=max(len(failures) - _MAX_FAILURES, 0),
         titles=TITLES,
         rows=summarize(report.validation),
         front_of=non_dominated,
         trade_offs=trade_offs,
         sections=list(_sections(report)),
-        most_open=_OPEN,
+        max_open=_MAX_OPEN,
         attention=list(_attention(report)),
     )
 
 
 def _sections(report: Report) -> Iterator[_Section]:
-    """An artifact each, those that failed first."""
+    """The sections of the artifacts, failures first."""
     rows: dict[str, list[Summary]] = defaultdict(list)
     for row in summarize(report.validation):
         rows[row.artifact].append(row)
-    found = [each for each in report.entry.artifacts if each.path in rows]
-    for artifact in sorted(found, key=lambda each: all(row.passed for row in rows[each.path])):
+    compared = [each for each in report.entry.artifacts if each.path in rows]
+    for artifact in sorted(compared, key=lambda each: all(row.passed for row in rows[each.path])):
         inside = tuple(sorted(_of(artifact, report.layers), key=lambda check: check.sqnr_db))
         yield _Section(
             artifact.title, artifact, tuple(rows[artifact.path]), tuple(_drawn(report, artifact, inside)), inside
@@ -102,25 +113,25 @@ def _drawn(report: Report, artifact: Artifact, inside: Sequence[LayerCheck]) -> 
 
 
 def _farthest(checks: Sequence[Check]) -> list[Check]:
-    """Of each signature's outputs, the runtime that is farthest from the original on the data."""
-    found: dict[tuple[str, str], Check] = {}
+    """For each signature and output, the check with the least SQNR on the data."""
+    farthest: dict[tuple[str, str], Check] = {}
     for check in checks:
         key = check.signature, check.output
         if check.measured is None or check.is_edge or not check.measured.samples:
             continue
-        best = found.get(key)
+        best = farthest.get(key)
         if best is None or best.measured is None or check.measured.sqnr_db < best.measured.sqnr_db:
-            found[key] = check
-    return list(found.values())
+            farthest[key] = check
+    return list(farthest.values())
 
 
 def _attention(report: Report) -> Iterator[tuple[str, float, list[Picture]]]:
-    """By layer its greatest weight, which all are scaled to, and its maps, the original's first."""
+    """For each layer its greatest weight, which all maps are scaled to, and its maps, the original's first."""
     by_layer: dict[str, list[AttentionMap]] = defaultdict(list)
     for each in report.maps:
         by_layer[each.layer].append(each)
-    for layer, found in by_layer.items():
-        ordered = sorted(found, key=lambda each: each.source != _ORIGINAL)
+    for layer, maps in by_layer.items():
+        ordered = sorted(maps, key=lambda each: each.source != _ORIGINAL)
         original = ordered[0] if ordered[0].source == _ORIGINAL else None
         greatest = max(float(each.weights.max(initial=0.0)) for each in ordered)
         artifacts = {each.source: report.entry.artifact_at(each.source) for each in ordered}
@@ -128,9 +139,9 @@ def _attention(report: Report) -> Iterator[tuple[str, float, list[Picture]]]:
         yield layer, greatest, [pictures.attention(each, titles[each.source], original, greatest) for each in ordered]
 
 
-def _of(artifact: Artifact, found: Sequence[Any]) -> list[Any]:
-    """Those of one artifact: checks, worst samples or tensors."""
-    return [each for each in found if each.artifact == artifact.path]
+def _of(artifact: Artifact, parts: Sequence[Any]) -> list[Any]:
+    """The checks, worst samples or tensors of one artifact."""
+    return [each for each in parts if each.artifact == artifact.path]
 
 
 def _kilobytes(size: int) -> str:
@@ -142,7 +153,7 @@ def _short_hash(text: str | None) -> str:
 
 
 def _moment(text: str) -> str:
-    """`2026-11-24 09:30 UTC` of ISO 8601 in UTC."""
+    """ISO 8601 in UTC as `2026-11-24 09:30 UTC`."""
     return f"{text[:16].replace('T', ' ')} UTC"
 
 

@@ -1,4 +1,4 @@
-"""The pictures of single artifacts: their errors, their worst sample, their attention, their layers."""
+"""Pictures of single artifacts: errors, worst sample, attention, layers."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_MOST_VALUES = 64  # of an output that is drawn value by value
-_MOST_TICKS = 12
-_MOST_LAYERS = 24
+_MAX_VALUES = 64  # outputs of more values are drawn as a scatter plot
+_MAX_TICKS = 12
+_MAX_LAYERS = 24
 _POOR_DB = 20.0
-_WORTH_SAYING = 0.005  # a share that is not rounded to nothing
+_MIN_SHARE = 0.005  # smaller shares would be shown as 0%
 
 
 def histogram(checks: Sequence[Check]) -> Picture:
-    """How often errors of each size occur, a line per output; `checks` are measured ones of one artifact."""
+    """How often errors of each size occur, a line per output; `checks` are those of one artifact with figures."""
     decades = [round(math.log10(edge)) for edge in EDGES]
     shares = {f"{each.signature} {each.output}": _shares(each) for each in checks}
-    equal = ", ".join(f"{share[0]:.0%} of {name}" for name, share in shares.items() if share[0] >= _WORTH_SAYING)
-    # What is below the first edge is equal for all that matters; by itself it would dwarf everything else.
+    equal = ", ".join(f"{share[0]:.0%} of {name}" for name, share in shares.items() if share[0] >= _MIN_SHARE)
+    # Errors below the first edge count as equal; their share would dwarf all others.
     used = [number for number in range(1, len(EDGES) + 1) if any(share[number] for share in shares.values())]
     low, high = min(used, default=1), max(used, default=1)
 
@@ -57,14 +57,12 @@ def histogram(checks: Sequence[Check]) -> Picture:
         f"{name}: most from 1e{decades[0] + peak - 1} to 1e{decades[0] + peak}"
         for name, peak in ((name, 1 + int(np.argmax(share[1:]))) for name, share in shares.items())
     )
-    caption = "Errors of all samples, by decade" + (
-        f"; not shown are the values that are equal, {equal}" if equal else ""
-    )
+    caption = "Errors of all samples, by decade" + (f"; equal values are not shown: {equal}" if equal else "")
     return picture(draw, (4.6, 2.8), f"Histogram of absolute errors. {peaks}", caption)
 
 
 def worst_sample(worst: WorstSample) -> Picture:
-    """The sample on which an artifact is worst: what went in, and what came out of both."""
+    """The sample with an artifact's greatest error: its input, and the outputs of both."""
     shown = [(name, array) for name, array in worst.inputs.items() if _drawable(array)][:1]
     right, given = (np.asarray(each, np.float64).reshape(-1) for each in (worst.expected, worst.actual))
     with np.errstate(invalid="ignore"):
@@ -76,7 +74,7 @@ def worst_sample(worst: WorstSample) -> Picture:
             axes = figure.add_subplot(grid[:, number])
             axes.imshow(_as_image(array), aspect="auto" if _elongated(array) else "equal", interpolation="nearest")
             _bare(axes, f"input {name}")
-        if right.size > _MOST_VALUES:
+        if right.size > _MAX_VALUES:
             axes = figure.add_subplot(grid[:, len(shown)])
             axes.plot(_finite(right), _finite(given), ".", color=BLUE, alpha=0.5, markersize=3)
             axes.set_xlabel(f"{worst.output}, the original's")
@@ -95,17 +93,26 @@ def worst_sample(worst: WorstSample) -> Picture:
         below.ticklabel_format(axis="y", scilimits=(-3, 4))
         for axes in (above, below):
             axes.axhline(0, color=GREY, linewidth=0.5)
-        if right.size <= _MOST_TICKS:
+        if right.size <= _MAX_TICKS:
             below.set_xticks(places)
 
     place = f"{worst.output}{list(worst.index) if worst.index else ''}"
-    told = f"sample, number {worst.number} ({worst.runtime}, {worst.signature}): {place} is off by {worst.error:.2g}"
-    caption = f"The worst {told}; drawn as it runs by itself"
-    return picture(draw, (4.6, 2.8), f"The worst {told}", caption)
+    description = (
+        f"sample, number {worst.number} ({worst.runtime}, {worst.signature}): {place} is off by {worst.error:.2g}"
+    )
+    caption = f"The worst {description}; drawn as it runs by itself"
+    return picture(draw, (4.6, 2.8), f"The worst {description}", caption)
 
 
 def attention(shown: AttentionMap, title: str, original: AttentionMap | None, brightest: float) -> Picture:
-    """Attention weights, a square a head; `title` is their source's, `brightest` what the layer's are scaled to."""
+    """Attention weights, a square for each head.
+
+    Args:
+        shown: The weights.
+        title: Title of their source.
+        original: The original's weights, to compare with; None if there are none.
+        brightest: The weight that is drawn brightest.
+    """
     heads = shown.weights.shape[0]
     columns = min(heads, 4) if heads != 4 else 2
     rows = -(-heads // columns)
@@ -129,7 +136,7 @@ def attention(shown: AttentionMap, title: str, original: AttentionMap | None, br
 
 def layers(checks: Sequence[LayerCheck]) -> Picture:
     """The SQNR of an artifact's tensors, the worst first."""
-    worst = sorted(checks, key=lambda check: check.sqnr_db)[:_MOST_LAYERS]
+    worst = sorted(checks, key=lambda check: check.sqnr_db)[:_MAX_LAYERS]
     ceiling = max((check.sqnr_db for check in worst if math.isfinite(check.sqnr_db)), default=100.0)
     lengths = [min(max(check.sqnr_db, 0.0), ceiling * 1.1) for check in worst]
 
@@ -144,12 +151,12 @@ def layers(checks: Sequence[LayerCheck]) -> Picture:
         axes.set_xlim(0, max(*lengths, 1.0) * 1.2)
         axes.set_xlabel("SQNR in dB")
 
-    told = ", ".join(f"{check.layer} {check.role} {decibels(check.sqnr_db)}" for check in worst[:3])
+    poorest = ", ".join(f"{check.layer} {check.role} {decibels(check.sqnr_db)}" for check in worst[:3])
     return picture(
         draw,
         (4.9, 0.7 + 0.24 * len(worst)),
-        f"SQNR of the tensors inside, the worst first: {told}",
-        "The tensors inside" + (f", the worst {_MOST_LAYERS} of {len(checks)}" if len(checks) > len(worst) else ""),
+        f"SQNR of the tensors inside, the worst first: {poorest}",
+        "The tensors inside" + (f", the worst {_MAX_LAYERS} of {len(checks)}" if len(checks) > len(worst) else ""),
     )
 
 
@@ -160,7 +167,7 @@ def _shares(check: Check) -> Array:
 
 
 def _finite(array: Array) -> Array:
-    """With gaps where there is nothing to draw."""
+    """NaN in place of infinities, which leaves a gap in the picture."""
     return np.where(np.isfinite(array), array, np.nan)
 
 
@@ -169,7 +176,7 @@ def _drawable(array: Array) -> bool:
 
 
 def _as_image(array: Array) -> Array:
-    """Steps downwards, all that belongs to one in a row."""
+    """Steps down, the values of a step across."""
     wide = np.asarray(array, np.float64)
     return wide.reshape(len(wide), -1) if wide.ndim > 1 else wide[None]
 

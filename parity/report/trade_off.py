@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MAX_NAMES = 12  # with more candidates the front is numbered, as in the table below the pictures
-# Where a name may stand, in points from its mark: first above on the left, where the front's line never runs.
+# Positions of a name, in points from its mark: first above on the left, where the front's line never runs.
 _OFFSETS = [
     (-5, 4, "right", "bottom"),
     (6, -4, "left", "top"),
@@ -49,8 +49,8 @@ def trade_offs(candidates: Sequence[Candidate]) -> list[Picture]:
 def _over(candidates: Sequence[Candidate], what: str, values: Sequence[float], alt: str) -> Picture:
     front = non_dominated(candidates)
     finite = [each.sqnr_db for each in candidates if math.isfinite(each.sqnr_db)]
-    top = max(finite, default=0.0) * 1.12 + 5  # where those stand that differ in nothing
-    bottom = min(finite, default=0.0) - 5  # and those of which nothing is left
+    top = max(finite, default=0.0) * 1.12 + 5  # the height of candidates that are equal
+    bottom = min(finite, default=0.0) - 5  # and of those of which no signal is left
     heights = [
         each.sqnr_db if math.isfinite(each.sqnr_db) else top if each.sqnr_db > 0 else bottom for each in candidates
     ]
@@ -75,7 +75,7 @@ def _over(candidates: Sequence[Candidate], what: str, values: Sequence[float], a
         _sparse_ticks(axes, values)
         numbered = len(candidates) > _MAX_NAMES
         labels = [str(number) if numbered else each.name for number, each in enumerate(candidates, 1)]
-        # Of many only those that matter, or no number could be read.
+        # Of many, only these: more numbers could not be read.
         shown = [not numbered or each in front or each.chosen for each in candidates]
         _label(figure, axes, list(compress(zip(values, heights, labels, strict=True), shown)))
 
@@ -83,12 +83,12 @@ def _over(candidates: Sequence[Candidate], what: str, values: Sequence[float], a
 
 
 def _edge(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Those that no other beats in these two figures alone, from left to right."""
-    found: list[tuple[float, float]] = []
+    """The points that no other beats in both figures, from left to right."""
+    edge: list[tuple[float, float]] = []
     for x, y in sorted(points, key=lambda point: (point[0], -point[1])):
-        if not found or y > found[-1][1]:
-            found.append((x, y))
-    return found
+        if not edge or y > edge[-1][1]:
+            edge.append((x, y))
+    return edge
 
 
 def _mark(candidate: Candidate, on_front: bool) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def _room(axes: Axes, values: Sequence[float], heights: Sequence[float]) -> None
 
 
 def _sparse_ticks(axes: Axes, values: Sequence[float]) -> None:
-    """A few round numbers: a logarithmic axis of less than a decade has none of its own."""
+    """A few round ticks: matplotlib draws none on a logarithmic axis of less than a decade."""
     low, high = axes.get_xlim()
     steps = (1.0, 2.0, 5.0) if high / low < 100 else (1.0,)
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
@@ -129,7 +129,7 @@ def _number(value: float, _: Any) -> str:
 
 
 def _label(figure: Figure, axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
-    """Write the names beside the points, where they cover the least of each other and of the points."""
+    """Write the names beside the points, where they overlap least."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.transforms import Bbox
 

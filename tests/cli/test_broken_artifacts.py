@@ -20,7 +20,7 @@ TOLD = {
     "first": "max error",
     "second": "max error",
     "finite": "holds NaN or infinity at [",
-    "wide": "6, 4], where [64, 4, 6] is wanted",
+    "wide": "6, 4] instead of [64, 4, 6]",
     "square": "max error",
     "right": None,
 }

@@ -70,12 +70,12 @@ def test_a_device_is_a_runtime(attnexport: Run, exported: Path, digits: Any, dev
     nan = np.where(logits == logits[3, 4], np.nan, logits)
     wrong = {
         "nan.npz": ({"0000/serving_default/logits": nan}, "holds NaN or infinity at [3, 4]"),
-        "shape.npz": ({"0002/serving_default/logits": zeros[:1]}, "shape [1, 10], where [2, 10] is wanted"),
-        "type.npz": ({"0002/serving_default/logits": zeros.astype("f8")}, "dtype float64, where float32 is wanted"),
+        "shape.npz": ({"0002/serving_default/logits": zeros[:1]}, "shape [1, 10] instead of [2, 10]"),
+        "type.npz": ({"0002/serving_default/logits": zeros.astype("f8")}, "dtype float64 instead of float32"),
         "lacks.npz": ({"0002/serving_default/logits": None}, "no outputs of signature 'serving_default' were recorded"),
         "named.npz": (
             {"0002/serving_default/logits": None, "0002/serving_default/scores": zeros},
-            "there is 'scores', where 'logits' is wanted",
+            "outputs 'scores' instead of 'logits'",
         ),
     }
     for name, (changes, _) in wrong.items():

@@ -97,12 +97,12 @@ def test_a_failure_names_its_place_and_what_is_right() -> None:
     text = str(result.failures[0])
     assert "worst at [2, 3]" in text
     assert "serving_default output 'y' on case" in text
-    assert f"{X[2, 3]:.6g} is right" in text
+    assert f"instead of {X[2, 3]:.6g}" in text
 
 
 @pytest.mark.parametrize(("candidate", "problem"), [
-    (lambda x: x[:, :5], "shape [4, 5], where [4, 6] is wanted"),
-    (lambda x: x.astype(np.float64), "dtype float64, where float32 is wanted"),
+    (lambda x: x[:, :5], "shape [4, 5] instead of [4, 6]"),
+    (lambda x: x.astype(np.float64), "dtype float64 instead of float32"),
     (lambda x: np.where(x > 0.95, np.float32(np.nan), x), "worst at [3, 5]"),
 ])  # fmt: skip
 def test_shapes_dtypes_and_nan_are_never_overlooked(candidate: Function, problem: str) -> None:
@@ -125,12 +125,12 @@ def test_integers_booleans_and_strings_are_equal_or_not(dtype: type) -> None:
 
     assert verdict(labels, labels)
     failed = verdict(labels, lambda x: labels(-x))
-    assert "places, first at [0, 0]" in str(failed.failures[0])
+    assert "values, the first at [0, 0]" in str(failed.failures[0])
 
 
 def test_other_outputs_are_a_failure() -> None:
     result = compare(_Runner(np.tanh), _Runner(np.tanh, "z"), [Case("case", {"x": X})])
-    assert "there is 'z', where 'y' is wanted" in str(result.failures[0])
+    assert "outputs 'z' instead of 'y'" in str(result.failures[0])
 
 
 def test_a_verdict_is_json_even_where_figures_are_infinite() -> None:

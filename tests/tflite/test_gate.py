@@ -121,7 +121,7 @@ def test_swapped_names_and_missing_signatures(gate: Callable[..., Any], conversi
         definition = next(each for each in model.signatureDefs if each.signatureKey == b"serving_default")
         definition.outputs[0].name = b"probabilities"
 
-    with pytest.raises(GateError, match="there is 'probabilities', where 'logits' is wanted"):
+    with pytest.raises(GateError, match="outputs 'probabilities' instead of 'logits'"):
         gate(rebuilt(conversions["int8"].content, renamed))
 
 
