@@ -8,21 +8,19 @@ if TYPE_CHECKING:
     from .decode import SPLAT_LIMIT, decode_tensor
     from .encode import Form, encode_tensor
     from .predict import (
-        PredictAnswer,
-        PredictCall,
-        ServedModel,
         decode_predict_reply,
         decode_predict_request,
         encode_predict_reply,
         encode_predict_request,
     )
+    from .served_model import PredictAnswer, PredictCall, ServedModel
 
 _HOMES = {
     "Form": "encode",
-    "PredictAnswer": "predict",
-    "PredictCall": "predict",
+    "PredictAnswer": "served_model",
+    "PredictCall": "served_model",
     "SPLAT_LIMIT": "decode",
-    "ServedModel": "predict",
+    "ServedModel": "served_model",
     "decode_predict_reply": "predict",
     "decode_predict_request": "predict",
     "decode_tensor": "decode",

@@ -1,8 +1,9 @@
-"""TensorProto to numpy, read straight from the wire: values that lie there as in memory are not copied."""
+"""TensorProto to numpy, straight from the wire: values that are stored as in memory are not copied."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -14,29 +15,37 @@ from .dtypes import CONTENT, DTYPE, LISTS, RAW_FIELDS, SHAPE, STRING, STRING_VAL
 from .wire import LENGTH, VARINT, Array, IrregularError, fields, read_varint, unpack_varints
 
 SPLAT_LIMIT = 1 << 28  # bytes
-_MOST_DIMENSIONS = 64  # numpy's
+_MAX_DIMENSIONS = 64  # numpy's
+_MAX_HEADS = 1024  # a client asks for few dtypes and shapes
 _SINGLE = (SHAPE, CONTENT)
 
 
 def decode_tensor(data: bytes, start: int = 0, stop: int | None = None, *, splat_limit: int = SPLAT_LIMIT) -> Array:
-    """The bytes of a TensorProto as an array, of `tf.make_ndarray`'s values.
+    """The bytes of a TensorProto as an array, with the values of `tf.make_ndarray`.
 
     Args:
         data: A message that has the TensorProto in `data[start:stop]`.
-        start: See data.
-        stop: See data; the end where None.
-        splat_limit: The most bytes that an array may have which is filled up from fewer values: a message of ten
-            bytes can ask for terabytes.
+        start: Where the TensorProto begins.
+        stop: Where it ends; at the end of `data` if None.
+        splat_limit: The most bytes of an array that is filled up from fewer values: a message of ten bytes can ask
+            for terabytes.
 
     Returns:
-        The array, read-only: it shares the memory of `data` wherever it can. Strings are an object array of bytes.
+        The array, read-only: it shares the memory of `data` if it can. Strings are an object array of bytes.
 
     Raises:
-        CodecError: where the bytes are damaged, or lie about lengths or dimensions.
+        CodecError: if the bytes are damaged, or lie about lengths or dimensions.
+
+    Example:
+        >>> from attnexport.serving.codec import encode_tensor
+        >>> decode_tensor(encode_tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
+        [[1.0, 2.0], [3.0, 4.0]]
     """
     end = len(data) if stop is None else stop
     try:
-        array = _decode(data, start, end, splat_limit)
+        array = _view_of_common_form(data, start, end)
+        if array is None:
+            array = _decode(data, start, end, splat_limit)
     except IrregularError:
         usual = _usual_form(data[start:end])
         array = _decode(usual, 0, len(usual), splat_limit)
@@ -44,8 +53,39 @@ def decode_tensor(data: bytes, start: int = 0, stop: int | None = None, *, splat
     return array
 
 
+def _view_of_common_form(data: bytes, start: int, stop: int) -> Array | None:
+    """A tensor as most are written: dtype, shape, then the values as in memory. None if it is written otherwise."""
+    if stop - start < 6 or data[start + 3] > 127:
+        return None
+    key = start + 4 + data[start + 3]
+    if key + 2 > stop:
+        return None
+    head = _read_head(data[start : key + 1])
+    length, begin = read_varint(data, key + 1, stop)
+    if head is None or length != head[2] or begin + length != stop:
+        return None
+    dtype, shape, _ = head
+    return np.ndarray(shape, dtype, data, begin)
+
+
+@lru_cache(maxsize=_MAX_HEADS)
+def _read_head(head: bytes) -> tuple[np.dtype[Any], tuple[int, ...], int] | None:
+    """Dtype, shape and bytes of values, from what stands before their length. None if they are not as in memory."""
+    if head[0] != DTYPE << 3 | VARINT or head[1] > 127 or head[2] != SHAPE << 3 | LENGTH:
+        return None
+    parts = _scan(head, 0, len(head) - 1)
+    kind = by_number(parts.number)
+    size = prod(parts.shape) * kind.dtype.itemsize
+    in_memory = {CONTENT, kind.field} & {CONTENT, *RAW_FIELDS}
+    keys = {number << 3 | LENGTH for number in in_memory}
+    # Strings are computed from the bytes, and booleans checked; no bytes are zeros of any number.
+    if kind.number == STRING or kind.name == "bool" or not size or head[-1] not in keys:
+        return None
+    return kind.dtype, parts.shape, size
+
+
 def _usual_form(data: bytes) -> bytes:
-    """The same tensor, each field once and packed: the parser joins what was split."""
+    """The same tensor with each field once and packed: the parser joins what was split."""
     from google.protobuf.message import DecodeError
 
     from attnexport.serving.messages import TensorProto
@@ -53,7 +93,7 @@ def _usual_form(data: bytes) -> bytes:
     try:
         parsed = TensorProto.FromString(data)
     except DecodeError as error:
-        raise CodecError(f"the bytes are no tensor: {first_line(error)}") from error
+        raise CodecError(f"the bytes are not a tensor: {first_line(error)}") from error
     parsed.DiscardUnknownFields()
     serialized: bytes = parsed.SerializeToString(deterministic=True)
     return serialized
@@ -61,7 +101,7 @@ def _usual_form(data: bytes) -> bytes:
 
 @dataclass
 class _Parts:
-    """Where the parts of a TensorProto lie: begin and end by field."""
+    """The parts of a TensorProto: where each field begins and ends."""
 
     number: int = 0
     shape: tuple[int, ...] = ()
@@ -111,21 +151,12 @@ def _shape(data: bytes, at: int, stop: int) -> tuple[int, ...]:
     for number, wire, begin, end in fields(data, at, stop):
         if number != 2 or wire != LENGTH:
             continue
-        size = 0
-        # A dim as serializers write it is one key and its size; anything else is read field by field.
-        if end - begin == 2 and data[begin] == 8 and data[begin + 1] < 128:
-            size = data[begin + 1]
-        elif end > begin and data[begin] == 8:
-            size, after = read_varint(data, begin + 1, end)
-            if after != end:
-                size = _dim_size(data, begin, end)
-        else:
-            size = _dim_size(data, begin, end)
+        size = _dim_size(data, begin, end)
         if size >> 63:
             raise CodecError(f"dimension {len(sizes)} of a tensor is negative ({size - (1 << 64)})")
         sizes.append(size)
-        if len(sizes) > _MOST_DIMENSIONS:
-            raise CodecError(f"a tensor has more than {_MOST_DIMENSIONS} dimensions")
+        if len(sizes) > _MAX_DIMENSIONS:
+            raise CodecError(f"a tensor has more than {_MAX_DIMENSIONS} dimensions")
     return tuple(sizes)
 
 
@@ -137,7 +168,7 @@ def _dim_size(data: bytes, at: int, stop: int) -> int:
 def _raw(dtype: np.dtype[Any], data: bytes, begin: int, end: int) -> Array:
     count, rest = divmod(end - begin, dtype.itemsize)
     if rest:
-        raise CodecError(f"{end - begin} bytes of values are no whole number of {dtype.name}")
+        raise CodecError(f"{end - begin} bytes of values are not a whole number of {dtype.name}")
     return np.frombuffer(data, dtype, count, begin) if count else np.empty(0, dtype)
 
 
@@ -171,8 +202,8 @@ def _filled(values: Array, shape: tuple[int, ...], count: int, splat_limit: int)
     if values.size < count:
         if count * values.dtype.itemsize > splat_limit:
             raise CodecError(
-                f"a tensor of shape {list(shape)} is to be filled from {values.size} values; "
-                f"at most {splat_limit:,} bytes are"
+                f"a tensor of shape {list(shape)} would be filled up from {values.size} values; "
+                f"the limit of that is {splat_limit:,} bytes"
             )
         whole = np.empty(count, values.dtype)
         whole[: values.size] = values
@@ -197,13 +228,13 @@ def _object_array(strings: list[bytes]) -> Array:
 def _string_list(data: bytes, at: int, stop: int, count: int) -> list[bytes]:
     """TF Serving's fast form of strings, which tf.make_ndarray cannot read: all lengths, then all bytes."""
     if count > stop - at:
-        raise CodecError(f"{count} strings are claimed in {stop - at} bytes")
+        raise CodecError(f"it claims {count} strings in {stop - at} bytes")
     lengths = []
     for _ in range(count):
         length, at = read_varint(data, at, stop)
         lengths.append(length)
     if sum(lengths) != stop - at:
-        raise CodecError(f"strings of {sum(lengths)} bytes are claimed where {stop - at} are left")
+        raise CodecError(f"it claims strings of {sum(lengths)} bytes where {stop - at} are left")
     strings = []
     for length in lengths:
         strings.append(data[at : at + length])

@@ -60,7 +60,7 @@ def by_number(number: int) -> WireType:
     """The dtype of that number.
 
     Raises:
-        CodecError: where neither numpy nor ml_dtypes has it.
+        CodecError: if neither numpy nor ml_dtypes has it.
     """
     if number not in _FIELDS:
         raise CodecError(f"a tensor has dtype number {number}; it must be one that numpy or ml_dtypes has")
@@ -72,10 +72,10 @@ def by_number(number: int) -> WireType:
 
 @cache
 def by_dtype(dtype: np.dtype[Any]) -> WireType:
-    """The dtype that numpy calls so, in any byte order.
+    """The dtype of that numpy dtype, in any byte order.
 
     Raises:
-        CodecError: where TensorFlow has no such dtype.
+        CodecError: if TensorFlow has no such dtype.
     """
     number = STRING if dtype.kind in "OSU" else DTYPE_NUMBERS.get(dtype.name)
     if number is None:

@@ -17,7 +17,7 @@ Form = Literal["content", "values"]
 
 # What a message is joined from: bytes, and arrays that are contiguous in memory.
 Chunks = list[Any]
-_MOST_BYTES = 2**31 - 1
+_MAX_BYTES = 2**31 - 1
 _ITEM = b"\x42"  # the key of one string in string_val
 _DIM = b"\x12", b"\x08"  # the keys of tensor_shape, and of a dim's size
 
@@ -29,10 +29,14 @@ def encode_tensor(array: Any, form: Form = "content") -> bytes:
         array: Any array or number, of any layout and byte order; strings as an object array of bytes or str (UTF-8 on
             the wire), or numpy's own fixed-width strings.
         form: `content` puts the memory into `tensor_content`, which is the fast form; `values` fills the `*_val`
-            field of the dtype, as TF Serving answers by default. Strings are in string_val in both.
+            field of the dtype, as TF Serving does by default. Strings are in string_val in both.
 
     Raises:
-        CodecError: where the dtype has no counterpart, or a string array holds something else.
+        CodecError: if the dtype has no counterpart, or a string array holds something else.
+
+    Example:
+        >>> encode_tensor([1.5]).hex(" ")
+        '08 02 12 04 12 02 08 01 22 08 00 00 00 00 00 00 f8 3f'
     """
     chunks, size = tensor_chunks(array, form)
     check_size(size)
@@ -62,7 +66,7 @@ def tensor_chunks(array: Any, form: Form) -> tuple[Chunks, int]:
 
 @lru_cache(maxsize=256)  # a server answers in few shapes
 def raw_head(dtype: np.dtype[Any], shape: tuple[int, ...], form: Form) -> bytes | None:
-    """What stands before the memory of a contiguous array in its TensorProto; None where that is not what is sent."""
+    """What a TensorProto has before an array's memory; None if its memory is not what is sent."""
     kind = by_dtype(dtype)
     field, size = CONTENT if form == "content" else kind.field, prod(shape) * dtype.itemsize
     if kind.number == STRING or dtype != kind.dtype or not size or field not in (CONTENT, *RAW_FIELDS):
@@ -71,9 +75,9 @@ def raw_head(dtype: np.dtype[Any], shape: tuple[int, ...], form: Form) -> bytes 
 
 
 def check_size(size: int) -> None:
-    """Refuse what no protobuf parser would read."""
-    if size > _MOST_BYTES:
-        raise CodecError(f"a message would be {size:,} bytes; 2 GiB is the most, send smaller batches")
+    """Refuse a message that no protobuf parser would read."""
+    if size > _MAX_BYTES:
+        raise CodecError(f"a message would be {size:,} bytes; the limit is 2 GiB, send smaller batches")
 
 
 def _header(number: int, shape: tuple[int, ...]) -> bytes:
@@ -102,8 +106,8 @@ def _strings(header: bytes, array: Array) -> tuple[Chunks, int]:
         try:
             text = item.encode() if isinstance(item, str) else item
         except UnicodeEncodeError as error:
-            raise CodecError(f"{item!r:.60} is no text that UTF-8 can write") from error
+            raise CodecError(f"{item!r:.60} cannot be written as UTF-8") from error
         if not isinstance(text, bytes):
-            raise CodecError(f"an object array holds {type(item).__name__}; bytes or str are wanted")
+            raise CodecError(f"an object array holds {type(item).__name__}; give bytes or str")
         chunks += (_ITEM, varint(len(text)), text)
     return chunks, sum(map(len, chunks))

@@ -1,4 +1,4 @@
-"""PredictRequest and PredictResponse on the wire, both ends: tensors are neither parsed twice nor copied twice."""
+"""PredictRequest and PredictResponse on the wire, for client and server: values are not copied more than needed."""
 
 from __future__ import annotations
 
@@ -14,75 +14,24 @@ from attnexport.core.signature import Arrays
 
 from .decode import SPLAT_LIMIT, decode_tensor
 from .encode import Chunks, Form, check_size, raw_head, tensor_chunks
-from .framing import Framings
-from .wire import LENGTH, IrregularError, fields, varint
+from .served_model import PredictAnswer, PredictCall, ServedModel
+from .wire import LENGTH, IrregularError, fields, read_varint, varint
 
 _KEY, _VALUE = 1, 2  # of a map's entry
-_MOST_KNOWN = 256  # bytes of a model_spec that is remembered
-
-
-class ServedModel(NamedTuple):
-    """Which model, version and signature a request is for, or a reply is from.
-
-    `version` and `label` exclude each other; the server takes its newest version where both are None. An empty
-    signature is `serving_default`.
-    """
-
-    name: str
-    version: int | None = None
-    label: str | None = None
-    signature: str = ""
-
-    def to_message(self) -> Any:
-        """As tensorflow.serving.ModelSpec."""
-        from attnexport.serving.messages import ModelSpec
-
-        spec = ModelSpec(name=self.name, signature_name=self.signature)
-        if self.version is not None:
-            spec.version.value = self.version
-        if self.label is not None:
-            spec.version_label = self.label
-        return spec
-
-    @classmethod
-    def from_message(cls, spec: Any) -> ServedModel:
-        """From a tensorflow.serving.ModelSpec; version 0 is a version, and a missing one is None."""
-        choice = spec.WhichOneof("version_choice")
-        version = int(spec.version.value) if choice == "version" else None
-        label = str(spec.version_label) if choice == "version_label" else None
-        return cls(spec.name, version, label, spec.signature_name)
-
-
-class PredictCall(NamedTuple):
-    """What a PredictRequest asks: the model, its inputs by name, and the outputs wanted (all where empty)."""
-
-    model: ServedModel
-    inputs: Arrays
-    outputs: tuple[str, ...] = ()
-
-
-class PredictAnswer(NamedTuple):
-    """What a PredictResponse says: the model that answered, and its outputs by name."""
-
-    model: ServedModel
-    outputs: Arrays
-
-
-_Meaning = tuple[ServedModel, tuple[str, ...]]  # the model, and the outputs that are wanted
+_MAX_CACHED = 256  # bytes of a model_spec that is kept in a cache
 
 
 class _Kind(NamedTuple):
-    """A message of tensorflow.serving: its name, the numbers of its fields (0: it has none), and the framings met."""
+    """A message of tensorflow.serving: its name, and the numbers of its fields (0: it has none)."""
 
     name: str
     spec: int
     tensors: int
     wanted: int
-    known: Framings[_Meaning]
 
 
-_REQUEST = _Kind("PredictRequest", 1, 2, 3, Framings())
-_REPLY = _Kind("PredictResponse", 2, 1, 0, Framings())
+_REQUEST = _Kind("PredictRequest", 1, 2, 3)
+_REPLY = _Kind("PredictResponse", 2, 1, 0)
 
 
 def encode_predict_request(
@@ -90,8 +39,19 @@ def encode_predict_request(
 ) -> bytes:
     """The bytes of a PredictRequest.
 
+    Args:
+        model: The model that it is for.
+        inputs: Arrays by input name.
+        outputs: The outputs to return; all if empty.
+        form: See `encode_tensor`.
+
     Raises:
-        CodecError: naming the input that no tensor can hold; or where the message would exceed 2 GiB.
+        CodecError: naming the input that no tensor can hold, or if the message would exceed 2 GiB.
+
+    Example:
+        >>> data = encode_predict_request(ServedModel("classifier"), {"x": np.zeros((1, 3))})
+        >>> decode_predict_request(data).inputs["x"].shape
+        (1, 3)
     """
     spec = _submessage(_REQUEST.spec, model.to_message().SerializeToString())
     wanted = b"".join([_submessage(_REQUEST.wanted, _name(name)) for name in outputs])
@@ -99,10 +59,20 @@ def encode_predict_request(
 
 
 def encode_predict_reply(model: ServedModel, outputs: Mapping[str, Any], form: Form = "values") -> bytes:
-    """The bytes of a PredictResponse, by default in the form that TF Serving answers in.
+    """The bytes of a PredictResponse, by default in the form of TF Serving's replies.
+
+    Args:
+        model: The model that answers.
+        outputs: Arrays by output name.
+        form: See `encode_tensor`.
 
     Raises:
-        CodecError: naming the output that no tensor can hold; or where the message would exceed 2 GiB.
+        CodecError: naming the output that no tensor can hold, or if the message would exceed 2 GiB.
+
+    Example:
+        >>> data = encode_predict_reply(ServedModel("classifier", 3), {"y": np.array([0.5])})
+        >>> decode_predict_reply(data).outputs["y"].tolist()
+        [0.5]
     """
     return _joined(b"", _REPLY.tensors, outputs, form, _answered(model))
 
@@ -113,22 +83,40 @@ def _answered(model: ServedModel) -> bytes:
 
 
 def decode_predict_request(data: bytes, *, splat_limit: int = SPLAT_LIMIT) -> PredictCall:
-    """A PredictRequest; its arrays are read-only and share the memory of `data` where they can.
+    """A PredictRequest; its arrays are read-only and share the memory of `data` if they can.
+
+    Args:
+        data: The message.
+        splat_limit: See `decode_tensor`.
 
     Raises:
-        CodecError: where the bytes are damaged, naming the input.
+        CodecError: if the bytes are damaged, naming the input.
+
+    Example:
+        >>> data = encode_predict_request(ServedModel("classifier", label="stable"), {"x": np.zeros(2)}, ["logits"])
+        >>> request = decode_predict_request(data)
+        >>> request.model.label, request.outputs
+        ('stable', ('logits',))
     """
-    (spec, wanted), inputs = _REQUEST.known.read(data) or _read(data, _REQUEST, splat_limit)
+    spec, inputs, wanted = _read(data, _REQUEST, splat_limit)
     return PredictCall(spec, inputs, wanted)
 
 
 def decode_predict_reply(data: bytes, *, splat_limit: int = SPLAT_LIMIT) -> PredictAnswer:
-    """A PredictResponse; its arrays are read-only and share the memory of `data` where they can.
+    """A PredictResponse; its arrays are read-only and share the memory of `data` if they can.
+
+    Args:
+        data: The message.
+        splat_limit: See `decode_tensor`.
 
     Raises:
-        CodecError: where the bytes are damaged, naming the output.
+        CodecError: if the bytes are damaged, naming the output.
+
+    Example:
+        >>> decode_predict_reply(encode_predict_reply(ServedModel("classifier", 3), {})).model.version
+        3
     """
-    (spec, _), outputs = _REPLY.known.read(data) or _read(data, _REPLY, splat_limit)
+    spec, outputs, _ = _read(data, _REPLY, splat_limit)
     return PredictAnswer(spec, outputs)
 
 
@@ -161,7 +149,7 @@ def _joined(before: bytes, field: int, arrays: Mapping[str, Any], form: Form, be
 
 @lru_cache(maxsize=256)  # as many outputs, and shapes of them, as a server answers with
 def _head(field: int, name: str, dtype: np.dtype[Any], shape: tuple[int, ...], form: Form) -> tuple[bytes, int]:
-    """What stands before the memory of a contiguous array, and the bytes of both; 0 where that is not what is sent."""
+    """What is sent before an array's memory, and the bytes of both; 0 if its memory is not what is sent."""
     head = raw_head(dtype, shape, form)
     if head is None:
         return b"", 0
@@ -185,16 +173,14 @@ def _name(name: Any) -> bytes:
     return encoded
 
 
-def _read(data: bytes, kind: _Kind, splat_limit: int) -> tuple[_Meaning, Arrays]:
+def _read(data: bytes, kind: _Kind, splat_limit: int) -> tuple[ServedModel, Arrays, tuple[str, ...]]:
     try:
-        meaning, arrays = _scan(data, kind, splat_limit)
-        kind.known.remember(data, meaning, arrays)
+        return _scan(data, kind, splat_limit)
     except IrregularError:
-        meaning, arrays = _scan(_usual_form(data, kind.name), kind, splat_limit)
-    return meaning, arrays
+        return _scan(_usual_form(data, kind.name), kind, splat_limit)
 
 
-def _scan(data: bytes, kind: _Kind, splat_limit: int) -> tuple[_Meaning, Arrays]:
+def _scan(data: bytes, kind: _Kind, splat_limit: int) -> tuple[ServedModel, Arrays, tuple[str, ...]]:
     spec: ServedModel | None = None
     places: dict[str, tuple[int, int]] = {}
     wanted: list[str] = []
@@ -216,10 +202,21 @@ def _scan(data: bytes, kind: _Kind, splat_limit: int) -> tuple[_Meaning, Arrays]
             arrays[name] = decode_tensor(data, at, stop, splat_limit=splat_limit)
         except CodecError as error:
             raise CodecError(f"{name!r}: {error}") from error
-    return (spec or ServedModel(""), tuple(wanted)), arrays
+    return spec or ServedModel(""), arrays, tuple(wanted)
 
 
 def _entry(data: bytes, at: int, stop: int) -> tuple[str, int, int]:
+    """The name in an entry of a map, and where its tensor begins and ends."""
+    # As serializers write it, with a short name: key, then value.
+    value = at + data[at + 1] + 2 if stop - at > 2 else stop
+    if value < stop and data[at] == 0x0A and data[at + 1] < 128 and data[value] == 0x12:
+        length, begin = read_varint(data, value + 1, stop)
+        if begin + length == stop:
+            return _text(data[at + 2 : value]), begin, stop
+    return _irregular_entry(data, at, stop)
+
+
+def _irregular_entry(data: bytes, at: int, stop: int) -> tuple[str, int, int]:
     name, value = "", None
     for field, wire, begin, end in fields(data, at, stop):
         if wire == LENGTH and field == _KEY:
@@ -240,11 +237,11 @@ def _text(data: bytes) -> str:
 
 
 def _spec(data: bytes) -> ServedModel:
-    return _known_spec(data) if len(data) <= _MOST_KNOWN else _parsed_spec(data)
+    return _cached_spec(data) if len(data) <= _MAX_CACHED else _parsed_spec(data)
 
 
 @lru_cache(maxsize=256)  # clients ask for few models
-def _known_spec(data: bytes) -> ServedModel:
+def _cached_spec(data: bytes) -> ServedModel:
     return _parsed_spec(data)
 
 
@@ -256,7 +253,7 @@ def _parsed_spec(data: bytes) -> ServedModel:
     try:
         return ServedModel.from_message(ModelSpec.FromString(data))
     except DecodeError as error:
-        raise CodecError(f"the bytes are no model_spec: {first_line(error)}") from error
+        raise CodecError(f"the bytes are not a model_spec: {first_line(error)}") from error
 
 
 def _usual_form(data: bytes, kind: str) -> bytes:
@@ -267,7 +264,7 @@ def _usual_form(data: bytes, kind: str) -> bytes:
     try:
         parsed = message(f"tensorflow.serving.{kind}").FromString(data)
     except DecodeError as error:
-        raise CodecError(f"the bytes are no {kind}: {first_line(error)}") from error
+        raise CodecError(f"the bytes are not a {kind}: {first_line(error)}") from error
     parsed.DiscardUnknownFields()
     serialized: bytes = parsed.SerializeToString(deterministic=True)
     return serialized

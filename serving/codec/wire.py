@@ -1,12 +1,11 @@
 """The protobuf wire format, as far as tensors need it (protobuf.dev, "Encoding").
 
-Written by hand because a parser copies what a view can share: a 33 MB tensor is read in microseconds.
+It is written by hand because a parser copies what a view can share: a 33 MB tensor is read in microseconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,14 +14,15 @@ from attnexport.core.errors import CodecError
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 _FIXED = {FIXED64: 8, FIXED32: 4}
-_MOST_FIELD = 2**29 - 1
-_MOST_VARINT = 10  # bytes of a varint
+_MAX_FIELD = 2**29 - 1
+_MAX_VARINT = 10  # bytes of a varint
+_UINT64_VAL = b"\x8a\x01"  # the key of TensorProto.uint64_val
 
 Array = np.ndarray[Any, Any]
 
 
 class IrregularError(Exception):
-    """Legal, but not as serializers write it: to be brought into the usual form by a parser."""
+    """Legal, but not as serializers write it; a parser brings it into the usual form."""
 
 
 def varint(value: int) -> bytes:
@@ -43,20 +43,20 @@ _SMALL = [bytes([value]) for value in range(128)]
 def read_varint(data: bytes, at: int, stop: int) -> tuple[int, int]:
     """A varint of 64 bits at most, and where the next thing begins."""
     value = shift = 0
-    for position in range(at, min(stop, at + _MOST_VARINT)):
+    for position in range(at, min(stop, at + _MAX_VARINT)):
         byte = data[position]
         value |= (byte & 127) << shift
         if byte < 128:
             return value & 0xFFFFFFFFFFFFFFFF, position + 1
         shift += 7
-    raise CodecError(f"bytes {at} to {stop} hold no whole varint; the message is cut off or damaged")
+    raise CodecError(f"bytes {at} to {stop} do not hold a whole varint; the message is cut off or damaged")
 
 
 def fields(data: bytes, at: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
     """The fields of the message in `data[at:stop]`: number, wire type, and begin and end, or a varint's value twice.
 
     Raises:
-        CodecError: where a length points outside, or the bytes are no message.
+        CodecError: if a length points outside, or the bytes are not a message.
         IrregularError: at a group, which proto3 does not write.
     """
     while at < stop:
@@ -66,8 +66,8 @@ def fields(data: bytes, at: int, stop: int) -> Iterator[tuple[int, int, int, int
         else:
             key, at = read_varint(data, at, stop)
         number, wire = key >> 3, key & 7
-        if not 0 < number <= _MOST_FIELD:
-            raise CodecError(f"{number} is no number of a field; the message is damaged")
+        if not 0 < number <= _MAX_FIELD:
+            raise CodecError(f"{number} is not the number of a field; the message is damaged")
         if wire == LENGTH:
             if at < stop and data[at] < 128:  # most are short
                 length, at = data[at], at + 1
@@ -114,47 +114,21 @@ def unpack_varints(data: bytes, at: int, stop: int) -> Array:
     """Packed varints as uint64 `[n]`, in memory of a fixed multiple of their bytes.
 
     Raises:
-        CodecError: where the last one is cut off, or one is longer than 64 bits.
+        CodecError: if the last one is cut off, or one is too long.
     """
     raw = np.frombuffer(data, np.uint8, stop - at, at)
     if not raw.size or raw.max() < 128:
         return raw.astype(np.uint64)
     if raw[-1] >= 128:
         raise CodecError("packed integers are cut off in the middle of one")
-    return _parsed_varints(data[at:stop]) if _arrays_from_parser() else _computed_varints(raw)
-
-
-@cache
-def _arrays_from_parser() -> bool:
-    """Whether protobuf's own lists become arrays at once (protobuf 7) rather than number by number."""
-    from attnexport.serving.messages import TensorProto
-
-    return hasattr(TensorProto().uint64_val, "__array__")
-
-
-def _parsed_varints(packed: bytes) -> Array:
-    """By the parser of protobuf, 6 times faster than numpy: the numbers as a field of a message that has such."""
     from google.protobuf.message import DecodeError
 
     from attnexport.serving.messages import TensorProto
 
+    # protobuf's parser is several times faster than numpy: the numbers as a field of a message that has such.
+    packed = data[at:stop]
     try:
-        parsed = TensorProto.FromString(b"\x8a\x01" + varint(len(packed)) + packed)
+        parsed = TensorProto.FromString(_UINT64_VAL + varint(len(packed)) + packed)
     except DecodeError as error:
         raise CodecError("packed integers are damaged") from error
     return np.array(parsed.uint64_val, np.uint64)
-
-
-def _computed_varints(raw: Array) -> Array:
-    last = np.flatnonzero(raw < 128)
-    starts = np.empty_like(last)
-    starts[0], starts[1:] = 0, last[:-1] + 1
-    lengths = last - starts + 1
-    most = int(lengths.max())
-    if most > _MOST_VARINT:
-        raise CodecError(f"a packed integer takes {most} bytes; {_MOST_VARINT} is the most")
-    values = (raw[starts] & np.uint8(127)).astype(np.uint64)
-    for place in range(1, most):
-        here = lengths > place
-        values[here] |= (raw[starts[here] + place] & np.uint8(127)).astype(np.uint64) << np.uint64(7 * place)
-    return values

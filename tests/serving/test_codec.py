@@ -145,14 +145,11 @@ def test_our_own_round_trip_keeps_the_bits_of_every_nan(name: str, form: Any) ->
     same(decode_tensor(encode_tensor(array, form)), array)
 
 
-def test_large_integers_without_the_arrays_of_protobuf_7(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Older parsers hand out number by number; then numpy reads the varints."""
+def test_large_and_negative_integers_in_lists() -> None:
     values = np.concatenate([np.array([-1, 0, 127, 128, -(2**63), 2**63 - 1]), np.arange(-300, 300) ** 5])
     packed = encode_tensor(values, "values")
     same(decode_tensor(packed), values)
-    monkeypatch.setattr(wire, "_arrays_from_parser", lambda: False)
-    same(decode_tensor(packed), values)
-    with pytest.raises(CodecError, match="11 bytes; 10 is the most"):
+    with pytest.raises(CodecError, match="packed integers are damaged"):
         decode_tensor(b"\x08\x09\x52\x0b" + b"\x80" * 10 + b"\x01")
 
 
@@ -222,7 +219,7 @@ def test_what_no_tensor_holds_is_refused() -> None:
     for array, words in (
         (np.zeros(2, "M8[s]"), "no counterpart in TensorFlow"),
         (np.zeros(2, [("a", "f4")]), "no counterpart"),
-        (np.array([b"a", None], object), "holds NoneType; bytes or str are wanted"),
+        (np.array([b"a", None], object), "holds NoneType; give bytes or str"),
         (np.ma.masked_array([1.0], [True]), "a tensor has no mask"),
     ):
         with pytest.raises(CodecError, match=words):

@@ -51,17 +51,17 @@ def refused_in_little_memory(data: bytes, words: str = "") -> None:
     [
         (proto(1, [-1], float_val=[1.0]), "dimension 0 of a tensor is negative"),
         (proto(1, [2, -(2**63)], float_val=[1.0]), "dimension 1 of a tensor is negative"),
-        (proto(1, [2**40], float_val=[1.0]), "is to be filled from 1 values"),
-        (proto(1, [2**62, 2**62, 4]), "is to be filled from 0 values"),
-        (proto(7, [2**40], string_val=[b"a"]), "is to be filled from 1 values"),
-        (proto(7, [2**40], tensor_content=b"abc"), "1099511627776 strings are claimed in 3 bytes"),
+        (proto(1, [2**40], float_val=[1.0]), "would be filled up from 1 values"),
+        (proto(1, [2**62, 2**62, 4]), "would be filled up from 0 values"),
+        (proto(7, [2**40], string_val=[b"a"]), "would be filled up from 1 values"),
+        (proto(7, [2**40], tensor_content=b"abc"), "it claims 1099511627776 strings in 3 bytes"),
         (proto(1, [2**63 - 1, 2**63 - 1], tensor_content=b"abcd"), "comes with 1 values"),
         (proto(1, [0, 2**62, 2**62], tensor_content=b"abcd"), "comes with 1 values"),
         (proto(1, [0, 2**62, 2**62]), "comes with 0 values"),
-        (proto(1, [3], tensor_content=b"abcde"), "no whole number of float32"),
+        (proto(1, [3], tensor_content=b"abcde"), "not a whole number of float32"),
         (proto(1, [3], tensor_content=b"abcd"), "comes with 1 values"),
         (proto(1, [1], float_val=[1.0, 2.0]), "comes with 2 values"),
-        (proto(8, [1], scomplex_val=[1.0]), "no whole number of complex64"),
+        (proto(8, [1], scomplex_val=[1.0]), "not a whole number of complex64"),
         (proto(4, [2], int_val=[1, 256]), "int_val holds numbers outside uint8"),
         (proto(6, [2], int_val=[1, -129]), "outside int8"),
         (proto(19, [1], half_val=[65536]), "more than 16 bits"),
@@ -69,14 +69,14 @@ def refused_in_little_memory(data: bytes, words: str = "") -> None:
         (proto(20, [1]), "dtype number 20"),
         (proto(0, [1]), "dtype number 0"),
         (b"", "dtype number 0"),
-        (b"\x08", "no whole varint"),
+        (b"\x08", "do not hold a whole varint"),
         (b"\x08\x01\x22\xff\xff\xff\xff\x0fab", "claims 4294967295 bytes where 2 are left"),
         (b"\x08\x01\x22\x05ab", "claims 5 bytes"),
         (b"\x08\x01\x2d\x00\x00", "cut off"),
         (b"\x08\x09\x52\x02\x01\x80", "cut off in the middle"),
-        (b"\x08\x09\x52\x0c" + b"\x80" * 11 + b"\x01", "damaged|10 is the most"),
-        (b"\x08\x01\x2b", "the bytes are no tensor"),
-        (b"\xff" * 40, "no whole varint"),
+        (b"\x08\x09\x52\x0c" + b"\x80" * 11 + b"\x01", "packed integers are damaged"),
+        (b"\x08\x01\x2b", "the bytes are not a tensor"),
+        (b"\xff" * 40, "do not hold a whole varint"),
     ],
 )
 def test_lies_about_dimensions_lengths_and_values_are_refused(data: bytes, words: str) -> None:
@@ -86,7 +86,7 @@ def test_lies_about_dimensions_lengths_and_values_are_refused(data: bytes, words
 def test_what_is_filled_is_bounded_and_the_bound_can_be_lowered() -> None:
     million = proto(1, [1000, 1000], float_val=[2.5])
     assert (decode_tensor(million) == 2.5).all()
-    with pytest.raises(CodecError, match="at most 1,000 bytes are"):
+    with pytest.raises(CodecError, match="the limit of that is 1,000 bytes"):
         decode_tensor(million, splat_limit=1000)
     request = predict_pb2.PredictRequest()
     request.inputs["x"].ParseFromString(million)

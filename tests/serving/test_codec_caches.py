@@ -1,4 +1,4 @@
-"""Messages that are read by comparing them with an earlier one say what they say when they are read alone."""
+"""Messages of dtypes and shapes that were met before say what they say to a reader that has met none."""
 
 from __future__ import annotations
 
@@ -16,33 +16,28 @@ from attnexport.serving.codec import (
     PredictAnswer,
     PredictCall,
     ServedModel,
+    decode,
     decode_predict_reply,
     decode_predict_request,
     encode_predict_reply,
     encode_predict_request,
-    predict,
 )
 
 MODEL = ServedModel("a_model_with_a_name", 3, None, "serving_default")
 
 
 @pytest.fixture(autouse=True)
-def nothing_known() -> None:
-    forget()
+def nothing_cached() -> None:
+    decode._read_head.cache_clear()
 
 
-def forget() -> None:
-    for framings in (predict._REQUEST.known, predict._REPLY.known):
-        framings._known.clear()
-
-
-def known() -> int:
-    return sum(len(alike) for each in (predict._REQUEST.known, predict._REPLY.known) for alike in each._known.values())
+def cached() -> int:
+    return decode._read_head.cache_info().currsize
 
 
 def alone(data: bytes) -> PredictCall | str:
     """What a message says to a reader that has met none, or that it is refused."""
-    forget()
+    decode._read_head.cache_clear()
     return told(data)
 
 
@@ -72,7 +67,7 @@ def inputs(seed: int) -> dict[str, Any]:
     }
 
 
-def test_other_values_in_the_same_framing_are_other_values() -> None:
+def test_other_values_of_the_same_dtypes_and_shapes_are_other_values() -> None:
     for seed in range(3):
         message = predict_pb2.PredictRequest.FromString(encode_predict_request(MODEL, inputs(seed), ["y"]))
         call = decode_predict_request(message.SerializeToString(deterministic=True))
@@ -83,7 +78,7 @@ def test_other_values_in_the_same_framing_are_other_values() -> None:
             np.testing.assert_array_equal(call.inputs[name], tf.make_ndarray(tensor))
             assert call.inputs[name].dtype == tf.make_ndarray(tensor).dtype
             assert not call.inputs[name].flags.writeable
-        assert known() == 1, "the first one was remembered, and the others are like it"
+        assert cached() == 3, "one for each dtype and shape"
 
 
 def test_replies_too_in_both_forms() -> None:
@@ -97,7 +92,7 @@ def test_replies_too_in_both_forms() -> None:
             assert isinstance(answer, PredictAnswer)
             assert answer.model == MODEL
             np.testing.assert_array_equal(answer.outputs["scores"], outputs["scores"])
-    assert known() == 2
+    assert cached() == 2
 
 
 @pytest.mark.parametrize(
@@ -110,19 +105,23 @@ def test_replies_too_in_both_forms() -> None:
     ],
 )
 def test_what_is_computed_from_a_message_is_computed_each_time(array: np.ndarray[Any, Any], form: Any) -> None:
-    decode_predict_request(encode_predict_request(MODEL, {"x": array}, form=form))
-    assert not known()
+    data = encode_predict_request(MODEL, {"x": array}, form=form)
+    for _ in range(2):
+        np.testing.assert_array_equal(decode_predict_request(data).inputs["x"], array)
+    if array.dtype.kind == "b":
+        other = decode_predict_request(data.replace(b"\x22\x02\x01\x00", b"\x22\x02\x02\x00")).inputs["x"]
+        assert other.view(np.uint8).tolist() == [1, 0]
 
 
 def test_fewer_values_than_the_shape_holds_are_filled_up_each_time() -> None:
     request = predict_pb2.PredictRequest.FromString(encode_predict_request(MODEL, {}))
     request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.zeros((2, 3), np.float32)))
+    decode_predict_request(request.SerializeToString())
     request.inputs["x"].ClearField("tensor_content")
     request.inputs["x"].float_val.append(7)
     for _ in range(2):
         call = decode_predict_request(request.SerializeToString())
         np.testing.assert_array_equal(call.inputs["x"], np.full((2, 3), 7, np.float32))
-    assert not known()
 
 
 FIRST, SECOND = (encode_predict_request(MODEL, inputs(seed), ["y", "z"]) for seed in (0, 1))
@@ -136,28 +135,15 @@ def test_a_byte_changed_anywhere_means_what_it_means_alone(place: int, byte: int
     if tail:  # another message of the same length
         changed = changed[:-2] + changed[-1:] + changed[-2:-1]
     wanted = alone(changed)
-    forget()
+    decode._read_head.cache_clear()
     decode_predict_request(FIRST)
-    assert known() == 1
+    assert cached() == 3
     assert same(told(changed), wanted)
 
 
-def test_what_is_known_stays_known_when_there_is_room_for_no_more() -> None:
-    for count in range(1, 400):  # as many lengths
+def test_shapes_that_clients_make_up_do_not_fill_the_memory() -> None:
+    for count in range(1, 2000):
         x = np.full((1, count), count, np.float32)
-        request = encode_predict_request(MODEL, {"x": x})
-        for _ in range(2):
-            np.testing.assert_array_equal(decode_predict_request(request).inputs["x"], x)
-    assert known() == 256
-    assert predict._REQUEST.known.read(encode_predict_request(MODEL, {"x": np.zeros((1, 1), np.float32)})) is not None
-
-
-def test_names_that_clients_make_up_do_not_fill_the_memory() -> None:
-    x = np.ones((1, 3), np.float32)
-    for number in range(3000):
-        decode_predict_request(encode_predict_request(ServedModel("m" * (number // 9), number), {"x": x}))
-        assert known() <= 256 * 8
-    long = {"x" * 5000: x}
-    forget()
-    decode_predict_request(encode_predict_request(MODEL, long))
-    assert not known()
+        request = encode_predict_request(ServedModel("m" * (count // 9), count), {"x": x})
+        np.testing.assert_array_equal(decode_predict_request(request).inputs["x"], x)
+    assert cached() == decode._MAX_HEADS
