@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     )
     from .runner import Runner, batched
     from .samples import Samples, load_samples, synthetic_samples
-    from .signature import DEFAULT_SIGNATURE, Arrays, Signature, TensorSpec
+    from .signature import DEFAULT_SIGNATURE, Array, Arrays, Signature, TensorSpec
 
 _HOMES = {
     "ArgumentError": "errors",
+    "Array": "signature",
     "Arrays": "signature",
     "AttnexportError": "errors",
     "CodecError": "errors",
@@ -56,6 +57,7 @@ _HOMES = {
 __all__ = [
     "DEFAULT_SIGNATURE",
     "ArgumentError",
+    "Array",
     "Arrays",
     "AttnexportError",
     "CodecError",

@@ -1,13 +1,12 @@
-"""Batches: any number of samples through a model that takes so many at once."""
+"""Batches: samples cut into the sizes that a model takes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
-from .signature import Arrays
+from .signature import Array, Arrays
 
 
 def fill_batch(inputs: Arrays, size: int) -> Arrays:
@@ -29,7 +28,7 @@ def fill_batch(inputs: Arrays, size: int) -> Arrays:
     return {name: fill_rows(array, size) for name, array in inputs.items()}
 
 
-def fill_rows(array: np.ndarray[Any, Any], size: int) -> np.ndarray[Any, Any]:
+def fill_rows(array: Array, size: int) -> Array:
     """As `fill_batch`, for one array `[n, ...]`."""
     missing = -len(array) % size
     return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) if missing else array

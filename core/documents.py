@@ -125,8 +125,8 @@ def check(
     except RecursionError as failure:
         raise error(f"{where} is nested too deeply") from failure
     except msgspec.ValidationError as failure:
-        found = _FAILURE.fullmatch(str(failure))
-        text, inner = (found[1], found[2]) if found else (str(failure), "")
+        match = _FAILURE.fullmatch(str(failure))
+        text, inner = (match[1], match[2]) if match else (str(failure), "")
         path = f"{at}{inner}".removeprefix(".")
         place = f" at {path}" if path else ""
         raise error(f"{where} is not valid{place}: {_in_words(text, kind, inner)}") from failure
@@ -134,13 +134,13 @@ def check(
 
 
 def _in_words(text: str, kind: Any, path: str) -> str:
-    if found := _MISFIT.fullmatch(text):
-        expected = " or ".join(_TYPES.get(each.strip(), each.strip()) for each in found[1].split("|"))
-        return f"{expected}{found[2]} is expected; received {_TYPES.get(found[3], found[3])}"
-    if found := _MISSING.fullmatch(text):
-        return f"the field {found[1]!r} is missing"
-    if found := _CHOICE.fullmatch(text):
-        return f"{one_of(map(str, _choices_at(kind, path)))} is expected; received {found[1]}"
+    if match := _MISFIT.fullmatch(text):
+        expected = " or ".join(_TYPES.get(each.strip(), each.strip()) for each in match[1].split("|"))
+        return f"{expected}{match[2]} is expected; received {_TYPES.get(match[3], match[3])}"
+    if match := _MISSING.fullmatch(text):
+        return f"the field {match[1]!r} is missing"
+    if match := _CHOICE.fullmatch(text):
+        return f"{one_of(map(str, _choices_at(kind, path)))} is expected; received {match[1]}"
     return text.replace("`", "")
 
 

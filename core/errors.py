@@ -5,17 +5,17 @@ AttnexportError
 ├── ContentError        something read or written is not usable
 │   ├── ModelError      a model cannot be loaded, built or exported
 │   ├── SamplesError    samples do not fit the signature they are for
-│   ├── ManifestError   attnexport.json is damaged or of another schema
+│   ├── ManifestError   attnexport.json is not valid, or of another schema
 │   ├── StorageError    the file system refused
 │   ├── ProcessError    a child process crashed, was killed or did not answer
-│   └── CodecError      bytes that are no tensor, or an array that no tensor can hold
+│   └── CodecError      bytes that are not a tensor, or an array that a tensor cannot hold
 ├── ParityError         the numbers differ more than their budget allows
-├── GateError           an artifact is not what was asked for
-└── ServingError        a server did not do what it was asked
-    ├── UnavailableError  nobody answers at the address, or no longer
+├── GateError           an artifact is not what was requested
+└── ServingError        a server did not do what was requested
+    ├── UnavailableError  nothing answers at the address, or it stopped
     ├── DeadlineError     no answer in time
     ├── NotFoundError     the server has no such model or version
-    └── RefusedError      the server does not take the request as it is
+    └── RefusedError      the server refuses the request
 
 Nothing here knows of exit codes, gRPC or HTTP: the edges translate, each in one place.
 """
@@ -28,7 +28,7 @@ from typing import Any, Self
 
 
 class AttnexportError(Exception):
-    """Base of all; its text is one line: what was wrong, where, and what would be right."""
+    """Base of all errors. The text is one line: what was wrong, where, and what would be right."""
 
 
 class ArgumentError(AttnexportError, ValueError):
@@ -48,7 +48,7 @@ class SamplesError(ContentError):
 
 
 class ManifestError(ContentError):
-    """The manifest is damaged, or of a schema that this version does not read."""
+    """The manifest is not valid, or of a schema that this version does not read."""
 
 
 class StorageError(ContentError):
@@ -60,7 +60,7 @@ class ProcessError(ContentError):
 
 
 class CodecError(ContentError):
-    """Bytes that are no tensor, or an array that no tensor can hold."""
+    """Bytes that are not a tensor, or an array that a tensor cannot hold."""
 
 
 class ParityError(AttnexportError):
@@ -68,17 +68,17 @@ class ParityError(AttnexportError):
 
 
 class GateError(AttnexportError):
-    """An artifact is not what was asked for, so it did not take its final name."""
+    """An artifact is not what was requested, so it did not take its final name."""
 
 
 class ServingError(AttnexportError):
-    """A server did not do what it was asked.
+    """A server did not do what was requested.
 
     Attributes:
         address: Of the server, `HOST:PORT`.
-        model: The model that was asked for, where one was.
-        signature: The signature that was asked for, where one was.
-        valid: What would have been right in the place of what was not: signatures, versions or inputs.
+        model: The requested model, if any.
+        signature: The requested signature, if any.
+        valid: The valid signatures, versions or inputs, if the requested one does not exist.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class ServingError(AttnexportError):
 
 
 class UnavailableError(ServingError):
-    """Nobody answers at the address, or no longer; another try may succeed."""
+    """Nothing answers at the address, or it stopped; another try may succeed."""
 
 
 class DeadlineError(ServingError, TimeoutError):
@@ -112,11 +112,16 @@ class NotFoundError(ServingError):
 
 
 class RefusedError(ServingError):
-    """The server does not take the request as it is; the same again would be refused again."""
+    """The server refuses the request, and would refuse it again."""
 
 
 def one_of(names: Iterable[str]) -> str:
-    """The valid alternatives as words: "'a', 'b' or 'c'"."""
+    """List the valid alternatives.
+
+    Example:
+        >>> one_of(["predict", "classify", "regress"])
+        "'predict', 'classify' or 'regress'"
+    """
     quoted = [repr(name) for name in names]
     if len(quoted) < 2:
         return "".join(quoted) or "none"
@@ -124,15 +129,40 @@ def one_of(names: Iterable[str]) -> str:
 
 
 def no_such(what: str, name: str, names: Iterable[str]) -> str:
-    """That a name is unknown, the one that was probably meant, and all there are."""
+    """Say that a name is unknown, with the most similar one and all valid ones.
+
+    Example:
+        >>> no_such("recipe", "int7", ["int8", "float16"])
+        "there is no recipe 'int7'; did you mean 'int8'? there is 'int8' or 'float16'"
+    """
     known = list(names)
-    meant = get_close_matches(name, known, n=1)
-    guess = f"did you mean {meant[0]!r}? " if meant else ""
+    similar = get_close_matches(name, known, n=1)
+    guess = f"did you mean {similar[0]!r}? " if similar else ""
     return f"there is no {what} {name!r}; {guess}there is {one_of(known)}"
 
 
 def check_size(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
-    """The value itself where it is a whole number from `least` to `most`, else an ArgumentError."""
+    """Check that a value is a whole number in a range.
+
+    Args:
+        name: How the message calls it.
+        value: The value.
+        least: The smallest valid value.
+        most: The largest valid value; None for no limit.
+
+    Returns:
+        The value.
+
+    Raises:
+        ArgumentError: if it is not.
+
+    Example:
+        >>> check_size("batch", 8)
+        8
+        >>> check_size("batch", 0)
+        Traceback (most recent call last):
+        attnexport.core.errors.ArgumentError: batch must be a whole number of at least 1; received 0
+    """
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ArgumentError(f"{name} must be a whole number of at least {least}; received {value!r}")
     if most is not None and value > most:
@@ -141,7 +171,7 @@ def check_size(name: str, value: Any, least: int = 1, most: int | None = None) -
 
 
 def first_line(error: BaseException, limit: int = 300) -> str:
-    """The first line of what another library said, short enough for a message of ours."""
+    """The first line of another library's error, shortened to `limit` characters."""
     text = str(error).strip()
     line = text.splitlines()[0].strip() if text else type(error).__name__
     return line if len(line) <= limit else line[: limit - 1] + "…"

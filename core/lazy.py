@@ -1,4 +1,4 @@
-"""Lazy package namespaces (PEP 562), so that naming a package costs nothing."""
+"""Lazy package namespaces (PEP 562): importing a package loads none of its modules."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 
 def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """The `__getattr__` and `__dir__` of a package whose public names load on first use.
+    """Make the `__getattr__` and `__dir__` of a package whose public names load on first use.
 
     Args:
         package: The package's `__name__`.
-        homes: Public name to the submodule, relative to the package, that defines it.
+        homes: The submodule that defines each public name, relative to the package.
     """
 
     def load(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Arrays that are too large for memory: mapped from where they are on disk, or from a temporary file."""
+"""Arrays that are too large for memory: mapped from their file, or from a temporary one."""
 
 from __future__ import annotations
 
@@ -12,21 +12,20 @@ from typing import IO, Any
 import numpy as np
 
 from .os_errors import writing
+from .signature import Array
 
-Array = np.ndarray[Any, Any]
-
-LARGE = 1 << 25  # bytes; what is smaller is read
+LARGE = 1 << 25  # bytes; smaller arrays are read into memory
 _PIECE = 1 << 22  # bytes in memory at a time
 _LOCAL_HEADER = struct.Struct("<26xHH")  # of a zip's member: the lengths of its name and of its extra field
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def read_npz(path: Path) -> dict[str, Array]:
-    """The arrays of an .npz by name, large ones mapped.
+    """Read the arrays of an .npz by name, mapping the large ones.
 
     Raises:
-        StorageError: where there is no room for what has to be unpacked.
-        Exception: of many kinds from numpy and zipfile, where the file is damaged or holds Python objects.
+        StorageError: if there is no space to unpack a compressed array.
+        Exception: of many kinds, from numpy and zipfile, if the file is damaged or holds Python objects.
     """
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         members = {info.filename: info for info in archive.zip.infolist()}
@@ -39,7 +38,7 @@ def read_npz(path: Path) -> dict[str, Array]:
 
 
 def row_pieces(array: Array) -> Iterator[Array]:
-    """The array `[n, ...]` in pieces of its rows that are small in memory; a scalar as one row."""
+    """The rows of an array `[n, ...]`, in pieces of a few MB; a scalar is one row."""
     array = np.atleast_1d(array)
     step = max(1, _PIECE * len(array) // max(array.nbytes, 1))
     for start in range(0, len(array), step):
@@ -47,7 +46,7 @@ def row_pieces(array: Array) -> Iterator[Array]:
 
 
 def cast(array: Array, dtype: Any) -> Array:
-    """The array in another dtype, on disk where it is large."""
+    """The array in another dtype, kept on disk if it is large."""
     if array.nbytes < LARGE:
         return array.astype(dtype)
     with _temporary_file() as file:
@@ -58,9 +57,9 @@ def cast(array: Array, dtype: Any) -> Array:
 
 
 def _map_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
-    """A member of an .npz: in its place where it is stored as it is, else unpacked into a temporary file.
+    """Map a member of an .npz: in place if it is not compressed, else unpacked into a temporary file.
 
-    It is read once to its end in both cases, which is when zipfile finds damage.
+    It is read to its end in both cases, since that is when zipfile checks its sum.
     """
     with archive.open(info) as member, _temporary_file() as unpacked:
         version = np.lib.format.read_magic(member)
@@ -89,7 +88,7 @@ def _map(
     offset: int = 0,
     in_fortran_order: bool = False,
 ) -> Array:
-    """What is in a file; a temporary one lives as long as the array."""
+    """Map a file's content; a temporary file lives as long as the array."""
     if not isinstance(file, Path):
         with writing(Path(tempfile.gettempdir())):
             file.flush()

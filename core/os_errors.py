@@ -1,4 +1,4 @@
-"""What the operating system refuses, in words."""
+"""Errors of the operating system, in words."""
 
 from __future__ import annotations
 
@@ -22,7 +22,14 @@ _REASONS = {
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn whatever the operating system refuses into a StorageError that names `path`."""
+    """Turn each OSError into a StorageError that names `path`.
+
+    Example:
+        >>> with writing(Path("model.tflite")):
+        ...     raise OSError(28, "")
+        Traceback (most recent call last):
+        attnexport.core.errors.StorageError: cannot write model.tflite: no space left on device
+    """
     try:
         yield
     except OSError as error:

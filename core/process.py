@@ -1,4 +1,4 @@
-"""What this process has used."""
+"""The memory that this process has used."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 
 def peak_memory_bytes() -> int:
-    """The most memory that this process has held at once."""
-    # The kernel hands its own figure (ru_maxrss) down from the parent, through fork and exec.
+    """The peak memory of this process, in bytes."""
+    # ru_maxrss begins with the parent's peak, through fork and exec.
     with suppress(OSError, StopIteration):
         lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) * 1024

@@ -1,4 +1,4 @@
-"""What a long computation says of itself while it runs."""
+"""How a long computation reports its progress."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Called with what is being done now, and how much of it is done where that can be counted.
+    """Called with the current step, and how much of it is done if that can be counted.
 
     Example:
         >>> def show(message: str, /, *, done: int = 0, total: int | None = None) -> None:
@@ -19,4 +19,4 @@ class Progress(Protocol):
 
 
 def silent(message: str, /, *, done: int = 0, total: int | None = None) -> None:
-    """The Progress that nobody sees."""
+    """A Progress that shows nothing."""

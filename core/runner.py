@@ -1,4 +1,4 @@
-"""Runners: whatever can compute a signature, seen in one way only."""
+"""Runners: the one interface of everything that computes a signature."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from .signature import DEFAULT_SIGNATURE, Arrays, Signature
 
 
 class Runner(Protocol):
-    """A Keras model, a SavedModel, a .tflite, a server or a file of recorded outputs."""
+    """Runs a Keras model, a SavedModel, a .tflite, a served model or recorded outputs."""
 
     @property
     def signatures(self) -> Mapping[str, Signature]:
-        """What can be run, by name."""
+        """The signatures that can be run, by name."""
 
     def run(self, inputs: Arrays, signature: str = DEFAULT_SIGNATURE) -> Arrays:
-        """One call: arrays by input name in, arrays by output name out."""
+        """Run one call: from arrays by input name to arrays by output name."""
 
     def close(self) -> None:
-        """Free what the runner holds; it is not used afterwards."""
+        """Release the runner's resources; it is not used afterwards."""
 
 
 class RecordedRunner:
-    """Answers from outputs that were recorded elsewhere: in a child process, on another machine, or in a file.
+    """Returns outputs that were recorded elsewhere: in a child process, on another machine, or in a file.
 
     Args:
-        signatures: What was recorded, with a free batch.
+        signatures: The recorded signatures, with a free batch.
     """
 
     def __init__(self, signatures: Mapping[str, Signature]) -> None:
@@ -39,7 +39,7 @@ class RecordedRunner:
         self._outputs: dict[tuple[str, str], Arrays] = {}
 
     def record(self, inputs: Arrays, signature: str, outputs: Arrays) -> None:
-        """Remember the answer to these inputs."""
+        """Keep the outputs for these inputs."""
         self._outputs[signature, content_hash(inputs)] = outputs
 
     def run(self, inputs: Arrays, signature: str = DEFAULT_SIGNATURE) -> Arrays:
@@ -54,7 +54,7 @@ class RecordedRunner:
 
 
 def find_signature(signatures: Mapping[str, Signature], name: str) -> Signature:
-    """The signature of that name, or an ArgumentError that lists the ones there are."""
+    """The signature of that name, or an ArgumentError that lists the valid ones."""
     if name not in signatures:
         raise ArgumentError(no_such("signature", name, sorted(signatures)))
     return signatures[name]
@@ -63,15 +63,15 @@ def find_signature(signatures: Mapping[str, Signature], name: str) -> Signature:
 def batched(
     runner: Runner, inputs: Arrays, *, signature: str = DEFAULT_SIGNATURE, batch_size: int | None = None
 ) -> Arrays:
-    """Run any number of samples through a runner, in the batches that it takes.
+    """Run any number of samples through a runner, in batches that it takes.
 
     Args:
-        runner: Any Runner. One of fixed batch gets chunks of that size, the last one filled up by
-            repeating its last sample, and the filling is cut off again.
-        inputs: Arrays `[n, ...]` by input name, all of the same `n >= 1`. Where the signature has a scalar, there is
-            no batch, and all goes in one call.
+        runner: Any Runner. If its batch is fixed, the last batch is filled up by repeating the last sample, and the
+            outputs for these repetitions are dropped.
+        inputs: Arrays `[n, ...]` by input name, all of the same `n >= 1`. A signature with a scalar has no batch;
+            its inputs go in one call.
         signature: The signature to run.
-        batch_size: The largest batch for a runner of free batch; all at once where None.
+        batch_size: The largest batch if the runner's batch is free; None runs all samples in one call.
 
     Returns:
         Arrays `[n, ...]` by output name.
@@ -79,10 +79,10 @@ def batched(
     Raises:
         ArgumentError: for an unknown signature, no samples, or unequal sample counts.
     """
-    found = find_signature(runner.signatures, signature)
-    if not found.is_batched:
+    spec = find_signature(runner.signatures, signature)
+    if not spec.is_batched:
         return runner.run(inputs, signature)
-    fixed = found.fixed_batch
+    fixed = spec.fixed_batch
     counts = {name: len(array) for name, array in inputs.items()}
     if not counts or len(set(counts.values())) > 1 or not min(counts.values()):
         raise ArgumentError(f"inputs must hold the same number of samples, at least one; received {counts}")

@@ -1,4 +1,4 @@
-"""Samples: named arrays on disk, checked once against the signature that they are for."""
+"""Samples: named arrays, checked once against the signature that they are for."""
 
 from __future__ import annotations
 
@@ -6,28 +6,31 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from .errors import ArgumentError, AttnexportError, SamplesError, first_line
 from .mapped import cast, read_npz, row_pieces
-from .signature import Arrays, TensorSpec, dtype_name, fits, format_shape
+from .signature import Array, Arrays, TensorSpec, dtype_name, fits, format_shape
 
 LABELS = "labels"
 # What samples are read from: a path, the arrays `[n, ...]` by input name, or the lone array of a single input.
-SampleSource = str | Path | Mapping[str, Any] | np.ndarray[Any, Any]
+SampleSource: TypeAlias = "str | Path | Mapping[str, Any] | Array"
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Arrays `[n, ...]` by exported input name, with `labels [n]` where they are known.
+    """Samples for a signature.
 
-    `notes` are the things done to the data that its owner should hear of, a sentence each.
+    Attributes:
+        inputs: Arrays `[n, ...]` by exported input name.
+        labels: The right classes `[n]`, None if they are not known.
+        notes: What was changed in the data, a sentence each.
     """
 
     inputs: Arrays
-    labels: np.ndarray[Any, Any] | None = None
+    labels: Array | None = None
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -50,11 +53,16 @@ def load_samples(
         source: An `.npz` with one array `[n, ...]` per input and optionally `labels [n]`; an `.npy` for a single
             input; a directory of `NAME.npy`; or the arrays themselves. Large arrays stay on disk.
         specs: The inputs to be fed, as exported.
-        aliases: Other names that an input may go by (the Keras name), to its exported name.
+        aliases: The exported name by other names that an input may have, such as its Keras name.
 
     Raises:
-        ArgumentError: where the path does not exist.
-        SamplesError: where the file is damaged, or its names, dtypes, shapes or values do not fit.
+        ArgumentError: if the path does not exist.
+        SamplesError: if the file is damaged, or its names, dtypes, shapes or values do not fit.
+
+    Example:
+        >>> samples = load_samples({"x": [[1.0, 2.0], [3.0, 4.0]]}, [TensorSpec("x", "float32", (None, 2))])
+        >>> len(samples), samples.notes
+        (2, ("samples: 'x' was cast from float64 to float32",))
     """
     path, arrays = _open(source)
     labels = None
@@ -78,12 +86,21 @@ def load_samples(
 def synthetic_samples(
     specs: Sequence[TensorSpec], n: int | None, *, seed: int = 0, integers_below: int | None = None, free_size: int = 8
 ) -> Samples:
-    """Seeded samples that fit the inputs: standard normal floats, integers in `[0, integers_below)`.
+    """Make seeded samples that fit the inputs: standard normal floats, integers in `[0, integers_below)`.
 
-    Where `integers_below` is None, bytes (pixels) take all values that are not negative, and wider integers 0 and 1.
+    Args:
+        specs: The inputs.
+        n: The number of samples, also if the batch is fixed, since `batched` cuts them into batches. None if the
+            inputs have no batch dimension.
+        seed: For the values.
+        integers_below: By default, 8-bit integers (pixels) take all values that are not negative, and wider ones 0
+            and 1.
+        free_size: The size of free dimensions.
 
-    The first dimension is the batch and gets `n`, also where it is fixed, `batched` sees to that; where `n` is None
-    there is no batch. Free dimensions get `free_size`.
+    Example:
+        >>> samples = synthetic_samples([TensorSpec("x", "float32", (None, None, 3))], 2)
+        >>> samples.inputs["x"].shape
+        (2, 8, 3)
     """
     inputs: Arrays = {}
     for index, spec in enumerate(specs):
@@ -101,8 +118,8 @@ def synthetic_samples(
     return Samples(inputs)
 
 
-def content_hash(arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
-    """`sha256:...` of the arrays' names, dtypes, shapes and values, whatever file or order they came in."""
+def content_hash(arrays: Mapping[str, Array]) -> str:
+    """`sha256:...` of the arrays' names, dtypes, shapes and values, whatever their file or order."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
         array = np.asarray(arrays[name])
@@ -123,8 +140,8 @@ def _numpy_dtype(name: str) -> np.dtype[Any]:
     return np.dtype(name)
 
 
-def _open(source: SampleSource) -> tuple[str, dict[str, np.ndarray[Any, Any]]]:
-    """What to call the samples in messages, and their arrays."""
+def _open(source: SampleSource) -> tuple[str, dict[str, Array]]:
+    """The name of the samples in messages, and their arrays."""
     if isinstance(source, str | Path):
         source = Path(source)
         if not source.exists():
@@ -135,11 +152,11 @@ def _open(source: SampleSource) -> tuple[str, dict[str, np.ndarray[Any, Any]]]:
     return "samples", {"": np.asarray(source)}
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    """The arrays of an `.npz`, of a directory of `NAME.npy`, or the lone one of an `.npy` as "".
+def read_arrays(path: Path) -> dict[str, Array]:
+    """Read the arrays of an `.npz` or a directory of `NAME.npy` by name, or the one of an `.npy` as "".
 
     Raises:
-        SamplesError: where it is none of them, or damaged.
+        SamplesError: if it is something else, or damaged.
     """
     try:
         if path.is_dir():
@@ -161,9 +178,9 @@ def read_arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def _match_names(
-    path: str, arrays: dict[str, np.ndarray[Any, Any]], specs: Sequence[TensorSpec], aliases: Mapping[str, str]
+    path: str, arrays: dict[str, Array], specs: Sequence[TensorSpec], aliases: Mapping[str, str]
 ) -> Arrays:
-    # A lone array needs no name where a single input is fed.
+    # A lone array needs no name if there is a single input.
     if len(arrays) == 1 and len(specs) == 1 and next(iter(arrays)) in ("", "arr_0"):
         return {specs[0].name: next(iter(arrays.values()))}
     wanted = {spec.name for spec in specs}
@@ -176,8 +193,8 @@ def _match_names(
     return inputs
 
 
-def _cast(path: str, array: np.ndarray[Any, Any], spec: TensorSpec, notes: list[str]) -> np.ndarray[Any, Any]:
-    """Only what loses nothing that the model could have seen: wider to narrower floats, any integer that fits."""
+def _cast(path: str, array: Array, spec: TensorSpec, notes: list[str]) -> Array:
+    """Cast only without a loss that the model would see: floats to narrower ones, and integers that fit."""
     actual = dtype_name(array)
     if actual == spec.dtype:
         return array.astype(object) if actual == "string" and array.dtype.kind != "O" else array
@@ -193,7 +210,7 @@ def _cast(path: str, array: np.ndarray[Any, Any], spec: TensorSpec, notes: list[
     raise SamplesError(f"{path}: {spec.name!r} has dtype {actual}; {spec.dtype} is wanted")
 
 
-def _check(path: str, array: np.ndarray[Any, Any], spec: TensorSpec) -> None:
+def _check(path: str, array: Array, spec: TensorSpec) -> None:
     wanted = (None, *spec.shape[1:]) if spec.shape else spec.shape
     if not fits(array.shape, wanted):
         hint = ""

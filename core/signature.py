@@ -1,4 +1,4 @@
-"""Signatures: the named functions of an artifact, and the tensors that they take and give."""
+"""Signatures: the named functions of an artifact, with their input and output tensors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 Shape = tuple[int | None, ...]
-Arrays: TypeAlias = "dict[str, np.ndarray[Any, Any]]"
+Array: TypeAlias = "np.ndarray[Any, Any]"  # of any dtype and shape
+Arrays: TypeAlias = "dict[str, Array]"  # by tensor name
 Method = Literal["predict", "classify", "regress"]
 
 DEFAULT_SIGNATURE = "serving_default"
@@ -24,12 +25,12 @@ DTYPES = (
     *("uint64", "int4", "uint4", "bool", "string", "complex64", "complex128"),
 )
 
-# What tf.saved_model.save takes as an argument's name; spaces and slashes are refused there late and darkly.
+# What tf.saved_model.save takes as an argument's name; its own error for others comes late and is unclear.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*")
 
 
 def check_name(name: str, what: str) -> str:
-    """The name itself where TensorFlow takes it for a tensor or signature that is exported, else an ArgumentError."""
+    """Return the name of an exported tensor or signature if TensorFlow takes it, or raise an ArgumentError."""
     if not _NAME.fullmatch(name):
         raise ArgumentError(
             f"{what} {name!r} is not a usable name: it starts with a letter or underscore, "
@@ -39,21 +40,31 @@ def check_name(name: str, what: str) -> str:
 
 
 def usable_name(text: str) -> str:
-    """The text as a name that `check_name` accepts."""
+    """Change a text into a name that `check_name` accepts.
+
+    Example:
+        >>> usable_name("dense 1/Softmax")
+        'dense_1_Softmax'
+    """
     name = re.sub(r"[^A-Za-z0-9_.\-]", "_", text)
     return name if _NAME.fullmatch(name) else f"_{name}"
 
 
 def format_shape(shape: Shape | None) -> str:
-    """`[?, 10, 64]`; a free dimension is a question mark, an unknown rank `[...]`."""
+    """A shape for people: a free dimension is a question mark, an unknown rank `[...]`.
+
+    Example:
+        >>> format_shape((None, 10, 64))
+        '[?, 10, 64]'
+    """
     if shape is None:
         return "[...]"
     return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
 
 
-@lru_cache(maxsize=4096)  # servers ask this for each request, in few shapes
+@lru_cache(maxsize=4096)  # called for each request of a server, with few shapes
 def fits(actual: tuple[int, ...], wanted: Shape | None) -> bool:
-    """Whether an array of shape `actual` may be fed where `wanted` is declared."""
+    """Whether an array of shape `actual` fits an input declared with shape `wanted`."""
     if wanted is None:
         return True
     return len(actual) == len(wanted) and all(w is None or a == w for a, w in zip(actual, wanted, strict=True))
@@ -85,7 +96,16 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Signature:
-    """A named function of an artifact: what it takes, what it gives, and by which method it is served."""
+    """A named function of an artifact: its inputs, its outputs, and the method that serves it.
+
+    Raises:
+        ArgumentError: if it has no input or no output, or names one twice.
+
+    Example:
+        >>> x, y = TensorSpec("x", "float32", (None, 3)), TensorSpec("y", "float32", (None,))
+        >>> print(Signature("serving_default", (x,), (y,)))
+        serving_default(x: float32 [?, 3]) -> (y: float32 [?])
+    """
 
     name: str
     inputs: tuple[TensorSpec, ...]
@@ -121,34 +141,36 @@ class Signature:
 
     @cached_property
     def is_batched(self) -> bool:
-        """Whether every input and output has a first dimension, which is taken for the batch."""
+        """Whether every input and output has a first dimension, which is the batch."""
         return all(spec.shape != () for spec in (*self.inputs, *self.outputs))
 
     @cached_property
     def fixed_batch(self) -> int | None:
-        """The batch size that inputs are fixed to, or None where the batch is free."""
+        """The fixed batch size of the inputs, None if the batch is free."""
         sizes = {spec.shape[0] for spec in self.inputs if spec.shape} - {None}
         return sizes.pop() if len(sizes) == 1 else None
 
     def with_free_batch(self) -> Signature:
-        """The signature as it stands to those whose samples are fed in its batch: any number of them will do."""
+        """The signature for callers whose samples are cut into its batches: it takes any number of them."""
         inputs, outputs = (
             tuple(replace(spec, shape=(None, *spec.shape[1:])) if spec.shape else spec for spec in specs)
             for specs in (self.inputs, self.outputs)
         )
         return replace(self, inputs=inputs, outputs=outputs)
 
-    def check_inputs(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> None:
-        """Refuse inputs that do not fit by name, dtype or shape.
+    def check_inputs(self, inputs: Mapping[str, Array]) -> None:
+        """Check inputs by name, dtype and shape.
 
         Raises:
-            SamplesError: naming the first input that does not fit and what would.
+            SamplesError: naming the first input that does not fit, and what is expected.
         """
         if inputs.keys() != self._input_names:
             names = self._input_names
             missing, extra = sorted(names - inputs.keys()), sorted(inputs.keys() - names)
-            told = ", ".join([f"missing {name!r}" for name in missing] + [f"unknown {name!r}" for name in extra])
-            raise SamplesError(f"signature {self.name!r}: {told}; its inputs are {'; '.join(map(str, self.inputs))}")
+            different = ", ".join([f"missing {name!r}" for name in missing] + [f"unknown {name!r}" for name in extra])
+            raise SamplesError(
+                f"signature {self.name!r}: {different}; its inputs are {'; '.join(map(str, self.inputs))}"
+            )
         for spec in self.inputs:
             array = inputs[spec.name]
             dtype = _dtype_name(array.dtype)
@@ -161,7 +183,7 @@ class Signature:
                 )
 
 
-def dtype_name(array: np.ndarray[Any, Any]) -> str:
+def dtype_name(array: Array) -> str:
     """The dtype as a TensorSpec names it: numpy's name, and `string` for bytes, str and object arrays."""
     return _dtype_name(array.dtype)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .errors import ArgumentError
+from .signature import Array
 
 
 def write_example(features: Mapping[str, Any], message: Any, place: str = "the example") -> None:
@@ -26,7 +27,7 @@ def write_example(features: Mapping[str, Any], message: Any, place: str = "the e
         _write_feature(_flat(value), message.features.feature[name], f"{place}, feature {name!r}")
 
 
-def _flat(value: Any) -> np.ndarray[Any, Any]:
+def _flat(value: Any) -> Array:
     """The values `[n]`. Python's text and bytes stay objects: numpy's own drop zero bytes at the end."""
     if not isinstance(value, np.ndarray):
         objects = np.asarray(value, dtype=object).reshape(-1)
@@ -35,7 +36,7 @@ def _flat(value: Any) -> np.ndarray[Any, Any]:
     return np.asarray(value).reshape(-1)
 
 
-def _write_feature(values: np.ndarray[Any, Any], feature: Any, place: str) -> None:
+def _write_feature(values: Array, feature: Any, place: str) -> None:
     if values.dtype.kind in "iub":
         if values.size and int(values.max()) > 2**63 - 1:
             raise ArgumentError(f"{place}: {values.max()} is more than an int64 holds")

@@ -1,4 +1,4 @@
-"""Tracers: what a model computes on its way, tensor by tensor."""
+"""Tracers: every tensor inside a model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .signature import Arrays
 
 
 class Tracer(Protocol):
-    """Shows the tensors inside a model; as a Runner shows its outputs."""
+    """Gives the tensors inside a model, as a Runner gives its outputs."""
 
     def trace(self, inputs: Arrays) -> Arrays:
         """Every tensor that the model computes on `inputs [n, ...]`, by name, in the order of computation."""
@@ -22,16 +22,16 @@ class Tracer(Protocol):
 
 
 def trace_batched(trace: Callable[[Arrays], Arrays], inputs: Arrays, batch: int | None) -> Arrays:
-    """What one call shows at a time, for all samples.
+    """Trace any number of samples, in batches that the model takes.
 
     Args:
-        trace: One call: arrays by input name in, every tensor by name out.
+        trace: Traces one batch: from arrays by input name to every tensor by name.
         inputs: Arrays `[n, ...]` by input name.
-        batch: The batch that a call takes; any where None.
+        batch: The size of a batch; None traces all samples in one call.
 
     Returns:
-        Arrays `[n, ...]` by name; tensors of merged dimensions (`[batch * steps, features]`) are taken apart as
-        `[n, elements]`, and those that hold nothing of each sample are left out.
+        Arrays `[n, ...]` by name. Tensors of merged dimensions (`[batch * steps, features]`) become `[n, elements]`;
+        those without a part per sample are left out.
     """
     n = len(next(iter(inputs.values())))
     parts = [

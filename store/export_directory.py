@@ -1,4 +1,4 @@
-"""The export directory: versions that appear whole or not at all, whoever else writes and whenever the power goes."""
+"""The export directory: versions appear whole or not at all, with several writers and after a crash."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class ExportDirectory(VersionedDirectory):
 
     @contextmanager
     def stage(self) -> Iterator[Stage]:
-        """A place to write artifacts in; nothing of it remains unless it is committed.
+        """Open a stage to write artifacts in; they are removed again unless they are committed.
 
         Raises:
-            StorageError: where the directory cannot be written.
-            ManifestError: where its manifest cannot be read.
+            StorageError: if the directory cannot be written.
+            ManifestError: if its manifest is not valid.
         """
         with writing(self.root):
             made = make_directories(self.root)
@@ -52,8 +52,8 @@ class ExportDirectory(VersionedDirectory):
             try:
                 yield Stage(self, temporary)
             finally:
-                # Under the lock, or a sweep could take the half removed for dead. A journal that is still there means
-                # that a rollback failed: what it keeps of the old state is for the next sweep to put back.
+                # Under the lock, or a sweep could take a half removed stage for a dead one. A journal that still exists
+                # means that a rollback failed: the next sweep restores the old state from it.
                 with suppress(OSError), self.locked():
                     if not Journal(self.root, temporary).exists():
                         shutil.rmtree(temporary, ignore_errors=True)
@@ -62,33 +62,33 @@ class ExportDirectory(VersionedDirectory):
             self._remove_if_unused(made)
 
     def record(self, entry: VersionEntry, validations: Mapping[str, ValidationRecord]) -> None:
-        """Write into the manifest what a validation found.
+        """Write the results of a validation into the manifest.
 
         Args:
-            entry: The version as it was looked at. Artifacts that were replaced meanwhile stay as they are.
-            validations: By the artifact's path.
+            entry: The version that was validated. Artifacts that were replaced meanwhile keep no result.
+            validations: The results, by the artifact's path.
 
         Raises:
-            StorageError: where the directory cannot be written.
-            ManifestError: where its manifest cannot be read.
+            StorageError: if the directory cannot be written.
+            ManifestError: if its manifest is not valid.
         """
         with writing(self.root), self.locked():
             manifest = self.manifest()
             now = manifest.entry(entry.version)
-            found = [
+            validated = [
                 replace(each, validation=validations[each.path])
                 for each in now.artifacts
                 if each.path in validations and _is_same(each, entry.artifact_at(each.path))
             ]
-            manifest.with_version(now.with_artifacts(found)).write(self.root)
+            manifest.with_version(now.with_artifacts(validated)).write(self.root)
 
     def _remove_if_unused(self, made: list[Path]) -> None:
-        """Take the directories that this export made away again, unless something is in them by now."""
+        """Remove the directories that this export made, unless something is in them by now."""
         if self.root not in made:
             return
         with suppress(OSError, ManifestError), self.locked():
             if {path.name for path in self.root.iterdir()} <= {LOCK, FILE_NAME} and not self.manifest().versions:
-                # Whoever waits for this lock sees that its file is gone and makes the directory anew.
+                # A process that waits for this lock sees that its file is gone, and makes the directory again.
                 (self.root / FILE_NAME).unlink(missing_ok=True)
                 (self.root / LOCK).unlink()
                 for directory in made:

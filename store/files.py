@@ -1,4 +1,4 @@
-"""Writing that survives a crash: flushed to disk, then renamed."""
+"""Writing files so that a crash leaves the old content or the new: flushed to disk, then renamed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def sync(path: Path) -> None:
 
 
 def sync_tree(root: Path) -> None:
-    """Flush a file, or a directory with all that is in it, to disk."""
+    """Flush a file, or a directory and everything in it, to disk."""
     if root.is_dir():
         for child in root.iterdir():
             sync_tree(child)
@@ -29,7 +29,7 @@ def sync_tree(root: Path) -> None:
 
 
 def make_directories(path: Path) -> list[Path]:
-    """Make a directory with its parents, on disk too; returns those that were made, innermost first."""
+    """Make a directory and its parents, flushed to disk; returns the new ones, innermost first."""
     missing = [each for each in (path, *path.parents) if not each.exists()]
     path.mkdir(parents=True, exist_ok=True)
     for each in missing:
@@ -39,9 +39,19 @@ def make_directories(path: Path) -> list[Path]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to, which takes the place of `path` in the end: a reader sees the old file or the new, no part.
+    """Write a file that replaces `path` at the end, so that a reader sees the old content or the new, never a part.
 
-    Where the body fails, nothing is left.
+    Yields:
+        The path to write to. If the body raises, the new file is removed and `path` stays as it is.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as name:
+        ...     path = Path(name) / "report.html"
+        ...     with replacing(path) as temporary:
+        ...         _ = temporary.write_text("text")
+        ...     path.read_text()
+        'text'
     """
     temporary = path.with_name(f".tmp-{path.name}")
     try:
@@ -56,9 +66,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_directory(path: Path) -> Iterator[Path]:
-    """A directory to write to, which takes the place of `path` in the end.
+    """Write a directory that replaces `path` at the end; its parents are made.
 
-    Where the body fails, nothing is left and the old directory stays. Parents are made.
+    Yields:
+        The directory to write to. If the body raises, it is removed and `path` stays as it is.
     """
     make_directories(path.parent)
     temporary = Path(tempfile.mkdtemp(prefix=f".tmp-{path.name}-", dir=path.parent))
@@ -79,13 +90,13 @@ def replacing_directory(path: Path) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace a file's text as a whole."""
+    """Replace a file's text at once."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def hash_of(path: Path) -> str:
-    """`sha256:...` of a file's bytes, or of all files below a directory by their names."""
+    """`sha256:...` of a file's bytes, or of the names and bytes of all files below a directory."""
     digest = hashlib.sha256()
     if path.is_dir():
         for file in sorted(each for each in path.rglob("*") if each.is_file()):
@@ -98,7 +109,7 @@ def hash_of(path: Path) -> str:
 
 
 def size_of(path: Path) -> int:
-    """Bytes in a file, or in all files below a directory."""
+    """The size of a file, or of all files below a directory, in bytes."""
     if path.is_dir():
         return sum(child.stat().st_size for child in path.rglob("*") if child.is_file())
     return path.stat().st_size

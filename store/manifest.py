@@ -38,10 +38,19 @@ def _is_module(name: Any) -> bool:
 
 @dataclass(frozen=True)
 class VersionEntry:
-    """One version: its origin, the versions of everything that made it, and its artifacts.
+    """One version of a model.
 
-    `reference` names what parity was measured against; `created` is UTC, ISO 8601; `names` maps an exported tensor
-    name to the Keras name, where they differ.
+    Attributes:
+        version: Its number, from 1.
+        created: When, in UTC, ISO 8601.
+        source: Where the model came from: its `kind`, details of that kind, and the modules to import (`imports`).
+        environment: The versions of Python and of the packages that made it.
+        reference: What parity was measured against.
+        artifacts: Its artifacts.
+        names: The Keras name by exported tensor name, if they differ.
+
+    Raises:
+        ArgumentError: if the version is not a positive int64, or an artifact is listed twice.
     """
 
     version: int
@@ -66,15 +75,15 @@ class VersionEntry:
         return tuple(self.source.get("imports", ()))
 
     def artifact(self, kind: str) -> Artifact | None:
-        """The version's artifact of a kind, None where it has none."""
+        """The version's artifact of a kind, None if it has none."""
         return next((each for each in self.artifacts if each.kind == kind), None)
 
     def artifact_at(self, path: str) -> Artifact | None:
-        """The version's artifact at a path, None where there is none."""
+        """The version's artifact at a path, None if it has none."""
         return next((each for each in self.artifacts if each.path == path), None)
 
     def with_artifacts(self, artifacts: Sequence[Artifact]) -> VersionEntry:
-        """The entry with more artifacts; one at the same path takes the place of the old one."""
+        """The entry with more artifacts, which replace those at the same paths."""
         by_path = {each.path: each for each in (*self.artifacts, *artifacts)}
         return replace(self, artifacts=tuple(by_path.values()))
 
@@ -94,21 +103,21 @@ class Manifest:
         """The entry of a version.
 
         Raises:
-            ArgumentError: naming the versions there are.
+            ArgumentError: naming the existing versions.
         """
-        found = next((each for each in self.versions if each.version == version), None)
-        if found is None:
-            there = ", ".join(str(each.version) for each in self.versions) or "none"
-            raise ArgumentError(f"{self.name} has no version {version}; there is {there}")
-        return found
+        entry = next((each for each in self.versions if each.version == version), None)
+        if entry is None:
+            existing = ", ".join(str(each.version) for each in self.versions) or "none"
+            raise ArgumentError(f"{self.name} has no version {version}; there is {existing}")
+        return entry
 
     def with_version(self, entry: VersionEntry) -> Manifest:
-        """A manifest with one version more, or with that version's entry replaced."""
+        """The manifest with a version added, or replaced if it exists."""
         others = [old for old in self.versions if old.version != entry.version]
         return replace(self, versions=tuple(sorted([*others, entry], key=lambda each: each.version)))
 
     def write(self, directory: Path) -> None:
-        """Rename a new attnexport.json over the old one; the caller holds the directory's lock."""
+        """Replace attnexport.json; the caller holds the directory's lock."""
         document = {"schema": SCHEMA, **asdict(self)}
         write_atomically(directory / FILE_NAME, json.dumps(document, indent=2, allow_nan=False) + "\n")
 

@@ -37,9 +37,17 @@ def check_relative(path: str) -> str:
 
 @dataclass(frozen=True)
 class CheckRecord:
-    """What validate found of one signature in one runtime: its worst figures on the data, None where there are none.
+    """The result of validate for one signature in one runtime: its worst figures on the data.
 
-    `sqnr_db` is None, too, where nothing differs and `max_error` is 0; `problem` says why it failed.
+    Attributes:
+        runtime: What ran it, such as `session`.
+        signature: Its name.
+        passed: Whether it is within its budget.
+        sqnr_db: The least SQNR in dB; None if nothing was measured, or if nothing differs and `max_error` is 0.
+        max_error: The greatest error, in the output's unit; None if nothing was measured.
+        agreement: Share of samples with the original's top class, 0 to 1; None without classes.
+        accuracy: Share of samples with the right class, 0 to 1; None without labels.
+        problem: Why it failed, None if it passed.
     """
 
     runtime: str
@@ -54,11 +62,15 @@ class CheckRecord:
 
 @dataclass(frozen=True)
 class ValidationRecord:
-    """What `attnexport validate` found last of an artifact.
+    """The last result of `attnexport validate` for an artifact.
 
-    `created` is UTC, ISO 8601; `attnexport` its version; `reference` what it was held against; `data` the samples: what
-    they are called (`name`), how many (`samples`), their `content_hash`, and whether they were `given` or made up;
-    `limits` those that the user set.
+    Attributes:
+        created: When, in UTC, ISO 8601.
+        attnexport: The version of attnexport.
+        reference: What the artifact was compared with.
+        data: The samples: their `name`, number (`samples`), `content_hash`, and whether the user gave them (`given`).
+        limits: The limits that the user set, by name.
+        checks: The results.
     """
 
     created: str
@@ -77,11 +89,22 @@ class ValidationRecord:
 class Artifact:
     """One artifact of a version.
 
-    `path` is relative to the export directory; `content_hash` is of variables and signatures, or of bytes for a
-    .tflite; `precision` is a row of parity's table of budgets; `parity` is the verdict that let it in; `file_hash` is
-    of its bytes as they were written, so that a later change shows. A .tflite also has the `recipe` that it was made
-    by, and where that needed samples, `calibration`: their hash and number, whether they were `given` or made up, and
-    how ranges were found. Another artifact at the same path begins without a `validation`.
+    Attributes:
+        kind: `keras`, `saved_model` or `tflite`.
+        path: Relative to the export directory.
+        content_hash: Hash of variables and signatures; for a .tflite, of its bytes.
+        size_bytes: Size of all its files, in bytes.
+        precision: A row of parity's table of budgets.
+        signatures: What it computes.
+        parity: The verdict of the gate, as JSON.
+        file_hash: Hash of its bytes as they were written, which shows later changes.
+        recipe: The recipe of a .tflite, as JSON.
+        calibration: The samples that the recipe needed: their hash and number, whether the user gave them (`given`),
+            and how ranges were found.
+        validation: The last result of validate. An artifact that replaces this one begins without.
+
+    Raises:
+        ArgumentError: if the kind, the precision or a dtype is unknown, or the path leads out of the export.
     """
 
     kind: str
@@ -111,24 +134,24 @@ class Artifact:
 
     @property
     def title(self) -> str:
-        """What people call it: the recipe of a .tflite, else what it is."""
+        """Its name for people: the recipe of a .tflite, else its kind."""
         if self.recipe and "name" in self.recipe:
             return str(self.recipe["name"])
         return {"saved_model": "SavedModel", "keras": "Keras"}.get(self.kind, Path(self.path).stem)
 
     @property
     def calibrated_on_given(self) -> bool:
-        """Whether it is made for samples that somebody gave, so that made-up ones say nothing of it."""
+        """Whether the user gave its calibration samples, so that synthetic samples say nothing about its errors."""
         return bool(self.calibration and self.calibration.get("given"))
 
     @property
     def min_sqnr_db(self) -> float | None:
-        """The SQNR in dB that its recipe is held to in place of its precision's budget, where it says one."""
+        """The SQNR in dB that its recipe must reach, None if the budget of its precision applies."""
         least = (self.recipe or {}).get("min_sqnr_db")
         return float(least) if isinstance(least, int | float) else None
 
     def change(self, export: Path) -> str | None:
-        """What happened to the file since: "gone", "changed", or None."""
+        """How its files differ from what was exported: "gone", "changed", or None."""
         path = export / self.path
         if not path.exists():
             return "gone"

@@ -1,4 +1,4 @@
-"""A commit: artifacts get their final names and the manifest its entry, or everything is as it was."""
+"""A commit: artifacts get their final names and the manifest its entry, or nothing changes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .versioned_directory import VersionedDirectory
 
 
 class Stage:
-    """Artifacts in the making, in a temporary directory beside their final place."""
+    """Artifacts that are being written, in a temporary directory of the export."""
 
     def __init__(self, directory: VersionedDirectory, temporary: Path) -> None:
         self._directory = directory
@@ -25,26 +25,26 @@ class Stage:
         self._targets: dict[Path, str] = {}
 
     def add(self, name: str, target: str) -> Path:
-        """Where to write an artifact.
+        """The path to write an artifact to.
 
         Args:
             name: Its temporary name.
-            target: Its final path below the export directory, with `{version}` in it.
+            target: Its final path, relative to the export directory, with `{version}` in it.
         """
         path = self._temporary / name
         self._targets[path] = target
         return path
 
     def commit(self, describe: Callable[[int], VersionEntry], version: int | None = None) -> VersionEntry:
-        """Give every artifact its final name, then write a new version into the manifest.
+        """Commit a new version: give every artifact its final name, then write the manifest.
 
         Args:
-            describe: Makes the manifest's entry once the version is known.
-            version: The version to take, the next one where None.
+            describe: Makes the manifest's entry from the version.
+            version: The version, the next free one by default.
 
         Raises:
-            StorageError: where the version exists or the file system refuses. Nothing has changed then, unless the
-                very last flush failed, after the manifest was in its place.
+            StorageError: if the version exists or the file system refuses. Nothing has changed then, unless the very
+                last flush failed, after the manifest was in place.
         """
         with self._committing() as manifest:
             if version is None:
@@ -55,16 +55,16 @@ class Stage:
         return entry
 
     def commit_to(self, version: int, artifacts: Sequence[Artifact], *, replace: bool = False) -> VersionEntry:
-        """Add what was staged to a version that exists.
+        """Commit the artifacts to an existing version.
 
         Args:
             version: The version.
-            artifacts: How the manifest describes what was staged, a path each.
-            replace: Whether an artifact of other content at the same path may be replaced.
+            artifacts: Their entries in the manifest.
+            replace: Whether they may replace artifacts of other content at the same paths.
 
         Raises:
-            ArgumentError: where there is no such version.
-            StorageError: where an artifact exists and is not to be replaced, or the file system refuses. Nothing has
+            ArgumentError: if the version does not exist.
+            StorageError: if an artifact exists and must not be replaced, or the file system refuses. Nothing has
                 changed then, as with `commit`.
         """
         with self._committing() as manifest:
@@ -82,19 +82,19 @@ class Stage:
 
     @contextmanager
     def _committing(self) -> Iterator[Manifest]:
-        """Everything staged is on disk, the directory is locked, and no dead commit waits to be undone."""
+        """Flush the staged artifacts, lock the directory, and undo commits that were cut off."""
         with writing(self._directory.root):
             for staged in self._targets:
                 sync_tree(staged)
             with self._directory.locked():
-                # Undone later, one that was killed since this export began would take back what this one commits.
+                # A later undo of a commit that was killed meanwhile would also take back what this one commits.
                 self._directory.sweep()
                 yield self._directory.manifest()
 
     def _give_names(self, manifest: Manifest, entry: VersionEntry) -> None:
         root = self._directory.root
         if not (root / FILE_NAME).exists():
-            manifest.write(root)  # so that an undo can tell a first commit from a manifest that was taken away
+            manifest.write(root)  # tells a first commit from a manifest that was moved away
         finals = {staged: root / target.format(version=entry.version) for staged, target in self._targets.items()}
         journal = Journal(root, self._temporary)
         try:
@@ -109,6 +109,6 @@ class Stage:
                 journal.undo()
             journal.forget()
             raise
-        # From here on the manifest is the truth, even where someone moves it away; nothing that fails changes that.
+        # The version is committed now, even if somebody moves the manifest away; a failure here changes nothing.
         with suppress(OSError):
             journal.forget()

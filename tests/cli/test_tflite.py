@@ -122,7 +122,7 @@ def test_a_model_that_computes_in_16_bits_is_built_again(attnexport: Run, tmp_pa
         (["-q", "int8", "-q", "int8"], 2, "two recipes are called 'int8'"),
         (["-q", "float16", "--integer-only"], 2, "integer_only is for int8 and int16 activations"),
         (["-q", "int8", "--io", "int12"], 2, "there is no type 'int12'"),
-        (["-q", "int8", "--keep-float", "("], 2, "is no regular expression"),
+        (["-q", "int8", "--keep-float", "("], 2, "is not a regular expression"),
         (["-q", "int8", "--keep-float", "nowhere"], 3, "keep_float 'nowhere' matches no operator"),
         (["-q", "int8", "--max-size", "10k"], 5, "at most 10,000 were asked for"),
         (["--max-size", "small"], 2, "'small' is no size in bytes"),

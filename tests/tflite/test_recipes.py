@@ -84,7 +84,7 @@ def test_what_is_asked_for_on_top_shows_in_the_name() -> None:
             "keep_float is for what is quantized",
         ),
         ({"integer_only": True, "layers": (LayerRule("x", "int4"),)}, "integer_only is for int8 and int16"),
-        ({"keep_float": ("(",)}, "keep_float '(' is no regular expression"),
+        ({"keep_float": ("(",)}, "keep_float '(' is not a regular expression"),
         ({"min_sqnr_db": float("nan")}, "min_sqnr_db must be a number of dB"),
         ({"min_sqnr_db": True}, "min_sqnr_db must be a number of dB"),
         ({"min_sqnr_db": "30"}, "min_sqnr_db must be a number of dB"),
@@ -130,7 +130,7 @@ def test_json_that_is_no_recipe_is_refused(text: str, told: str, tmp_path: Path)
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        (("(", "int8"), "tensors '(' is no regular expression"),
+        (("(", "int8"), "tensors '(' is not a regular expression"),
         (("x", "int5"), "no weights 'int5'"),
         (("x", "int4", "int8"), "no activations for int4 weights 'int8'"),
         (("x", "int8", "dynamic", "gptq"), "no weight algorithm 'gptq'"),

@@ -1,8 +1,8 @@
-"""A recipe: what is quantized, to which types, what stays float, and how ranges are found.
+"""Recipes: what is quantized, to which types, what stays float, and how ranges are found.
 
 Names follow one grammar: `[ACTIVATIONSx]WEIGHTS`. `float32`, `float16` and `int4` name the type of the weights, the
 activations being float32; `int8` has both in int8, `int16x8` int16 activations by int8 weights. `dynamic` alone keeps
-its historical name: int8 weights, and activations quantized on the fly. A suffix says what was asked for on top:
+its historical name: int8 weights, and activations quantized on the fly. A suffix names further options:
 `int8-integer-only`, `int8-io-uint8`.
 """
 
@@ -36,22 +36,22 @@ _IO = {
     "int8": ("float32", "int8", "uint8"),
     "int16": ("float32", "int16"),
 }
-# The rows of parity's table of budgets, those that may lose most first.
+# The rows of parity's table of budgets, the least precise first.
 _PRECISIONS = ("int4", "dynamic", "int8", "int16x8", "float16", "float32")
 
 
 @dataclass(frozen=True)
 class LayerRule:
-    """Another precision for some operators than the recipe's.
+    """A different precision for some operators.
 
     Attributes:
         tensors: Operators, by name in capitals or by a regular expression, as in `Recipe.keep_float`.
-        weights: Type of their weights. What there is no kernel for stays float32.
+        weights: Type of their weights. Operators without a kernel for it stay float32.
         activations: As in Recipe.
         weight_algorithm: How their weights are rounded.
 
     Raises:
-        ArgumentError: for a combination that there is not.
+        ArgumentError: for an invalid combination.
     """
 
     tensors: str
@@ -76,22 +76,22 @@ class Recipe:
     """A quantization scheme.
 
     Attributes:
-        name: What files made by it are called.
+        name: Part of the names of its files.
         weights: Type of the weights: float32, float16, int8 or int4; integers have a scale per channel.
         activations: float32; `dynamic`, float32 that kernels quantize on the fly; or int8 and int16 by calibration.
         keep_float: Operators, by name in capitals (`SOFTMAX`) or by a regular expression that is searched for in their
             outputs' tensor names, that stay float32.
-        layers: Another precision for some operators; later ones win, and over `keep_float`, too.
-        integer_only: No operator stays float, or the conversion fails.
-        io: Type of the inputs and outputs; None is float32, and that of the activations where `integer_only`.
-        calibrator: How ranges are found; `auto` measures all on held-out samples.
-        weight_algorithms: How weights are rounded; several are measured on held-out samples.
-        min_sqnr_db: The least SQNR in dB against the original; parity's budget of the precision where None.
-        calibrated_on: Hash of the samples that its figures come from, where it was found by a search: others give other
-            ranges, and another file.
+        layers: Different precisions for some operators; later ones win, also over `keep_float`.
+        integer_only: The conversion fails if an operator stays float.
+        io: Type of the inputs and outputs; None is float32, or the type of the activations if `integer_only`.
+        calibrator: How ranges are found; `auto` measures each way on held-out samples.
+        weight_algorithms: How weights are rounded; of several, the best on held-out samples.
+        min_sqnr_db: The least SQNR in dB against the original; None for the budget of its precision.
+        calibrated_on: Hash of the calibration samples of the search that found it; other samples give other ranges,
+            and another file.
 
     Raises:
-        ArgumentError: for a combination that there is not.
+        ArgumentError: for an invalid combination.
     """
 
     name: str
@@ -115,7 +115,9 @@ class Recipe:
             check_one(where, f"io for {self.activations} activations", self.io, _IO[self.activations])
         check_one(where, "calibrator", self.calibrator, ("auto", *CALIBRATORS))
         if not self.weight_algorithms:
-            raise ArgumentError(f"recipe {self.name!r}: weight_algorithms is empty; {one_of(WEIGHT_ALGORITHMS)} is one")
+            raise ArgumentError(
+                f"recipe {self.name!r}: weight_algorithms is empty; name one or more of {one_of(WEIGHT_ALGORITHMS)}"
+            )
         for each in self.weight_algorithms:
             check_one(where, "weight algorithm", each, WEIGHT_ALGORITHMS)
         if self.integer_only and (self.keep_float or self.layers or self.activations not in _INTEGERS):
@@ -124,28 +126,32 @@ class Recipe:
                 f"activations are {self.activations}, and {one_of(self.keep_float)} kept"
             )
         if self.keep_float and self.weights == "float32":
-            raise ArgumentError(f"recipe {self.name!r}: keep_float is for what is quantized, and nothing is")
+            raise ArgumentError(
+                f"recipe {self.name!r}: keep_float is for what is quantized, and a float32 recipe quantizes nothing"
+            )
         for each in self.keep_float:
             check_pattern(where, "keep_float", each)
-        least = self.min_sqnr_db
-        if least is not None and (isinstance(least, bool) or not isinstance(least, int | float) or not isfinite(least)):
-            raise ArgumentError(f"recipe {self.name!r}: min_sqnr_db must be a number of dB; received {least!r}")
+        minimum = self.min_sqnr_db
+        if minimum is not None and (
+            not isinstance(minimum, int | float) or isinstance(minimum, bool) or not isfinite(minimum)
+        ):
+            raise ArgumentError(f"recipe {self.name!r}: min_sqnr_db must be a number of dB; received {minimum!r}")
 
     @property
     def needs_calibration(self) -> bool:
-        """Whether ranges of activations must be known."""
+        """Whether it needs samples to find the ranges of activations."""
         return bool(self.integer_activations)
 
     @property
     def integer_activations(self) -> frozenset[str]:
-        """The integer types of activations that there will be."""
+        """The integer types of its activations."""
         return frozenset((self.activations, *(each.activations for each in self.layers))).intersection(_INTEGERS)
 
     @property
     def precision(self) -> str:
-        """The row of parity's table of budgets that it is held to: that of the least of its precisions."""
-        found = {_precision(self.weights, self.activations), *(each.precision for each in self.layers)}
-        return next(each for each in _PRECISIONS if each in found)
+        """The row of parity's table of budgets that applies: that of its least precise part."""
+        precisions = {_precision(self.weights, self.activations), *(each.precision for each in self.layers)}
+        return next(each for each in _PRECISIONS if each in precisions)
 
     @property
     def io_type(self) -> str:
@@ -161,7 +167,12 @@ class Recipe:
         calibrator: str | None = None,
         min_sqnr_db: float | None = None,
     ) -> Recipe:
-        """The recipe with what was asked for on top; integer_only and io show in its name."""
+        """The recipe with further options; integer_only and io show in its name.
+
+        Example:
+            >>> Recipe("int8", weights="int8", activations="int8").altered(io="uint8").name
+            'int8-io-uint8'
+        """
         name = self.name + "-integer-only" * integer_only + (f"-io-{io}" if io else "")
         return replace(
             self,
@@ -181,11 +192,11 @@ def check_one(where: str, what: str, value: Any, choices: Sequence[str]) -> None
 
 
 def check_pattern(where: str, what: str, pattern: str) -> None:
-    """Refuse what is no regular expression."""
+    """Refuse what is not a regular expression."""
     try:
         re.compile(pattern)
     except re.error as error:
-        raise ArgumentError(f"{where}: {what} {pattern!r} is no regular expression: {error}") from error
+        raise ArgumentError(f"{where}: {what} {pattern!r} is not a regular expression: {error}") from error
 
 
 def _check_types(where: str, weights: str, activations: str) -> None:
