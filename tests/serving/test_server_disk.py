@@ -133,7 +133,7 @@ def test_a_look_that_fails_is_told_once_and_the_next_one_comes(
     assert running.predict({"x": X}, name="n").model_spec.version.value == 1, "the other model is served"
     for _ in range(10):
         assert looked.acquire(timeout=60)
-    assert told(running, "a look at its versions failed: ValueError: no such luck") == 1
+    assert told(running, "scanning them failed: ValueError: no such luck") == 1
     failing = False
     for _ in range(600):
         if told(running, "model 'm' version 1 is available"):
