@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, get_args
 
 from .documents import convert
 from .errors import ArgumentError, SamplesError, one_of
@@ -112,11 +112,13 @@ class Signature:
     outputs: tuple[TensorSpec, ...]
     method: Method = "predict"
 
+    needs_inputs: ClassVar[bool] = True  # models are exported and compared with inputs; servers run any signature
+
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
             raise ArgumentError(f"signature {self.name!r}: method {self.method!r} is not {one_of(get_args(Method))}")
         for kind, specs in (("input", self.inputs), ("output", self.outputs)):
-            if not specs:
+            if not specs and (kind == "output" or self.needs_inputs):
                 raise ArgumentError(f"signature {self.name!r} has no {kind}")
             repeated = duplicates(spec.name for spec in specs)
             if repeated:
@@ -142,7 +144,7 @@ class Signature:
     @cached_property
     def is_batched(self) -> bool:
         """Whether every input and output has a first dimension, which is the batch."""
-        return all(spec.shape != () for spec in (*self.inputs, *self.outputs))
+        return bool(self.inputs) and all(spec.shape != () for spec in (*self.inputs, *self.outputs))
 
     @cached_property
     def fixed_batch(self) -> int | None:
@@ -181,6 +183,12 @@ class Signature:
                     f"input {spec.name!r} of {self.name!r} has shape {format_shape(array.shape)}; "
                     f"{format_shape(spec.shape)} is wanted"
                 )
+
+
+class InputlessSignature(Signature):
+    """A signature that takes no inputs: it reads a file, a clock or a variable."""
+
+    needs_inputs: ClassVar[bool] = False
 
 
 def dtype_name(array: Array) -> str:

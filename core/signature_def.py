@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .signature import Method, Shape, Signature, TensorSpec
+from .signature import InputlessSignature, Method, Shape, Signature, TensorSpec
 
 # Numbers of the enum tensorflow.DataType; a test compares them with TensorFlow's own.
 DTYPE_NAMES = {
@@ -27,18 +27,21 @@ METHOD_NAMES: dict[Method, str] = {
 _METHODS = {name: method for method, name in METHOD_NAMES.items()}
 
 
-def read_signature(name: str, definition: Any) -> Signature | None:
+def read_signature(name: str, definition: Any, *, inputless: bool = False) -> Signature | None:
     """A signature from a SignatureDef message.
 
     Args:
         name: The signature's name.
         definition: The message.
+        inputless: Whether signatures without inputs count, even those of the dtype `invalid` (initializers).
 
     Returns:
         The signature, its tensors in alphabetical order; None if it has no input or no output, or one that is not a
         single dense tensor (an initializer, sparse inputs).
     """
-    inputs, outputs = _specs(definition.inputs), _specs(definition.outputs)
+    inputs, outputs = _specs(definition.inputs), _specs(definition.outputs, invalid=inputless)
+    if inputless and outputs and not definition.inputs:
+        return InputlessSignature(name, (), outputs)
     if not inputs or not outputs:
         return None
     return Signature(name, inputs, outputs, _METHODS.get(definition.method_name, "predict"))
@@ -62,11 +65,11 @@ def write_signature(signature: Signature, definition: Any) -> None:
                 info.tensor_shape.dim.add(size=-1 if size is None else size)
 
 
-def _specs(infos: Any) -> tuple[TensorSpec, ...] | None:
+def _specs(infos: Any, *, invalid: bool = False) -> tuple[TensorSpec, ...] | None:
     specs = []
     for name in sorted(infos):
         info = infos[name]
-        dtype = DTYPE_NAMES.get(info.dtype)
+        dtype = DTYPE_NAMES.get(info.dtype, "invalid" if invalid else None)
         if dtype is None or info.WhichOneof("encoding") != "name":
             return None
         specs.append(TensorSpec(name, dtype, _shape(info.tensor_shape)))

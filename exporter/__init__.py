@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from .models import LoadedModel, PresetConfig, build_model, load_model, open_source, open_version
     from .originals import Original, find_version, is_of, open_original
     from .runners import EagerSavedModelRunner, KerasRunner, SavedModelRunner
-    from .served_model import CallError, ServedSavedModel
+    from .served_model import ServedSavedModel, SessionError
 
 _HOMES = {
     "AttentionConcatLayer": "layers",
-    "CallError": "served_model",
+    "SessionError": "served_model",
     "EagerSavedModelRunner": "runners",
     "Endpoint": "endpoint",
     "ExportResult": "export",
@@ -41,7 +41,6 @@ _HOMES = {
 
 __all__ = [
     "AttentionConcatLayer",
-    "CallError",
     "EagerSavedModelRunner",
     "Endpoint",
     "ExportResult",
@@ -52,6 +51,7 @@ __all__ = [
     "PresetConfig",
     "SavedModelRunner",
     "ServedSavedModel",
+    "SessionError",
     "build_model",
     "export_saved_model",
     "find_version",

@@ -24,16 +24,16 @@ from .runners import without_deprecations
 from .tensorflow_errors import reason
 from .warmup import RECORDS_PATH
 
-_INVALID_ARGUMENT = 3
+_INVALID_ARGUMENT, _NOT_FOUND, _FAILED_PRECONDITION, _UNIMPLEMENTED, _DATA_LOSS = 3, 5, 9, 12, 15
 _OWN_THREADS, _CALLERS_THREAD = 0, -1  # RunOptions.inter_op_thread_pool
 _MOST_CALLABLES = 64  # each is a copy of the graph, and a client may ask for any of the outputs' subsets
 
 
-class CallError(ModelError):
-    """A call of the session failed.
+class SessionError(ModelError):
+    """A SavedModel does not load, or a call of its session failed.
 
     Attributes:
-        code: TensorFlow's, which are the canonical codes of google.rpc.Code.
+        code: TensorFlow's error code, a number of google.rpc.Code.
     """
 
     def __init__(self, text: str, code: int) -> None:
@@ -52,22 +52,29 @@ class _Callable(NamedTuple):
 class ServedSavedModel:
     """A SavedModel of TF 1 or 2, to be called by several threads at once.
 
-    Beside SavedModelRunner it checks nothing (the server has) and runs each call in one thread, which for small
-    models is the faster way: many requests share the cores anyhow. That thread is the caller's, which spares a small
-    graph eight times what it computes; with several threads between operators they are the session's own. Of the
-    executors it takes the one that is faster for the graph.
+    Unlike SavedModelRunner it checks nothing (the server has) and runs each call in one thread, which is faster for
+    small models: many requests share the cores anyhow. That thread is the caller's, which spares a small graph eight
+    times what it computes; with several threads between operators they are the session's own. It takes the executor
+    that is faster for the graph.
 
     Args:
         path: The SavedModel.
-        tags: Of the graph in it.
-        intra_op_threads: Within an operator.
-        inter_op_threads: Between operators.
+        tags: Tags of the graph in it.
+        intra_op_threads: Threads within an operator.
+        inter_op_threads: Threads between operators.
+
+    Attributes:
+        runtime: The name of the runtime in metrics.
+        strict_shapes: False: the graph decides which shapes it takes.
+        signatures: The signatures by name, those without inputs included.
+        defaults: Default values of inputs, by signature and input name.
+        definitions: All signatures as a serialized SignatureDefMap.
 
     Raises:
-        ModelError: where it cannot be loaded.
+        SessionError: if it cannot be loaded, with the code that TensorFlow Serving's loader has.
     """
 
-    runtime = "TF1"
+    runtime, strict_shapes = "TF1", False
 
     def __init__(
         self, path: Path, tags: Sequence[str] = ("serve",), intra_op_threads: int = 1, inter_op_threads: int = 1
@@ -75,6 +82,7 @@ class ServedSavedModel:
         self._path = path
         self._callables: dict[tuple[str, tuple[str, ...]], _Callable] = {}  # no names are all outputs
         self._making = threading.Lock()
+        _check_files(path)
         self._threads = _CALLERS_THREAD if inter_op_threads == 1 else _OWN_THREADS
         executor = executor_for(path) if inter_op_threads == 1 else USUAL_EXECUTOR
         self._session = _open_session(executor, intra_op_threads, inter_op_threads)
@@ -85,27 +93,33 @@ class ServedSavedModel:
             self.signatures: Mapping[str, Signature] = {
                 name: signature
                 for name, definition in self._definitions.items()
-                if (signature := read_signature(name, definition))
+                if (signature := read_signature(name, definition, inputless=True))
+            }
+            self.defaults: Mapping[str, Arrays] = {
+                name: {key: tf.make_ndarray(value) for key, value in definition.defaults.items()}
+                for name, definition in self._definitions.items()
+                if definition.defaults
             }
         except Exception as error:  # protobuf's, TensorFlow's and the operating system's
             self._session.close()
-            raise ModelError(f"{path} does not load in a session: {reason(error)}") from error
-        found = get_model_metadata_pb2.SignatureDefMap()
+            text = f"{path} does not load in a session: {reason(error)}"
+            raise SessionError(text, _load_code(error)) from error
+        definitions = get_model_metadata_pb2.SignatureDefMap()
         for name, definition in self._definitions.items():
-            found.signature_def[name].CopyFrom(definition)
-        self.definitions: bytes = found.SerializeToString(deterministic=True)
+            definitions.signature_def[name].CopyFrom(definition)
+        self.definitions: bytes = definitions.SerializeToString(deterministic=True)
 
     def run(self, inputs: Arrays, signature: str, outputs: Sequence[str] = ()) -> Arrays:
         """Run a signature on inputs of its names and dtypes.
 
         Args:
-            inputs: Arrays by input name, which fit the signature. Nothing looks whether they do, and another shape
-                may be computed to nonsense.
-            signature: Its name.
-            outputs: Those that are wanted, all where empty.
+            inputs: Arrays by input name, of the dtypes of the signature, which is not checked. The graph decides
+                whether it can compute their shapes.
+            signature: The name of the signature.
+            outputs: The names of the outputs to return; all if empty.
 
         Raises:
-            CallError: where the graph fails.
+            SessionError: if the graph fails. The message begins with TensorFlow's.
         """
         # In the order of the signature, or clients could have a callable made for each.
         names = (
@@ -117,17 +131,20 @@ class ServedSavedModel:
             arrays = [array if (array := inputs[name]).flags.aligned else array.copy() for name in found.takes]
             values = found.call(*arrays)
         except tf.errors.OpError as error:
-            raise CallError(f"signature {signature!r} fails: {reason(error)}", int(error.error_code)) from error
-        except (ValueError, TypeError) as error:  # a placeholder that is fed with another shape
-            raise CallError(f"signature {signature!r} fails: {reason(error)}", _INVALID_ARGUMENT) from error
+            raise SessionError(f"{reason(error)} (signature {signature!r})", int(error.error_code)) from error
+        except UnicodeDecodeError as error:  # a message of TensorFlow's that quotes bytes; Python cannot raise it
+            text = reason(ValueError(error.object.decode("utf-8", "replace")))
+            raise SessionError(f"{text} (signature {signature!r})", _INVALID_ARGUMENT) from error
+        except (ValueError, TypeError) as error:
+            raise SessionError(f"{reason(error)} (signature {signature!r})", _INVALID_ARGUMENT) from error
         given = dict(zip(found.gives, map(np.asarray, values), strict=True))
         return {name: given[name] for name in names} if names and names != found.gives else given
 
     def warmup_records(self) -> Iterator[bytes]:
-        """The serialized PredictionLogs that lie in the SavedModel; none where it has none.
+        """The serialized PredictionLogs in the SavedModel, if it has any.
 
         Raises:
-            ModelError: where the file is damaged.
+            SessionError: if the file is damaged.
         """
         path = self._path / RECORDS_PATH
         if not path.exists():
@@ -135,7 +152,8 @@ class ServedSavedModel:
         try:
             yield from tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
         except tf.errors.OpError as error:
-            raise ModelError(f"its warm-up records are damaged: {reason(error)}") from error
+            text = f"its warm-up records are damaged: {reason(error)}"
+            raise SessionError(text, int(error.error_code)) from error
 
     def close(self) -> None:
         """Free the session; no call runs any more."""
@@ -163,6 +181,30 @@ class ServedSavedModel:
                 made = _Callable(takes, gives, self._session._make_callable_from_options(options))
                 self._callables[signature, names] = made
         return made
+
+
+def _check_files(path: Path) -> None:
+    """Refuse what TensorFlow Serving's loader refuses before it reads a SavedModel, with its codes."""
+    if (path / "export.meta").exists():
+        raise SessionError(f"Session Bundle is deprecated and removed. {path} has an export.meta", _UNIMPLEMENTED)
+    if not any((path / graph).is_file() for graph in ("saved_model.pb", "saved_model.pbtxt")):
+        raise SessionError(
+            "Specified file path does not appear to contain a SavedModel bundle (should have a file called "
+            f"`saved_model.pb`) Specified file path: {path}",
+            _NOT_FOUND,
+        )
+
+
+def _load_code(error: Exception) -> int:
+    """The code that TensorFlow Serving's loader has for a failure of TensorFlow's Python loader."""
+    text = str(error)
+    if "No such file" in text or "could not be found in SavedModel" in text or "not registered" in text:
+        return _NOT_FOUND
+    if isinstance(error, tf.errors.OpError):
+        return int(error.error_code)
+    if "not a valid checkpoint" in text:  # variables that stay uninitialized
+        return _FAILED_PRECONDITION
+    return _DATA_LOSS if "Cannot parse file" in text else _INVALID_ARGUMENT
 
 
 def _open_session(executor: str, intra_op_threads: int, inter_op_threads: int) -> Any:

@@ -20,12 +20,12 @@ class WaitingModel:
         closed: That nobody holds the model any more.
     """
 
-    runtime = "TF1"
+    runtime, strict_shapes = "TF1", True
 
     def __init__(self, shape: tuple[int | None, ...] = (None, 3)) -> None:
         x, y = (TensorSpec(name, "float32", shape) for name in "xy")
         self.signatures = {"serving_default": Signature("serving_default", (x,), (y,))}
-        self.definitions = signature_definitions(self.signatures)
+        self.definitions, self.defaults = signature_definitions(self.signatures), {}
         self.calls, self.entered = 0, threading.Semaphore(0)
         self.go, self.closed = threading.Event(), threading.Event()
 

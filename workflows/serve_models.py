@@ -11,7 +11,6 @@ from pathlib import Path
 from attnexport.core import Arrays, Runner, Signature, batched
 from attnexport.serving.server import Code, LoadedModel, StatusError
 from attnexport.serving.server.loading import signature_definitions
-from attnexport.store.kinds import is_saved_model
 
 TFLITE_FILE = "model.tflite"  # as TF Serving names it in a version's directory
 
@@ -19,7 +18,8 @@ TFLITE_FILE = "model.tflite"  # as TF Serving names it in a version's directory
 class RunnerModel:
     """Runners of one file, each of which runs one request at a time; a fixed batch is fed in chunks."""
 
-    runtime = "TFLite"
+    runtime, strict_shapes = "TFLite", True
+    defaults: Mapping[str, Arrays] = {}
 
     def __init__(self, runners: Sequence[Runner]) -> None:
         self._runners = runners
@@ -83,16 +83,12 @@ class ArtifactLoader:
     inter_op_threads: int = 1
 
     def find(self, directory: Path, artifact: str | None) -> Path | None:
-        """What to serve from a version's directory; None if it is missing or incomplete."""
+        """What to serve from a version's directory; None if it does not have the artifact."""
         if artifact is None and self.prefer_tflite and (directory / TFLITE_FILE).is_file():
             artifact = TFLITE_FILE
         if artifact is not None:
             return directory / artifact if (directory / artifact).is_file() else None
-        variables = directory / "variables"
-        complete = is_saved_model(directory) and (
-            not variables.is_dir() or (variables / "variables.index").is_file() or not any(variables.iterdir())
-        )
-        return directory if complete else None
+        return directory
 
     def load(self, path: Path) -> LoadedModel:
         """Load a path that `find` returned."""

@@ -56,7 +56,7 @@ class Follower:
         try:
             self._server.manager.configure(configs)
         except StatusError as error:
-            self._log.say(f"models and version policies are the new ones, all labels stay as they were: {error}")
+            self._log.say(f"the configuration stays as it was: {error}")
             return
         self._known = configs
 

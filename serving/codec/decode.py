@@ -20,7 +20,9 @@ _MAX_HEADS = 1024  # a client asks for few dtypes and shapes
 _SINGLE = (SHAPE, CONTENT)
 
 
-def decode_tensor(data: bytes, start: int = 0, stop: int | None = None, *, splat_limit: int = SPLAT_LIMIT) -> Array:
+def decode_tensor(
+    data: bytes, start: int = 0, stop: int | None = None, *, splat_limit: int = SPLAT_LIMIT, lenient: bool = False
+) -> Array:
     """The bytes of a TensorProto as an array, with the values of `tf.make_ndarray`.
 
     Args:
@@ -29,6 +31,8 @@ def decode_tensor(data: bytes, start: int = 0, stop: int | None = None, *, splat
         stop: Where it ends; at the end of `data` if None.
         splat_limit: The most bytes of an array that is filled up from fewer values: a message of ten bytes can ask
             for terabytes.
+        lenient: Read what TensorFlow's own runtime reads: values beyond the shape are ignored, and numbers outside a
+            dtype are cut to its bits.
 
     Returns:
         The array, read-only: it shares the memory of `data` if it can. Strings are an object array of bytes.
@@ -45,10 +49,10 @@ def decode_tensor(data: bytes, start: int = 0, stop: int | None = None, *, splat
     try:
         array = _view_of_common_form(data, start, end)
         if array is None:
-            array = _decode(data, start, end, splat_limit)
+            array = _decode(data, start, end, splat_limit, lenient)
     except IrregularError:
         usual = _usual_form(data[start:end])
-        array = _decode(usual, 0, len(usual), splat_limit)
+        array = _decode(usual, 0, len(usual), splat_limit, lenient)
     array.flags.writeable = False
     return array
 
@@ -109,22 +113,23 @@ class _Parts:
     strings: list[bytes] = field(default_factory=list)
 
 
-def _decode(data: bytes, start: int, stop: int, splat_limit: int) -> Array:
+def _decode(data: bytes, start: int, stop: int, splat_limit: int, lenient: bool) -> Array:
     parts = _scan(data, start, stop)
     kind = by_number(parts.number)
     count = prod(parts.shape)
     begin, end = parts.places.get(CONTENT, (0, 0))
     if kind.number == STRING:
         strings = parts.strings if begin == end else _string_list(data, begin, end, count)
-        return _filled(_object_array(strings), parts.shape, count, splat_limit)
+        values = _object_array(strings)
+        return _filled(values[:count] if lenient else values, parts.shape, count, splat_limit)
     if end > begin:
         return _view(kind, data, begin, end, parts.shape)
     begin, end = parts.places.get(kind.field, (0, 0))
     if kind.field in RAW_FIELDS:
         values = _raw(kind.dtype, data, begin, end)
     else:
-        values = _narrow(kind, unpack_varints(data, begin, end))
-    return _filled(values, parts.shape, count, splat_limit)
+        values = _narrow(kind, unpack_varints(data, begin, end), lenient)
+    return _filled(values[:count] if lenient else values, parts.shape, count, splat_limit)
 
 
 def _scan(data: bytes, start: int, stop: int) -> _Parts:
@@ -179,20 +184,20 @@ def _view(kind: WireType, data: bytes, begin: int, end: int, shape: tuple[int, .
     return _reshaped(values, shape)
 
 
-def _narrow(kind: WireType, values: Array) -> Array:
-    """Varints of 64 bits as the dtype itself: cut to the field's own type as protobuf does, then checked."""
+def _narrow(kind: WireType, values: Array, lenient: bool) -> Array:
+    """Varints of 64 bits as the dtype itself: cut to the field's type as protobuf does, then checked or cut again."""
     if kind.name == "bool":
         truths: Array = values != 0
         return truths
     if kind.bits == np.dtype("<u2"):
-        if values.size and values.max() > 0xFFFF:
+        if values.size and values.max() > 0xFFFF and not lenient:
             raise CodecError(f"half_val holds {values.max()}, which is more than 16 bits")
         return values.astype(kind.bits).view(kind.dtype)
     cut = values.astype(f"<u{kind.bits.itemsize}").view(kind.bits)
     if cut.dtype == kind.dtype:
         return cut
     narrow = cut.astype(kind.dtype)
-    if not np.array_equal(narrow.astype(cut.dtype), cut):
+    if not lenient and not np.array_equal(narrow.astype(cut.dtype), cut):
         raise CodecError(f"int_val holds numbers outside {kind.name}")
     return narrow
 

@@ -13,7 +13,7 @@ from attnexport.core.errors import CodecError
 from .dtypes import CONTENT, DTYPE, RAW_FIELDS, SHAPE, STRING, WireType, by_dtype
 from .wire import LENGTH, VARINT, Array, pack_varints, varint
 
-Form = Literal["content", "values"]
+Form = Literal["content", "values", "packed"]
 
 # What a message is joined from: bytes, and arrays that are contiguous in memory.
 Chunks = list[Any]
@@ -29,7 +29,9 @@ def encode_tensor(array: Any, form: Form = "content") -> bytes:
         array: Any array or number, of any layout and byte order; strings as an object array of bytes or str (UTF-8 on
             the wire), or numpy's own fixed-width strings.
         form: `content` puts the memory into `tensor_content`, which is the fast form; `values` fills the `*_val`
-            field of the dtype, as TF Serving does by default. Strings are in string_val in both.
+            field of the dtype, as TF Serving does by default. Strings are in string_val in both. `packed` is `content`
+            with strings in tensor_content, too, as TF Serving answers with
+            `--enable_serialization_as_tensor_content`: all lengths, then all bytes.
 
     Raises:
         CodecError: if the dtype has no counterpart, or a string array holds something else.
@@ -51,7 +53,7 @@ def tensor_chunks(array: Any, form: Form) -> tuple[Chunks, int]:
         array = np.asarray(array)
     kind = by_dtype(array.dtype)
     if kind.number == STRING:
-        return _strings(_header(kind.number, array.shape), array)
+        return _strings(_header(kind.number, array.shape), array, packed=form == "packed")
     array = np.asarray(array, kind.dtype, order="C")
     head = raw_head(array.dtype, array.shape, form)
     if head is not None:
@@ -68,7 +70,7 @@ def tensor_chunks(array: Any, form: Form) -> tuple[Chunks, int]:
 def raw_head(dtype: np.dtype[Any], shape: tuple[int, ...], form: Form) -> bytes | None:
     """What a TensorProto has before an array's memory; None if its memory is not what is sent."""
     kind = by_dtype(dtype)
-    field, size = CONTENT if form == "content" else kind.field, prod(shape) * dtype.itemsize
+    field, size = kind.field if form == "values" else CONTENT, prod(shape) * dtype.itemsize
     if kind.number == STRING or dtype != kind.dtype or not size or field not in (CONTENT, *RAW_FIELDS):
         return None
     return _header(kind.number, shape) + varint(field << 3 | LENGTH) + varint(size)
@@ -100,8 +102,18 @@ def _packed(kind: WireType, flat: Array) -> bytes:
     return pack_varints(flat)
 
 
-def _strings(header: bytes, array: Array) -> tuple[Chunks, int]:
-    chunks: Chunks = [header]
+def _strings(header: bytes, array: Array, *, packed: bool) -> tuple[Chunks, int]:
+    texts = _texts(array)
+    if packed and texts:
+        content = b"".join([*(varint(len(text)) for text in texts), *texts])
+        chunks: Chunks = [header, varint(CONTENT << 3 | LENGTH), varint(len(content)), content]
+    else:
+        chunks = [header, *(piece for text in texts for piece in (_ITEM, varint(len(text)), text))]
+    return chunks, sum(map(len, chunks))
+
+
+def _texts(array: Array) -> list[bytes]:
+    texts = []
     for item in array.reshape(-1).tolist():
         try:
             text = item.encode() if isinstance(item, str) else item
@@ -109,5 +121,5 @@ def _strings(header: bytes, array: Array) -> tuple[Chunks, int]:
             raise CodecError(f"{item!r:.60} cannot be written as UTF-8") from error
         if not isinstance(text, bytes):
             raise CodecError(f"an object array holds {type(item).__name__}; give bytes or str")
-        chunks += (_ITEM, varint(len(text)), text)
-    return chunks, sum(map(len, chunks))
+        texts.append(text)
+    return texts

@@ -22,16 +22,25 @@ _MAX_CACHED = 256  # bytes of a model_spec that is kept in a cache
 
 
 class _Kind(NamedTuple):
-    """A message of tensorflow.serving: its name, and the numbers of its fields (0: it has none)."""
+    """A message of tensorflow.serving.
+
+    Attributes:
+        name: The name of the message.
+        spec: The number of the field of the model_spec.
+        tensors: The number of the map of tensors.
+        wanted: The number of the names of the outputs; 0 if it has none.
+        lenient: Whether tensors are read as TensorFlow's runtime reads them; see `decode_tensor`.
+    """
 
     name: str
     spec: int
     tensors: int
     wanted: int
+    lenient: bool
 
 
-_REQUEST = _Kind("PredictRequest", 1, 2, 3)
-_REPLY = _Kind("PredictResponse", 2, 1, 0)
+_REQUEST = _Kind("PredictRequest", 1, 2, 3, True)
+_REPLY = _Kind("PredictResponse", 2, 1, 0, False)
 
 
 def encode_predict_request(
@@ -199,7 +208,7 @@ def _scan(data: bytes, kind: _Kind, splat_limit: int) -> tuple[ServedModel, Arra
     arrays: Arrays = {}
     for name, (at, stop) in sorted(places.items()):  # a map comes in any order
         try:
-            arrays[name] = decode_tensor(data, at, stop, splat_limit=splat_limit)
+            arrays[name] = decode_tensor(data, at, stop, splat_limit=splat_limit, lenient=kind.lenient)
         except CodecError as error:
             raise CodecError(f"{name!r}: {error}") from error
     return spec or ServedModel(""), arrays, tuple(wanted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from attnexport.core.signature import duplicates
 from .status import invalid
 
 PLATFORM = "tensorflow"
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _TENSORFLOW_TYPE = 1  # of the deprecated enum tensorflow.serving.ModelType
 
 
@@ -20,21 +22,27 @@ class VersionPolicy:
     """Which of the versions on disk are served.
 
     Attributes:
-        latest: That many of the greatest numbers; ignored where `specific` or `every` says otherwise.
-        specific: Exactly these.
+        latest: How many of the greatest numbers; ignored if `specific` or `every` is given.
+        specific: Exactly these numbers, which may be none; None does not name them.
         every: All of them.
+
+    Example:
+        >>> VersionPolicy(latest=2).choose([1, 2, 10])
+        [2, 10]
+        >>> VersionPolicy(specific=frozenset({1, 3})).choose([1, 2])
+        [1]
     """
 
     latest: int = 1
-    specific: frozenset[int] = frozenset()
+    specific: frozenset[int] | None = None
     every: bool = False
 
-    def choose(self, found: Iterable[int]) -> list[int]:
-        """The versions to serve, ascending, of those that are there."""
-        numbers = sorted(found)
+    def choose(self, versions: Iterable[int]) -> list[int]:
+        """The versions to serve, ascending, of those on disk."""
+        numbers = sorted(versions)
         if self.every:
             return numbers
-        if self.specific:
+        if self.specific is not None:
             return [number for number in numbers if number in self.specific]
         return numbers[-self.latest :]
 
@@ -44,11 +52,15 @@ class ModelConfig:
     """One model to serve.
 
     Attributes:
-        name: What requests call it.
+        name: The name that requests give.
         base_path: The directory of its version directories.
-        artifact: The file in a version's directory that is served; the SavedModel itself where None.
+        artifact: The file in a version's directory that is served; None serves the SavedModel.
         policy: Which versions are served.
         labels: Version numbers by label.
+
+    Example:
+        >>> ModelConfig("digits", Path("/models/digits"), labels={"stable": 3}).policy
+        VersionPolicy(latest=1, specific=None, every=False)
     """
 
     name: str
@@ -66,50 +78,63 @@ def configs_from_message(config: Any, known: Iterable[str] = ()) -> Sequence[Mod
         known: Names of models that are served already, all on the platform `tensorflow`.
 
     Raises:
-        StatusError: where TF Serving would refuse it too.
+        StatusError: INVALID_ARGUMENT for what TF Serving refuses, in words that begin with its own.
     """
     if config.WhichOneof("config") != "model_config_list":
-        raise invalid("the configuration has no model_config_list; one with at least a name and base_path is wanted")
+        raise invalid(
+            "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently "
+            "supported: the configuration needs a model_config_list of models with name, base_path and model_platform"
+        )
     models = config.model_config_list.config
     repeated = duplicates(model.name for model in models)
     if repeated:
-        raise invalid(f"the configuration names the model {repeated[0]!r} twice; names must be unique")
+        raise invalid(f"Illegal to list model {repeated[0]} multiple times in config list; names must be unique")
+    for model in models:
+        if _SCHEME.match(model.base_path):
+            raise invalid(f"model {model.name!r} has base_path {model.base_path!r}; only local paths are read")
+        if not Path(model.base_path).is_absolute():
+            raise invalid(
+                f"Expected model {model.name} to have an absolute path or URI; got base_path()={model.base_path}"
+            )
     served = set(known)
     return [_model(each, each.name in served) for each in models]
 
 
 def _model(message: Any, served: bool) -> ModelConfig:
-    name = message.name
-    if not name:
-        raise invalid("a model of the configuration has no name")
-    if not Path(message.base_path).is_absolute():
-        raise invalid(f"model {name!r} has base_path {message.base_path!r}; an absolute path is wanted")
-    platform = message.model_platform
+    name, platform = message.name, message.model_platform
     if message.model_type:
         if platform:
-            raise invalid(f"model {name!r} has both model_platform and the deprecated model_type; give the first alone")
-        platform = PLATFORM if message.model_type == _TENSORFLOW_TYPE else f"type {message.model_type}"
+            raise invalid(
+                "Illegal setting both ModelServerConfig::model_type (deprecated) and "
+                f"ModelServerConfig::model_platform, model name is {name}; give model_platform alone"
+            )
+        if message.model_type != _TENSORFLOW_TYPE:
+            raise invalid(f"ModelServerConfig::model_type choice {message.model_type} not supported. Model: {name}")
+        platform = PLATFORM
     if not platform:
-        raise invalid(f"model {name!r} has no model_platform; {PLATFORM!r} is wanted")
+        raise invalid(
+            "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
+            f"ModelServerConfig::model_platform, model name is {name}; give model_platform: {PLATFORM!r}"
+        )
+    if platform != PLATFORM and served:
+        raise invalid(
+            f"Illegal to change a model's platform. For model {name} platform was {PLATFORM} and new platform "
+            f"requested is {platform}"
+        )
     if platform != PLATFORM:
-        change = f"is served on {PLATFORM!r} and cannot change to" if served else "has model_platform"
-        raise invalid(f"model {name!r} {change} {platform!r}; {PLATFORM!r} is the only one")
-    policy = message.model_version_policy
+        raise invalid(f"Model {name} requests unsupported platform {platform}; {PLATFORM!r} is the only one")
     return ModelConfig(
         name=name,
         base_path=Path(message.base_path),
-        policy=_policy(name, policy),
+        policy=_policy(message.model_version_policy),
         labels=dict(message.version_labels),
     )
 
 
-def _policy(name: str, message: Any) -> VersionPolicy:
+def _policy(message: Any) -> VersionPolicy:
     choice = message.WhichOneof("policy_choice")
     if choice == "all":
         return VersionPolicy(every=True)
     if choice == "specific":
-        if not message.specific.versions:
-            raise invalid(f"model {name!r}: the version policy `specific` names no version")
         return VersionPolicy(specific=frozenset(message.specific.versions))
-    # 0 is how proto3 says that nothing was said.
-    return VersionPolicy(latest=message.latest.num_versions or 1)
+    return VersionPolicy(latest=message.latest.num_versions or 1)  # 0 is unset in proto3

@@ -52,13 +52,13 @@ class DataPlane:
         """Predict, with any signature."""
         with self.manager.hold(call.model) as version:
             outputs = self._inference.predict(version, call.model.signature, call.inputs, call.outputs, alive)
-            return PredictAnswer(_answered(version, call.model.signature), outputs)
+            return PredictAnswer(_answering(version, call.model.signature), outputs)
 
     def signature(self, model: ServedModel) -> Signature:
         """The signature that a Predict would run.
 
         Raises:
-            StatusError: FAILED_PRECONDITION where there is none of that name.
+            StatusError: FAILED_PRECONDITION if the model has no signature of that name.
         """
         with self.manager.hold(model) as version:
             return self._inference.signature(version, model.signature)
@@ -72,74 +72,83 @@ class DataPlane:
         return self._examples(request, "regress", RegressionResponse(), alive)
 
     def _examples(self, request: Any, method: str, reply: Any, alive: Alive) -> Any:
-        asked = ServedModel.from_message(request.model_spec)
-        with self.manager.hold(asked) as version:
-            self._inference.examples(version, asked.signature, method, request.input, reply.result, alive)
-            reply.model_spec.CopyFrom(_answered(version, asked.signature).to_message())
+        model = model_of(request)
+        with self.manager.hold(model) as version:
+            self._inference.examples(version, model.signature, method, request.input, reply.result, alive)
+            reply.model_spec.CopyFrom(_answering(version, model.signature).to_message())
         return reply
 
     def multi_inference(self, request: Any, alive: Alive = always) -> Any:
         """A MultiInferenceRequest to a MultiInferenceResponse."""
         tasks = [(ServedModel.from_message(task.model_spec), task.method_name) for task in request.tasks]
-        if not tasks:
-            raise invalid("the request holds no tasks; each has a model_spec and a method_name")
-        if len({asked.name for asked, _ in tasks}) > 1:
-            raise invalid("all tasks of a request must name the same model")
-        with self.manager.hold(tasks[0][0]) as version:
+        with self.manager.hold(tasks[0][0] if tasks else ServedModel("")) as version:
             return multi_inference(self._inference, version, tasks, request.input, alive)
 
     def metadata(self, request: Any) -> Any:
         """A GetModelMetadataRequest to a GetModelMetadataResponse."""
-        fields = list(request.metadata_field)
-        asked = ServedModel.from_message(request.model_spec)
-        if not asked.name:
-            raise invalid("the request has no model_spec with the name of a model")
-        unknown = [field for field in fields if field != _METADATA]
-        if unknown or not fields:
-            named = f"metadata_field {unknown[0]!r} is unknown" if unknown else "the request has no metadata_field"
-            raise invalid(f"{named}; {one_of([_METADATA])} is the only one")
-        with self.manager.hold(asked) as version:
+        model, fields = model_of(request), list(request.metadata_field)
+        if not fields:
+            raise invalid(f"GetModelMetadataRequest must specify at least one metadata_field; {_METADATA!r} exists")
+        for field in fields:
+            if field != _METADATA:
+                raise invalid(f"Metadata field {field} is not supported; {_METADATA!r} is")
+        with self.manager.hold(model) as version:
             reply = GetModelMetadataResponse()
             packed = reply.metadata[_METADATA]
             packed.type_url, packed.value = _TYPE_URL, version.model.definitions
-            reply.model_spec.name = asked.name
+            reply.model_spec.name = model.name
             reply.model_spec.version.value = version.number
         return reply
 
     def status(self, request: Any) -> Any:
         """A GetModelStatusRequest to a GetModelStatusResponse; a label is ignored, as TF Serving does."""
-        asked = ServedModel.from_message(request.model_spec)
-        found = self.manager.statuses(asked.name)
-        if asked.version is not None:
-            there = one_of(str(status.version) for status in found)
-            found = [status for status in found if status.version == asked.version]
-            if not found:
+        model = model_of(request)
+        statuses = self.manager.statuses(model.name)
+        if not statuses and model.version is None:
+            known = self.manager.describe_missing(model.name)
+            raise StatusError(Code.NOT_FOUND, f"Could not find any versions of model {model.name}; {known}")
+        if model.version is not None:
+            known = one_of(str(status.version) for status in statuses)
+            statuses = [status for status in statuses if status.version == model.version]
+            if not statuses:
                 raise StatusError(
-                    Code.NOT_FOUND, f"model {asked.name!r} has no version {asked.version}; there is {there}"
+                    Code.NOT_FOUND,
+                    f"Could not find version {model.version} of model {model.name}; its versions are {known}",
                 )
         reply = GetModelStatusResponse()
-        for status in found:
+        for status in statuses:
             added = reply.model_version_status.add(version=status.version, state=int(status.state))
             added.status.error_code, added.status.error_message = int(status.code), status.message
         return reply
 
     def reload(self, request: Any) -> Any:
-        """A ReloadConfigRequest to a ReloadConfigResponse, once all models are available.
+        """A ReloadConfigRequest to a ReloadConfigResponse, when the versions of new models are available.
+
+        The reply names every metric that the request names, with an increase of 0: TF Serving counts those inside
+        TensorFlow.
 
         Raises:
-            StatusError: for a configuration that is refused, or a model of which no version loads.
+            StatusError: for a configuration that is refused, or a new model of which no version loads.
         """
         configs = configs_from_message(request.config, [config.name for config in self.manager.configs()])
-        self.manager.configure(configs)
-        for config in configs:
-            failed = self.manager.failure(config.name)
-            if failed is not None:
-                raise StatusError(
-                    Code.UNKNOWN,
-                    f"model {config.name!r} did not become available: version {failed.version}: {failed.message}",
-                )
-        return ReloadConfigResponse()
+        self.manager.reload(configs)
+        reply = ReloadConfigResponse()
+        reply.status.SetInParent()
+        for name in request.metric_names:
+            reply.metric.add(name=name, int64_value_increase=0)
+        return reply
 
 
-def _answered(version: ServedVersion, signature: str) -> ServedModel:
+def model_of(request: Any) -> ServedModel:
+    """The model that a request names.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT if it has no model_spec.
+    """
+    if not request.HasField("model_spec"):
+        raise invalid("Missing ModelSpec. The request needs a model_spec with the name of a model")
+    return ServedModel.from_message(request.model_spec)
+
+
+def _answering(version: ServedVersion, signature: str) -> ServedModel:
     return ServedModel(version.name, version.number, None, signature or DEFAULT_SIGNATURE)

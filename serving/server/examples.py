@@ -7,24 +7,26 @@ from typing import Any
 import numpy as np
 
 from attnexport.core.errors import one_of
-from attnexport.core.signature import Arrays, Signature
+from attnexport.core.signature import Arrays, Signature, dtype_name
 
 from .status import invalid
 
 INPUTS, CLASSES, SCORES, OUTPUTS = "inputs", "classes", "scores", "outputs"
+_KINDS = {"classify": "classification", "regress": "regression"}
+_DATA_TYPES = {"float32": "float", "float64": "double", "float16": "half"}
 
 
 def serialized_examples(message: Any) -> np.ndarray[Any, Any]:
-    """The examples of a tensorflow.serving.Input, serialized `[n]`, each behind the common context.
+    """The examples of a tensorflow.serving.Input, serialized `[n]`, each after the common context.
 
     Raises:
-        StatusError: where there is none.
+        StatusError: if there are none.
     """
     kind = message.WhichOneof("kind")
     examples = getattr(message, kind).examples if kind else []
     if not examples:
-        raise invalid("the request's input holds no examples; at least one tf.Example is wanted")
-    # Bytes that follow each other are merged by a parser, the later ones winning.
+        raise invalid("Input is empty. The request needs at least one tf.Example")
+    # A parser merges messages that follow each other; later values win.
     common = message.example_list_with_context.context.SerializeToString() if kind != "example_list" else b""
     array = np.empty(len(examples), object)
     array[:] = [common + each.SerializeToString() for each in examples]
@@ -37,39 +39,68 @@ def check_kind(signature: Signature, method: str, *, by_name: bool) -> None:
     Args:
         signature: The signature.
         method: `classify` or `regress`.
-        by_name: Whether the method's name in the artifact must say so too.
+        by_name: Whether the method name in the SignatureDef must be the method's, too.
 
     Raises:
-        StatusError: where its inputs or outputs are not those of the method.
+        StatusError: if its inputs or outputs are not those of the method.
     """
-    what = f"signature {signature.name!r} cannot {method}"
+    kind = _KINDS[method]
     if by_name and signature.method != method:
-        raise invalid(f"{what}: its method is {signature.method}")
-    if [spec.name for spec in signature.inputs] != [INPUTS]:
-        raise invalid(f"{what}: its inputs are {_names(signature.inputs)}, one named {INPUTS!r} is wanted")
-    names = {spec.name for spec in signature.outputs}
-    if method == "regress" and names != {OUTPUTS}:
-        raise invalid(f"{what}: its outputs are {_names(signature.outputs)}, one named {OUTPUTS!r} is wanted")
-    if method == "classify" and (len(names) > 2 or not names & {CLASSES, SCORES}):
         raise invalid(
-            f"{what}: its outputs are {_names(signature.outputs)}, {one_of([CLASSES, SCORES])} or both are wanted"
+            f"Expected {kind} signature method_name to be tensorflow/serving/{method}. "
+            f"Was: tensorflow/serving/{signature.method}"
+        )
+    inputs, outputs = ([spec.name for spec in specs] for specs in (signature.inputs, signature.outputs))
+    takes = f"Signature {signature.name!r} takes {_names(inputs)}; {method} needs one input named {INPUTS!r}"
+    if len(inputs) != 1:
+        raise invalid(f"Expected one input Tensor. {takes}")
+    if method == "regress":
+        gives = f"Signature {signature.name!r} gives {_names(outputs)}; regress needs one output named {OUTPUTS!r}"
+        if len(outputs) != 1:
+            raise invalid(f"Expected one output Tensor. {gives}")
+    else:
+        gives = (
+            f"Signature {signature.name!r} gives {_names(outputs)}; classify needs {one_of([CLASSES, SCORES])}, or both"
+        )
+        if len(outputs) > 2:
+            raise invalid(f"Expected one or two output Tensors, found {len(outputs)}. {gives}")
+    if inputs != [INPUTS]:
+        raise invalid(f"No {kind} inputs found in SignatureDef: {takes}")
+    if method == "regress" and outputs != [OUTPUTS]:
+        raise invalid(f"No regression outputs found in SignatureDef: {gives}")
+    if method == "classify" and not {CLASSES, SCORES} & set(outputs):
+        raise invalid(
+            'Expected classification signature outputs to contain at least one of "classes" or "scores". '
+            f"Signature was: {gives}"
         )
 
 
 def wanted_outputs(signature: Signature, method: str) -> tuple[str, ...]:
-    """Which of the outputs the reply is made of."""
+    """The outputs that the reply is made of."""
     usable = {OUTPUTS} if method == "regress" else {CLASSES, SCORES}
     return tuple(spec.name for spec in signature.outputs if spec.name in usable)
 
 
 def fill_classifications(result: Any, outputs: Arrays, count: int) -> None:
-    """Write classes and scores `[n, classes]` into a tensorflow.serving.ClassificationResult."""
+    """Write classes and scores `[n, classes]` into a tensorflow.serving.ClassificationResult.
+
+    Raises:
+        StatusError: if they have another dtype or shape.
+    """
     classes, scores = outputs.get(CLASSES), outputs.get(SCORES)
-    for name, array, kind in ((CLASSES, classes, "OSU"), (SCORES, scores, "f")):
-        if array is not None and (array.ndim != 2 or len(array) != count or array.dtype.kind not in kind):
-            raise invalid(f"output {name!r} is {array.dtype} {list(array.shape)}; [{count}, classes] is wanted")
+    for name, array, dtype in ((CLASSES, classes, "string"), (SCORES, scores, "float32")):
+        if array is None:
+            continue
+        if array.ndim != 2:
+            raise invalid(f"Expected Tensor shape: [batch_size num_classes] but got {_shape(array)} of output {name!r}")
+        if dtype_name(array) != dtype:
+            raise invalid(f"Expected {name} Tensor of {_data_type(dtype)}. Got: {_data_type(dtype_name(array))}")
+        if len(array) != count:
+            raise invalid(f"Expected {name} output batch size of {count}. Got: {len(array)}")
     if classes is not None and scores is not None and classes.shape != scores.shape:
-        raise invalid(f"classes {list(classes.shape)} and scores {list(scores.shape)} differ in shape")
+        raise invalid(
+            f"Tensors class and score should match in dim_size(1). Got {classes.shape[1]} vs. {scores.shape[1]}"
+        )
     columns = (classes if classes is not None else scores).shape[1]  # type: ignore[union-attr] # one is there
     labels = [[""] * columns] * count if classes is None else classes.tolist()
     values = [[0.0] * columns] * count if scores is None else scores.tolist()
@@ -81,13 +112,33 @@ def fill_classifications(result: Any, outputs: Arrays, count: int) -> None:
 
 
 def fill_regressions(result: Any, outputs: Arrays, count: int) -> None:
-    """Write values `[n]` or `[n, 1]` into a tensorflow.serving.RegressionResult."""
+    """Write values `[n]` or `[n, 1]` into a tensorflow.serving.RegressionResult.
+
+    Raises:
+        StatusError: if they have another dtype or shape.
+    """
     array = outputs[OUTPUTS]
-    if array.shape not in ((count,), (count, 1)) or array.dtype.kind != "f":
-        raise invalid(f"output {OUTPUTS!r} is {array.dtype} {list(array.shape)}; [{count}] or [{count}, 1] is wanted")
+    if array.ndim != 1 and array.shape[1:] != (1,):
+        raise invalid(
+            "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got "
+            f"{_shape(array)} of output {OUTPUTS!r}"
+        )
+    if len(array) != count:
+        raise invalid(f"Input batch size did not match output batch size: {count} vs. {len(array)}")
+    if dtype_name(array) != "float32":
+        raise invalid(f"Expected output Tensor of DT_FLOAT.  Got: {_data_type(dtype_name(array))}")
     for value in array.reshape(-1).tolist():
         result.regressions.add(value=value)
 
 
-def _names(specs: Any) -> str:
-    return ", ".join(repr(spec.name) for spec in specs)
+def _names(names: list[str]) -> str:
+    return ", ".join(map(repr, names)) or "nothing"
+
+
+def _shape(array: np.ndarray[Any, Any]) -> str:
+    return "[" + ",".join(map(str, array.shape)) + "]"
+
+
+def _data_type(name: str) -> str:
+    """The name in the enum tensorflow.DataType of a dtype."""
+    return "DT_" + _DATA_TYPES.get(name, name).upper()

@@ -13,15 +13,15 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from attnexport.core.errors import StorageError, first_line
+from attnexport.core.errors import CodecError, StorageError, first_line
 from attnexport.serving.codec import decode_predict_request, encode_predict_reply
 from attnexport.serving.codec.encode import Form
-from attnexport.serving.messages import METHODS
+from attnexport.serving.messages import METHODS, PredictRequest
 
 from .cancellation import Alive, check_alive
-from .dataplane import DataPlane
+from .dataplane import DataPlane, model_of
 from .edges import MAX_WAITING, OnAccess, family
-from .status import Code, invalid, status_of
+from .status import Code, StatusError, invalid, status_of
 from .workers import Task, Workers
 
 _MAX_DETAIL = 2000  # characters: gRPC drops replies whose trailers are longer than 8 KB
@@ -64,7 +64,7 @@ class GrpcEdge:
 
     def __init__(self, plane: DataPlane, address: str | None, options: GrpcOptions, on_access: OnAccess) -> None:
         self._plane, self._on_access = plane, on_access
-        self._form: Form = "content" if options.tensor_content else "values"
+        self._form: Form = "packed" if options.tensor_content else "values"
         self._pool, self._control = Workers(options.threads), Workers(_CONTROL_THREADS)
         self._reloading = Workers(1)  # which lasts until models are loaded
         limits = [
@@ -157,18 +157,18 @@ class GrpcEdge:
 
         def respond(data: bytes, context: Any) -> bytes:
             begin = time.perf_counter()
-            asked: list[str] = []  # the model's name, once it is known
+            model: list[str] = []  # its name, as soon as that is read
             code, reply, status = Code.OK, b"", None
             try:
                 # Asking costs as much as a small model's whole codec, so it is asked after what waited for a thread.
                 if task.waited > _LONG:
                     check_alive(context.is_active)
-                reply = handle(data, context.is_active, asked)
+                reply = handle(data, context.is_active, model)
             except Exception as error:
                 status = status_of(error)
                 code = status.code
             seconds = time.perf_counter() - begin
-            name = asked[0] if asked else ""
+            name = model[0] if model else ""
             if is_counted:
                 self._plane.count(name, api, "GRPC", code, seconds)
             self._on_access("GRPC", api, name, code, seconds)
@@ -178,26 +178,44 @@ class GrpcEdge:
 
         return respond
 
-    def _predict(self, data: bytes, alive: Alive, asked: list[str]) -> bytes:
-        call = decode_predict_request(data)
-        asked.append(call.model.name)
+    def _predict(self, data: bytes, alive: Alive, model: list[str]) -> bytes:
+        try:
+            call = decode_predict_request(data)
+        except CodecError as error:
+            raise self._undecodable(data, error, model) from error
+        model.append(call.model.name)
+        if not call.model.name:
+            model_of(_parsed(PredictRequest, data))
         answer = self._plane.predict(call, alive)
         return encode_predict_reply(answer.model, answer.outputs, self._form)
 
+    def _undecodable(self, data: bytes, error: CodecError, model: list[str]) -> StatusError:
+        """The error of a Predict whose tensors cannot be read; an unknown model or signature comes first."""
+        request = _parsed(PredictRequest, data)
+        spec = model_of(request)
+        model.append(spec.name)
+        self._plane.signature(spec)
+        return invalid(f"tensor parsing error: {error}")
+
     def _messages(self, kind: Any, work: Callable[[Any, Alive], Any]) -> Callable[[bytes, Alive, list[str]], bytes]:
-        def handle(data: bytes, alive: Alive, asked: list[str]) -> bytes:
-            try:
-                request = kind.FromString(data)
-            except DecodeError as error:
-                raise invalid(f"the bytes are no {kind.DESCRIPTOR.full_name}: {first_line(error)}") from error
+        def handle(data: bytes, alive: Alive, model: list[str]) -> bytes:
+            request = _parsed(kind, data)
             if hasattr(request, "model_spec"):
-                asked.append(request.model_spec.name)
+                model.append(request.model_spec.name)
             elif getattr(request, "tasks", None):
-                asked.append(request.tasks[0].model_spec.name)
+                model.append(request.tasks[0].model_spec.name)
             reply: bytes = work(request, alive).SerializeToString()
             return reply
 
         return handle
+
+
+def _parsed(kind: Any, data: bytes) -> Any:
+    try:
+        return kind.FromString(data)
+    except DecodeError as error:
+        text = f"the bytes of the request are not a {kind.DESCRIPTOR.full_name}: {first_line(error)}"
+        raise StatusError(Code.INTERNAL, text) from error
 
 
 def _aside(behavior: Callable[..., Any], pool: Workers) -> Callable[..., Any]:

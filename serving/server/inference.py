@@ -1,22 +1,25 @@
-"""Running a version that somebody holds: checks of names and dtypes, then the model, alone or in a batch."""
+"""Running a version that a request holds: checks of names and dtypes, then the model, alone or in a batch."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from attnexport.core.errors import no_such, one_of
-from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature, duplicates
+from attnexport.core.errors import no_such
+from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature
+from attnexport.serving.messages import SignatureDefMap
 
 from . import examples
 from .cancellation import Alive, always
+from .checks import check_dtypes, check_inputs, check_outputs, check_shapes
 from .metrics import Metrics
 from .status import Code, StatusError, invalid
 from .versions import ServedVersion
 
 _APIS = {"classify": "Classify", "regress": "Regress"}
+_NO_DEFAULTS: Arrays = {}
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,14 @@ class Inference:
 
     Attributes:
         metrics: Where calls are measured.
-        check_method_names: Whether Classify and Regress want the method that the artifact names.
+        check_method_names: Whether Classify and Regress require the method name in the SignatureDef.
+        strict_shapes: Whether inputs must have the shapes that the signature declares. TF Serving leaves that to the
+            graph, which may fail, or answer; models of other runtimes than TensorFlow's always require it.
     """
 
     metrics: Metrics
     check_method_names: bool = False
+    strict_shapes: bool = False
 
     def predict(
         self, version: ServedVersion, name: str, inputs: Arrays, wanted: Sequence[str], alive: Alive = always
@@ -37,37 +43,44 @@ class Inference:
         """Run any signature.
 
         Args:
-            version: What is run; the caller holds it.
-            name: The signature, `serving_default` where empty.
+            version: The version, which the caller holds.
+            name: The name of the signature; `serving_default` if empty.
             inputs: Arrays by input name.
-            wanted: The outputs that are returned, all where empty.
-            alive: Whether somebody still waits for the answer; asked by those who wait for a batch.
+            wanted: The names of the outputs to return; all if empty.
+            alive: Whether the client still waits; called by those who wait for a batch.
 
         Raises:
-            StatusError: for an unknown signature or output.
-            SamplesError: for inputs that differ from the signature's in name, dtype or shape.
+            StatusError: for an unknown signature or output, and for inputs that differ from the signature's in name or
+                dtype, or in a shape where shapes are checked.
         """
         signature = self.signature(version, name)
+        defaults = version.model.defaults.get(signature.name, _NO_DEFAULTS)
+        inputs = check_inputs(signature, inputs, defaults, lambda: feed_names(version, signature.name))
         if wanted:
-            _check_outputs(signature, wanted)
+            check_outputs(signature, wanted)
         return self.run(version, signature, inputs, wanted, alive, "Predict")
 
     def signature(self, version: ServedVersion, name: str) -> Signature:
-        """The signature that a Predict runs, `serving_default` where the name is empty.
+        """The signature that a Predict runs, `serving_default` if the name is empty.
 
         Raises:
-            StatusError: FAILED_PRECONDITION where there is none of that name.
+            StatusError: FAILED_PRECONDITION if the model has no signature of that name.
         """
         name = name or DEFAULT_SIGNATURE
-        found = version.model.signatures.get(name)
-        if found is None:
-            raise StatusError(Code.FAILED_PRECONDITION, f"{_place(version)}: {_no_signature(name, version)}")
-        return found
+        signature = version.model.signatures.get(name)
+        if signature is None:
+            raise StatusError(
+                Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found. {_no_signature(name, version)}'
+            )
+        return signature
 
     def examples(
         self, version: ServedVersion, name: str, method: str, message: Any, result: Any, alive: Alive = always
-    ) -> None:
+    ) -> int:
         """Classify or regress the examples of a tensorflow.serving.Input, into a result message.
+
+        Returns:
+            The number of examples.
 
         Raises:
             StatusError: for an unknown signature, one of another kind, or no examples.
@@ -78,17 +91,26 @@ class Inference:
         outputs = self.run(version, signature, {examples.INPUTS: serialized}, wanted, alive, _APIS[method])
         fill = examples.fill_classifications if method == "classify" else examples.fill_regressions
         fill(result, outputs, len(serialized))
+        return len(serialized)
 
-    def signature_for(self, version: ServedVersion, name: str, method: str) -> Signature:
+    def signature_for(
+        self, version: ServedVersion, name: str, method: str, unknown: str = "No signature was found with the name"
+    ) -> Signature:
         """The signature that is to classify or regress.
 
+        Args:
+            version: The version, which the caller holds.
+            name: The name of the signature; `serving_default` if empty.
+            method: `classify` or `regress`.
+            unknown: How the message for an unknown signature begins.
+
         Raises:
-            StatusError: INVALID_ARGUMENT for an unknown one, or one of another kind.
+            StatusError: INVALID_ARGUMENT for an unknown signature, or one of another kind.
         """
         name = name or DEFAULT_SIGNATURE
-        if name not in version.model.signatures:
-            raise invalid(f"{_place(version)}: {_no_signature(name, version)}")
-        signature = version.model.signatures[name]
+        signature = version.model.signatures.get(name)
+        if signature is None:
+            raise invalid(f"{unknown}: {name}. {_no_signature(name, version)}")
         examples.check_kind(signature, method, by_name=self.check_method_names)
         return signature
 
@@ -101,13 +123,15 @@ class Inference:
         alive: Alive,
         api: str,
     ) -> Arrays:
-        """Call the model, in a batch where that is on.
+        """Call the model, in a batch if batching is on; the inputs have the names of the signature's.
 
         Raises:
-            SamplesError: for inputs that differ from the signature's in name, dtype or shape.
+            StatusError: for inputs that differ from the signature's in dtype, or in a shape where shapes are checked.
         """
-        signature.check_inputs(inputs)
         model = version.model
+        check_dtypes(signature, inputs)
+        if self.strict_shapes or model.strict_shapes:
+            check_shapes(signature, inputs)
         begin = time.perf_counter()
         if version.batcher is None:
             outputs = model.run(inputs, signature.name, wanted)
@@ -119,19 +143,13 @@ class Inference:
         return outputs
 
 
-def _place(version: ServedVersion) -> str:
-    return f"model {version.name!r} version {version.number}"
+def feed_names(version: ServedVersion, signature: str) -> Mapping[str, str]:
+    """The names of the graph's tensors by the input names of a signature."""
+    definitions = SignatureDefMap.FromString(version.model.definitions).signature_def
+    return {name: info.name for name, info in definitions[signature].inputs.items()}
 
 
 def _no_signature(name: str, version: ServedVersion) -> str:
-    return no_such("signature", name, sorted(version.model.signatures))
-
-
-def _check_outputs(signature: Signature, wanted: Sequence[str]) -> None:
-    names = [spec.name for spec in signature.outputs]
-    for name in wanted:
-        if name not in names:
-            raise invalid(f"output_filter: {no_such(f'output of {signature.name!r}', name, names)}")
-    repeated = duplicates(wanted)
-    if repeated:
-        raise invalid(f"output_filter names {repeated[0]!r} twice; each of {one_of(names)} may be named once")
+    names = sorted(name for name in version.model.signatures if not name.startswith("__"))  # not the initializer
+    unknown = no_such("signature", name, names)
+    return f"Model {version.name!r} version {version.number}: {unknown}"

@@ -1,4 +1,4 @@
-"""What the server asks of models and their loaders: it knows neither TensorFlow nor LiteRT."""
+"""What the server asks of models and their loaders. It knows neither TensorFlow nor LiteRT."""
 
 from __future__ import annotations
 
@@ -19,25 +19,33 @@ class LoadedModel(Protocol):
 
     @property
     def signatures(self) -> Mapping[str, Signature]:
-        """What can be run, by name."""
+        """The signatures by name."""
+
+    @property
+    def defaults(self) -> Mapping[str, Arrays]:
+        """The default values of inputs, by signature and input name."""
 
     @property
     def definitions(self) -> bytes:
         """A serialized tensorflow.serving.SignatureDefMap: all signatures as the artifact has them."""
 
+    @property
+    def strict_shapes(self) -> bool:
+        """Whether inputs must have the shapes that the signatures declare; a graph decides for itself."""
+
     def run(self, inputs: Arrays, signature: str, outputs: Sequence[str]) -> Arrays:
-        """One call. That the inputs fit the signature was checked.
+        """Run one call. Names and dtypes of the inputs fit the signature, and so do shapes where these are strict.
 
         Raises:
-            ContentError: where the call fails. Its `code`, where it has one, is the number in google.rpc.Code that the
-                request ends with; without, that is INVALID_ARGUMENT.
+            ContentError: if the call fails. Its `code`, if it has one, is the number in google.rpc.Code that the
+                request ends with; otherwise that is INVALID_ARGUMENT.
         """
 
     def warmup_records(self) -> Iterator[bytes]:
-        """Serialized tensorflow.serving.PredictionLog, to be replayed before the version is available.
+        """Serialized tensorflow.serving.PredictionLogs, to be replayed before the version is available.
 
         Raises:
-            ContentError: where they are damaged.
+            ContentError: if they are damaged.
         """
 
     def close(self) -> None:
@@ -48,18 +56,19 @@ class ModelLoader(Protocol):
     """Finds and loads what a version directory holds."""
 
     def find(self, directory: Path, artifact: str | None) -> Path | None:
-        """What is to be loaded, or None where it is not there, or not whole yet.
+        """What is to be loaded, or None if the directory holds no version of this model.
 
         Args:
             directory: A version's directory.
-            artifact: The name of the file that is served from it; the SavedModel itself where None.
+            artifact: The name of the file that is served from it; None serves the SavedModel.
         """
 
     def load(self, path: Path) -> LoadedModel:
         """Load what `find` gave.
 
         Raises:
-            AttnexportError: where it cannot be loaded.
+            AttnexportError: if it cannot be loaded. Its `code`, if it has one, is the number in google.rpc.Code that
+                the status of the version has.
         """
 
 

@@ -87,7 +87,7 @@ class ManagedModel:
         return sorted([*live, *ended.values()], key=lambda status: -status.version)
 
     def failure(self) -> VersionStatus | None:
-        """How the newest wanted version failed, if no version is available; else None."""
+        """How the newest version that is wanted failed, if none is available; else None."""
         versions = dict(self._versions)
         wanted = [versions[number].status for number in self.config.policy.choose(versions)]
         failed = [status for status in wanted if status.state is State.END and status.message]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from attnexport.core.signature import DEFAULT_SIGNATURE, duplicates
+from attnexport.core.errors import one_of
+from attnexport.core.signature import DEFAULT_SIGNATURE
 from attnexport.serving.codec import ServedModel
-from attnexport.serving.messages import MultiInferenceResponse, SignatureDefMap
+from attnexport.serving.messages import MultiInferenceResponse
 
 from .cancellation import Alive, always, check_alive
-from .examples import INPUTS
 from .inference import Inference
 from .status import Code, StatusError, invalid
 from .versions import ServedVersion
@@ -27,31 +27,36 @@ def multi_inference(
 ) -> Any:
     """Run each task, a model_spec and the full name of a method, on a tensorflow.serving.Input.
 
+    Each signature reads the examples by its own placeholder.
+
     Raises:
-        StatusError: UNIMPLEMENTED for another method than classify and regress; INVALID_ARGUMENT for a signature that
-            is unknown, of another kind, named twice, or fed by another tensor than the first one's.
+        StatusError: UNIMPLEMENTED for another method than classify and regress; INVALID_ARGUMENT for tasks of several
+            models, and for a signature that is unknown, of another kind or named twice.
     """
-    names = [asked.signature or DEFAULT_SIGNATURE for asked, _ in tasks]
-    if repeated := duplicates(names):
-        raise invalid(f"signature {repeated[0]!r} is asked for twice")
-    definitions = SignatureDefMap.FromString(version.model.definitions).signature_def
-    feeds = set()
-    for name, (_, method) in zip(names, tasks, strict=True):
+    names: list[str] = []
+    for spec, full_name in tasks:
+        name = spec.signature or DEFAULT_SIGNATURE
+        if not spec.name:
+            raise invalid("Found ModelSpec with an empty model name. Each task needs the name of the model")
+        if spec.name != tasks[0][0].name:
+            raise invalid("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
+        if name in names:
+            raise invalid(f"Duplicate evaluation of signature: {name}")
         if name not in version.model.signatures:
-            inference.signature_for(version, name, "classify")  # says which there are
-        if method not in _METHODS:
+            inference.signature_for(version, name, "classify", "Requested signature not found in model graph")
+        if full_name not in _METHODS:
             raise StatusError(
-                Code.UNIMPLEMENTED, f"method {method!r} is not one of MultiInference: {', '.join(_METHODS)} are"
+                Code.UNIMPLEMENTED,
+                f"Unsupported signature method_name: {full_name}; MultiInference takes {one_of(_METHODS)}",
             )
-        inference.signature_for(version, name, _METHODS[method])
-        feeds.add(definitions[name].inputs[INPUTS].name)
-    if len(feeds) > 1:
-        raise invalid(f"the signatures {', '.join(names)} read different tensors; MultiInference feeds one")
-    reply = MultiInferenceResponse()
+        inference.signature_for(version, name, _METHODS[full_name])
+        names.append(name)
+    reply, count = MultiInferenceResponse(), 0
     for name, (_, full_name) in zip(names, tasks, strict=True):
         check_alive(alive)
         method, added = _METHODS[full_name], reply.results.add()
         result = added.classification_result if method == "classify" else added.regression_result
-        inference.examples(version, name, method, message, result, alive)
+        count = inference.examples(version, name, method, message, result, alive)
         added.model_spec.CopyFrom(ServedModel(version.name, version.number, None, name).to_message())
+    inference.metrics.examples(version.name, count)
     return reply

@@ -64,6 +64,7 @@ def _signatures(plane: DataPlane, name: str) -> list[Signature]:
             signatures = list(version.model.signatures.values())
     except StatusError:
         return []
+    signatures = [each for each in signatures if each.inputs]  # what a person calls: no initializers
     return sorted(signatures, key=lambda each: (each.name != DEFAULT_SIGNATURE, each.name))
 
 

@@ -46,6 +46,8 @@ class ServerOptions:
         retry_interval_seconds: The pause before each of these tries.
         warmup: Whether warm-up records are replayed, each `warmup_iterations` times.
         check_method_names: Whether Classify and Regress require the method name in the SignatureDef.
+        strict_shapes: Whether inputs must have the shapes that the signature declares; TF Serving leaves that to the
+            graph.
         allow_unavailable_labels: Whether a new label may name a version that is not available.
         batching: How requests are joined; None turns batching off.
         grace_seconds: How long running requests may take when the server ends.
@@ -66,6 +68,7 @@ class ServerOptions:
     warmup: bool = True
     warmup_iterations: int = 1
     check_method_names: bool = False
+    strict_shapes: bool = False
     allow_unavailable_labels: bool = False
     batching: BatchingOptions | None = None
     grace_seconds: float = 10.0
@@ -112,7 +115,7 @@ class Server:
         on_access: Callable[[str, str, str, Code, float], None] = no_access_log,
     ) -> None:
         self._options = options = options or ServerOptions()
-        inference = Inference(Metrics(), options.check_method_names)
+        inference = Inference(Metrics(), options.check_method_names, options.strict_shapes)
         warm = warm_up(inference, options.warmup_iterations) if options.warmup else lambda version: None
         context = LoadContext(
             loader, warm, on_event, options.batching, options.max_load_retries, options.retry_interval_seconds

@@ -1,8 +1,9 @@
-"""Version directories on disk: which there are, and whether anybody still writes them."""
+"""Version directories on disk: which there are, and whether their files still change."""
 
 from __future__ import annotations
 
 import os
+import re
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -10,19 +11,19 @@ from pathlib import Path
 
 from attnexport.core.limits import MAX_VERSION
 
-_SETTLED = 2.0  # seconds without a change after which nobody is taken to be writing
-_DIGITS = 19  # of the largest int64
+_SETTLED = 2.0  # seconds without a change after which files count as complete
+_NUMBER = re.compile(r"\s*(?P<sign>[+-]?)0*(?P<digits>[0-9]{1,19})\s*", re.ASCII)
 
 
 def versions_on_disk(base_path: Path, tell: Callable[[str], None]) -> dict[int, Path]:
-    """Directories whose names are numbers, by number; `00000123` is 123.
+    """Directories whose names are numbers, by number; `00000123` is 123, and so is `+123`.
 
     Args:
-        base_path: Where they are.
-        tell: Told of what is passed over because nobody can say what it is.
+        base_path: The directory of the versions.
+        tell: Called with a line of text for an entry that is skipped because it cannot be read.
 
     Raises:
-        OSError: where there is no base path, or it cannot be read.
+        OSError: if the base path does not exist or cannot be read.
     """
     found: dict[int, Path] = {}
     with os.scandir(base_path) as entries:
@@ -32,22 +33,24 @@ def versions_on_disk(base_path: Path, tell: Callable[[str], None]) -> dict[int, 
                 if number is not None and entry.is_dir():
                     found[number] = Path(entry.path)
             except OSError as error:  # a link to itself
-                tell(f"{entry.path} is passed over: {error.strerror}")
+                tell(f"{entry.path} is skipped: {error.strerror}")
     return found
 
 
 def _number(name: str) -> int | None:
-    if not (name.isascii() and name.isdecimal()) or len(name.lstrip("0")) > _DIGITS:
+    """The version number that TF Serving reads from a name (absl::SimpleAtoi)."""
+    match = _NUMBER.fullmatch(name)
+    if match is None:
         return None
-    number = int(name)
-    return number if number <= MAX_VERSION else None
+    number = int(f"{match['sign']}{match['digits']}")
+    return number if -MAX_VERSION - 1 <= number <= MAX_VERSION else None
 
 
 Fingerprint = tuple[tuple[str, int, int], ...]
 
 
 def fingerprint(path: Path) -> Fingerprint:
-    """Name, size and time of change (ns) of everything below a path; equal where nothing has changed."""
+    """Name, size and time of change (ns) of everything below a path; equal if nothing has changed."""
     return tuple(sorted(_entries(str(path))))
 
 
@@ -71,6 +74,6 @@ def _entries(top: str) -> Iterator[tuple[str, int, int]]:
 
 
 def is_settled(now: Fingerprint, before: Fingerprint | None) -> bool:
-    """Whether nobody writes there: it looks as before, or has not changed for a while."""
+    """Whether the files no longer change: they look as before, or have not changed for a while."""
     newest = max((changed for _, _, changed in now), default=0)
     return now == before or time.time_ns() - newest > _SETTLED * 1e9

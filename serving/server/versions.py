@@ -74,9 +74,10 @@ class VersionStatus:
             raise ValueError(f"version {self.version}: no transition from {self.state.name} on {event.name}")
         if error is None:
             return VersionStatus(self.version, state)
-        status = status_of(error)
-        code = status.code if isinstance(error, StatusError) else Code.UNKNOWN
-        return VersionStatus(self.version, state, code, str(status))
+        code = getattr(error, "code", None)
+        return VersionStatus(
+            self.version, state, Code(code) if isinstance(code, int) else Code.UNKNOWN, str(status_of(error))
+        )
 
 
 class ServedVersion:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from attnexport.exporter import CallError, ServedSavedModel, served_model
+from attnexport.exporter import ServedSavedModel, SessionError, served_model
 from attnexport.exporter.executor import PLAIN_EXECUTOR, USUAL_EXECUTOR, executor_for
 
 v1 = tf.compat.v1
@@ -130,7 +130,7 @@ def test_a_graph_on_two_devices_does_not_wait_for_itself(tmp_path: Path, monkeyp
 def test_what_no_session_takes_is_told_as_tensorflow_tells_it(tmp_path: Path) -> None:
     write(tmp_path / "1", plain, X)
     served = ServedSavedModel(tmp_path / "1")
-    with pytest.raises(CallError, match="both fed and fetched") as refused:
+    with pytest.raises(SessionError, match="both fed and fetched") as refused:
         served.run({"x": X}, "echo")
     assert refused.value.code == 3
     served.close()

@@ -42,7 +42,9 @@ def serve(
     """Serve the model under a name, with options of REST."""
     (base / "1").mkdir()
     config = ModelConfig(name, base, labels=labels or {})
-    return start_serving([config], loader=model, rest=RestOptions(**options), grace_seconds=grace)
+    return start_serving(
+        [config], loader=model, rest=RestOptions(**options), grace_seconds=grace, allow_unavailable_labels=True
+    )
 
 
 @contextlib.contextmanager

@@ -73,7 +73,7 @@ def test_a_request_that_holds_the_old_version_is_told_of_when_the_server_ends(
     assert held.entered.acquire(timeout=60)
     running.server.manager.configure([ModelConfig("m", new)])
     assert not running.server.stop()
-    assert "model 'm' version 1 still runs a request, and is left to it" in running.events
+    assert "model 'm' version 1 still runs a request and stays loaded" in running.events
     assert not held.closed.is_set()
     held.go.set()
     assert held.closed.wait(60)

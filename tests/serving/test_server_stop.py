@@ -33,7 +33,7 @@ def test_it_ends_after_the_grace_and_leaves_a_model_to_the_request_that_runs_on(
     asking.start()
     assert model.entered.acquire(timeout=60)
     assert not running.server.stop()
-    assert "model 'm' version 1 still runs a request, and is left to it" in running.events
+    assert "model 'm' version 1 still runs a request and stays loaded" in running.events
     assert not model.closed.is_set()
     model.go.set()
     assert model.closed.wait(60)
