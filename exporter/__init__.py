@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AttentionConcatLayer": "layers",
-    "SessionError": "served_model",
     "EagerSavedModelRunner": "runners",
     "Endpoint": "endpoint",
     "ExportResult": "export",
@@ -29,6 +28,7 @@ _HOMES = {
     "PresetConfig": "models",
     "SavedModelRunner": "runners",
     "ServedSavedModel": "served_model",
+    "SessionError": "served_model",
     "build_model": "models",
     "export_saved_model": "export",
     "find_version": "originals",
