@@ -13,6 +13,7 @@ import pytest
 
 from attnexport.core.errors import ContentError, GateError, ServingError
 from attnexport.core.progress import Progress
+from attnexport.parity.limits import Limits
 from attnexport.workflows.connection import Connection
 from attnexport.workflows.result import Line, Result, Table
 
@@ -26,6 +27,8 @@ class Canned(Result):
 
     notes: tuple[str, ...] = ("cast to float32",)
     text: str = "[b]not markup[/b]"
+    failure: str | None = None  # of a validation
+    report_error: Exception | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {"text": self.text}
@@ -50,6 +53,27 @@ CASES: list[tuple[list[str], str, tuple[Any, ...], dict[str, Any]]] = [
         (Path("export/m"), Path("out")),
         {"target": "docker", "version": None, "image": None, "tf_serving_version": None, "cpus": 3, "replicas": 2,
          "max_batch": None, "force": True},
+    ),
+    (["inspect", "m.tflite", "--import", "mine"], "inspect.inspect", ("m.tflite",), {"imports": ("mine",)}),
+    (
+        ["benchmark", "a.tflite", "b.tflite", "--threads", "2", "--seconds", "1"],
+        "benchmark.benchmark",
+        (("a.tflite", "b.tflite"),),
+        {"seconds": 1.0, "threads": 2, "rounds": 200, "imports": ()},
+    ),
+    (
+        ["benchmark", "--server", "127.0.0.1:8500", "--model", "m", "--concurrency", "1,8", "--input", "x.npz"],
+        "server_benchmark.benchmark_server",
+        (X,),
+        {"samples": "x.npz", "signature": "serving_default", "batch": 1, "concurrency": (1, 8), "seconds": 3.0,
+         "version": None, "label": None},
+    ),
+    (
+        ["validate", "export/m", "--evaluation", "x.npz", "--min-sqnr", "40", "--html", "--serve"],
+        "validate.validate",
+        (Path("export/m"),),
+        {"version": None, "evaluation": "x.npz", "imports": (), "server": None, "model": None, "serve": True,
+         "limits": Limits(min_sqnr_db=40.0), "layers": False, "recorded": (), "html": True},
     ),
 ]  # fmt: skip
 
