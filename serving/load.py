@@ -1,4 +1,4 @@
-"""Load on a server: callers that each wait for an answer before they ask again."""
+"""Load on a server: callers that each wait for a reply before they send the next request."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from attnexport.core.errors import ServingError
 
 @dataclass(frozen=True)
 class LoadLevel:
-    """What one number of callers got.
+    """What one level of concurrency measured.
 
     Attributes:
         concurrency: Callers at once.
-        requests: Answers.
-        seconds: That it took.
-        p50: Latency in ms that half of the answers took at most; p90 and p99 likewise.
-        p90: See p50.
-        p99: See p50.
-        failures: Calls without an answer, by the kind of their error.
+        requests: Successful calls.
+        seconds: How long they took together.
+        p50: Latency in ms that half of the calls did not exceed.
+        p90: Latency in ms that 90 % did not exceed.
+        p99: Latency in ms that 99 % did not exceed.
+        failures: Failed calls, by the name of their error.
     """
 
     concurrency: int
@@ -37,15 +37,28 @@ class LoadLevel:
 
     @property
     def throughput(self) -> float:
-        """Answers a second."""
+        """Successful calls a second."""
         return self.requests / self.seconds
 
 
 def closed_loop(call: Callable[[], object], concurrency: int, seconds: float) -> LoadLevel:
-    """Call from `concurrency` threads for `seconds`, each as soon as its last call returned.
+    """Call from several threads for a while, each again as soon as its last call returned.
+
+    Args:
+        call: Makes one call.
+        concurrency: How many threads call.
+        seconds: How long they call.
+
+    Returns:
+        The throughput, latencies and failures.
 
     Raises:
-        ServingError: the first failure, where no call succeeded at all.
+        ServingError: the first failure, if no call succeeded.
+
+    Example:
+        >>> level = closed_loop(lambda: None, concurrency=2, seconds=0.01)
+        >>> level.concurrency, level.requests > 0, level.failures
+        (2, True, {})
     """
     latencies: list[float] = []
     failures: list[Exception] = []

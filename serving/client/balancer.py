@@ -1,4 +1,4 @@
-"""Which address is asked next."""
+"""Which server gets the next request."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Container, Sequence
 from itertools import count
 
-_REST = 2.0  # seconds; about as long as a server takes to come back, and short enough to notice that it did
+_REST = 2.0  # seconds; about as long as a server takes to restart, and short enough to notice that it did
 
 
 class Balancer:

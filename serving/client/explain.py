@@ -44,7 +44,7 @@ def find_signature(signatures: Mapping[str, Signature], model: ServedModel, addr
     """The signature that a model names.
 
     Raises:
-        RefusedError: if there is no such signature, in the words in which a server's refusal is explained.
+        RefusedError: if there is no such signature, worded as an explained refusal of the server.
     """
     name = model.signature or DEFAULT_SIGNATURE
     if name not in signatures:

@@ -13,16 +13,26 @@ from .sync import Client
 class ClientRunner:
     """Runs the signatures of one version of a served model.
 
-    The version is settled when the runner is made, so that all answers are of one model.
+    The version is chosen when the runner is made, so that all replies come from the same one.
 
     Args:
-        client: The client, which stays its owner's.
-        model: The model; the client's own where None.
-        version: The version; the newest where None.
-        label: The version that has this label now.
+        client: The client, which the caller closes.
+        model: The model; the client's own if None.
+        version: The version; the newest if None.
+        label: The version that has this label when the runner is made.
 
     Raises:
-        ServingError: where the server does not tell the signatures, or a call fails.
+        ServingError: if the server does not return the signatures, or a call fails.
+
+    Example:
+        >>> import numpy as np
+        >>> from attnexport.core import Signature, TensorSpec
+        >>> from attnexport.serving import Client, ClientRunner, MockTransport
+        >>> double = Signature("double", (TensorSpec("x", "int64", (None,)),), (TensorSpec("y", "int64", (None,)),))
+        >>> transport = MockTransport(lambda request: {"y": 2 * request.inputs["x"]}, signatures=[double])
+        >>> with Client("127.0.0.1:8500", model="m", transport=transport) as client:
+        ...     ClientRunner(client).run({"x": np.array([1, 2])}, "double")["y"].tolist()
+        [2, 4]
     """
 
     def __init__(
@@ -39,7 +49,7 @@ class ClientRunner:
 
     @property
     def version(self) -> int | None:
-        """The version that answers."""
+        """The version that runs."""
         return self._metadata.version
 
     @property
@@ -51,4 +61,4 @@ class ClientRunner:
         return self._client.predict(inputs, model=self._model, signature=signature, version=self.version)
 
     def close(self) -> None:
-        """Nothing to free: the client is its owner's."""
+        """Does nothing: the client belongs to the caller."""

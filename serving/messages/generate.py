@@ -16,7 +16,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSe
 
 DATA = Path(__file__).with_name("tfserving.binpb")
 
-# Whatever these name, directly or not, is in the set.
+# The set holds the files of these modules, and all that they import.
 _MODULES = (
     "tensorflow_serving.apis.model_service_pb2",
     "tensorflow_serving.apis.prediction_log_pb2",
@@ -30,7 +30,7 @@ def generate() -> bytes:
     """The serialized FileDescriptorSet: each file after those it imports, the same bytes every time.
 
     Raises:
-        ModuleNotFoundError: where tensorflow-serving-api is not installed.
+        ModuleNotFoundError: if tensorflow-serving-api is not installed.
     """
     files: dict[str, bytes] = {}
     _collect((import_module(name).DESCRIPTOR for name in _MODULES), files)

@@ -12,7 +12,7 @@ SERVICES = ("tensorflow.serving.PredictionService", "tensorflow.serving.ModelSer
 
 @dataclass(frozen=True)
 class RemoteMethod:
-    """A unary call: its path on the wire, and the messages that it takes and gives."""
+    """A unary call: its path on the wire, and the classes of its request and response."""
 
     service: str
     name: str
@@ -25,12 +25,12 @@ class RemoteMethod:
 
 
 def _methods() -> dict[str, RemoteMethod]:
-    found = {}
+    methods = {}
     for service in SERVICES:
         for method in POOL.FindServiceByName(service).methods:
             request, response = message(method.input_type.full_name), message(method.output_type.full_name)
-            found[method.name] = RemoteMethod(service, method.name, request, response)
-    return found
+            methods[method.name] = RemoteMethod(service, method.name, request, response)
+    return methods
 
 
 METHODS = _methods()
