@@ -13,6 +13,7 @@ import numpy as np
 
 from attnexport.core import Arrays, Signature, TensorSpec, load_samples
 from attnexport.core.errors import ArgumentError, AttnexportError, SamplesError, first_line
+from attnexport.core.exact import exact_array
 from attnexport.serving.codec.dtypes import numpy_dtype
 
 Source = Path | bytes | Mapping[str, Any] | Sequence[Any] | np.ndarray[Any, Any]
@@ -120,19 +121,17 @@ def _columns(value: Any, signature: Signature) -> dict[str, Any] | np.ndarray[An
 
 
 def _array(name: str, value: Any, spec: TensorSpec | None) -> np.ndarray[Any, Any]:
-    """JSON has one kind of number and no dtypes: it takes the input's."""
+    """JSON has one kind of number and no dtypes: it takes the input's, which must hold all its whole numbers."""
     try:
         if spec is not None and spec.dtype == "string":
             return np.asarray(_map_values(value, _bytes), object)
-        array = np.asarray(value)
+        if spec is None:
+            return np.asarray(value)
+        return exact_array(value, numpy_dtype(spec.dtype))
     except AttnexportError:
         raise
     except (ValueError, TypeError, OverflowError) as error:
-        raise SamplesError(f"input {name!r}: the lists are not of one length at each depth") from error
-    if spec is not None and spec.is_float and array.dtype.kind in "iuf":
-        with np.errstate(over="ignore"):  # what overflows is refused as an infinity
-            return array.astype(numpy_dtype(spec.dtype))
-    return array
+        raise SamplesError(f"input {name!r}: {first_line(error)}") from error
 
 
 def _bytes(value: Any) -> bytes:

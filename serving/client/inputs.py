@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from attnexport.core.errors import ArgumentError, SamplesError, first_line
+from attnexport.core.exact import exact_array
 from attnexport.core.signature import Arrays, Signature
 from attnexport.serving.codec.dtypes import numpy_dtype
 
@@ -44,18 +45,14 @@ def arrays_for(inputs: Inputs, signature: Signature) -> Arrays:
 
 
 def _array(name: str, value: Any, dtype: str | None) -> Array:
-    """Python's numbers and lists have no dtype: they take the signature's. Arrays keep theirs."""
+    """Arrays keep their dtype. Anything else takes the signature's, which must hold all its numbers."""
     if isinstance(value, np.ndarray):
         return value
     if isinstance(value, np.generic) or dtype is None:
         return np.asarray(value)
     try:
-        array = np.asarray(value, dtype=object if dtype == "string" else None)
-        if dtype == "string" or (array.dtype.kind in "iub" and numpy_dtype(dtype).kind in "iub"):
-            return np.asarray(value, dtype=object if dtype == "string" else numpy_dtype(dtype))
-        if array.dtype.kind not in "iufbc":
-            raise TypeError(f"it holds {array.dtype.name}")
-        with np.errstate(over="raise"):
-            return array.astype(numpy_dtype(dtype), casting="unsafe" if array.dtype.kind in "iuf" else "same_kind")
-    except (ValueError, TypeError, OverflowError, FloatingPointError) as error:
+        if dtype == "string":
+            return np.asarray(value, dtype=object)
+        return exact_array(value, numpy_dtype(dtype))
+    except (ValueError, TypeError) as error:
         raise SamplesError(f"input {name!r} cannot be made an array of {dtype}: {first_line(error)}") from error
