@@ -54,6 +54,8 @@ def replacing(path: Path) -> Iterator[Path]:
         'text'
     """
     temporary = path.with_name(f".tmp-{path.name}")
+    if temporary.is_symlink():  # which a write would follow
+        temporary.unlink()
     try:
         yield temporary
         sync(temporary)

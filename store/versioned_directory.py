@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from attnexport.core.errors import ArgumentError, StorageError
 
 from .journal import Journal
+from .links import check_links
 from .manifest import Manifest, VersionEntry, read_manifest
 from .records import KINDS
 
@@ -39,8 +40,9 @@ class VersionedDirectory:
 
         Raises:
             ManifestError: if it is not valid.
-            StorageError: if it cannot be read.
+            StorageError: if it cannot be read, or a link leads out of the directory.
         """
+        check_links(self.root)
         return read_manifest(self.root) or Manifest(self.name)
 
     def newest(self) -> VersionEntry:
@@ -90,7 +92,7 @@ class VersionedDirectory:
     def sweep(self) -> None:
         """Remove what killed exports left, and undo a commit that was cut off halfway; the caller holds the lock."""
         for leftover in self.root.glob(f"{TEMPORARY}*"):
-            if not leftover.is_dir():
+            if leftover.is_symlink() or not leftover.is_dir():
                 leftover.unlink(missing_ok=True)
                 continue
             alive = FileLock(leftover / LOCK, blocking=False)
@@ -105,5 +107,6 @@ class VersionedDirectory:
         manifest = read_manifest(self.root)
         # A commit begins by writing one; if it was taken away, nobody can tell what was committed.
         if manifest is not None and not journal.is_committed(manifest):
+            journal.check(manifest)
             journal.undo()
         journal.forget()

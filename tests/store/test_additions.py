@@ -99,7 +99,9 @@ def test_a_journal_of_another_attnexport_is_left_as_it_is(tmp_path: Path, conten
     journal = tmp_path / ".tmp-dead/commit.json"
     journal.parent.mkdir()
     journal.write_text(content)
-    with pytest.raises(StorageError, match=r"commit\.json is no journal that this attnexport reads.*move .*tmp-dead"):
+    with pytest.raises(
+        StorageError, match=r"commit\.json is not a journal that this attnexport carries out.*remove .*tmp-dead"
+    ):
         add(tmp_path, a="one")
     assert journal.read_text() == content
 

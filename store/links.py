@@ -1,0 +1,46 @@
+"""Links inside an export, which may come from somebody else: none may lead out of it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from attnexport.core.errors import StorageError
+
+
+def check_links(root: Path) -> None:
+    """Refuse a directory with a link that leads out of it.
+
+    Args:
+        root: The directory of an export. It may itself be a link, and need not exist.
+
+    Raises:
+        StorageError: naming the link.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as name:
+        ...     (Path(name) / "keras").symlink_to("/etc")
+        ...     try:
+        ...         check_links(Path(name))
+        ...     except StorageError as error:
+        ...         print(str(error).replace(name, "export/m"))
+        export/m/keras is a link that leads out of the export, to /etc; put the file itself there, or remove the link
+    """
+    inside = os.path.realpath(root)
+    for folder, folders, files in os.walk(root):
+        for name in (*folders, *files):
+            path = os.path.join(folder, name)
+            if os.path.islink(path):
+                target = os.path.realpath(path)
+                if os.path.commonpath([inside, target]) != inside:
+                    raise StorageError(
+                        f"{path} is a link that leads out of the export, to {target}; put the file itself there, or "
+                        "remove the link"
+                    )
+
+
+def has_link(root: Path, path: str) -> bool:
+    """Whether a path below a directory is a link, or leads through one."""
+    parts = path.split("/")
+    return any((root / "/".join(parts[:end])).is_symlink() for end in range(1, len(parts) + 1))
