@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, ClassVar, Concatenate, ParamSpec
 
 import click
 
 from attnexport.workflows.serve_settings import IGNORED_FLAGS, IGNORED_SWITCHES, Port, ServeSettings
 
+from .option_groups import GroupedCommand
 from .terminal import Terminal
 
 Parameters = ParamSpec("Parameters")
 
 _BOOLEANS = {"true": True, "1": True, "t": True, "false": False, "0": False, "f": False}
 _FLAGS = ServeSettings.flags()
+_OWN = ("host", "max_message_bytes", "max_body_bytes", "grace_seconds")  # tensorflow_model_server has no such flags
 _SWITCHES = (*(name for name, flag in _FLAGS.items() if isinstance(flag.default, bool)), *IGNORED_SWITCHES)
 
 
@@ -50,8 +52,13 @@ class BooleanType(click.ParamType[bool]):
         return _BOOLEANS[str(value).lower()]
 
 
-class ServeCommand(click.Command):
+class ServeCommand(GroupedCommand):
     """A command that takes `--a_flag` and `--a-flag`, and a switch without its value."""
+
+    groups: ClassVar[Mapping[str, Sequence[str]]] = {
+        "Server": ("port", "rest_api_port", "access_log", *_OWN),
+        "Flags of tensorflow_model_server": tuple(name for name in _FLAGS if name not in _OWN),
+    }
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         known = {name for each in self.params for name in each.opts}
