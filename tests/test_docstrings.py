@@ -31,8 +31,6 @@ PENDING: set[str] = {
     "attnexport.MultiHeadAttentionConcat",
     "attnexport.build_model",
     "attnexport.core.batched",
-    "attnexport.core.load_samples",
-    "attnexport.core.synthetic_samples",
     "attnexport.exporter.build_model",
     "attnexport.exporter.export_saved_model",
     "attnexport.exporter.find_version",

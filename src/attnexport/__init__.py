@@ -23,11 +23,15 @@ if TYPE_CHECKING:
     from .parity import Limits
     from .serving import AsyncClient, Client
     from .workflows.benchmark import benchmark
+    from .workflows.connection import Connection
     from .workflows.deploy import deploy
     from .workflows.inspect import inspect
+    from .workflows.metadata import metadata
+    from .workflows.predict import predict
     from .workflows.serve import serve
     from .workflows.serve_settings import ServeSettings
     from .workflows.server_benchmark import benchmark_server
+    from .workflows.status import status
     from .workflows.validate import validate
 
     __version__: str
@@ -36,6 +40,7 @@ _HOMES = {
     "AsyncClient": "serving",
     "AttentionConcatLayer": "exporter",
     "Client": "serving",
+    "Connection": "workflows.connection",
     "Limits": "parity",
     "MultiHeadAttentionConcat": "exporter",
     "ServeSettings": "workflows.serve_settings",
@@ -45,7 +50,10 @@ _HOMES = {
     "deploy": "workflows.deploy",
     "inspect": "workflows.inspect",
     "load_model": "exporter",
+    "metadata": "workflows.metadata",
+    "predict": "workflows.predict",
     "serve": "workflows.serve",
+    "status": "workflows.status",
     "validate": "workflows.validate",
 }
 
@@ -53,6 +61,7 @@ __all__ = [
     "AsyncClient",
     "AttentionConcatLayer",
     "Client",
+    "Connection",
     "Limits",
     "MultiHeadAttentionConcat",
     "ServeSettings",
@@ -63,7 +72,10 @@ __all__ = [
     "deploy",
     "inspect",
     "load_model",
+    "metadata",
+    "predict",
     "serve",
+    "status",
     "validate",
 ]
 
