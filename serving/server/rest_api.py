@@ -13,6 +13,7 @@ from urllib.parse import unquote
 from google.protobuf import json_format
 
 from attnexport.core.limits import MAX_VERSION
+from attnexport.core.signature import DEFAULT_SIGNATURE, Signature
 from attnexport.serving.codec import PredictCall, ServedModel
 from attnexport.serving.messages import (
     POOL,
@@ -27,7 +28,9 @@ from .cancellation import Alive, always, check_alive
 from .dataplane import DataPlane
 from .edges import OnAccess
 from .rest_examples import fill_examples, write_classifications, write_regressions
-from .rest_json import parse, read_inputs, write_outputs
+from .rest_inputs import read_inputs
+from .rest_json import parse
+from .rest_outputs import write_outputs
 from .status import HTTP_STATUS, Code, StatusError, invalid, status_of
 
 _CHOICE = r"(?:/(?:versions/(?P<version>\d+)|labels/(?P<label>[^/:]+)))?"
@@ -66,31 +69,34 @@ class RestApi:
         """Answer one request below /v1.
 
         Args:
-            method: As it was sent.
-            path: Still escaped: names may hold what has a meaning in it.
-            body: Empty where there is none.
-            alive: Whether somebody still waits for the answer.
+            method: The HTTP method.
+            path: The path and query, still escaped: escaped characters of a name are not those of the path.
+            body: The body; empty if there is none.
+            alive: Whether the client still waits.
             packed: Whether the body is gzip.
         """
         begin = time.perf_counter()
         run, ask = _RUN.fullmatch(path), _ASK.fullmatch(path)
         match = run if method == "POST" else ask if method == "GET" else None
+        if match is not None and match is run and not match["verb"].islower():
+            match = None  # TF Serving matches paths of any case, and then knows only lower-case verbs
         code, api, name = Code.OK, "Unknown", unquote(match["model"] or "") if match else ""
         try:
             if match is None:
-                raise invalid(f"malformed request: {method} {path[:200]}; see TF Serving's RESTful API")
+                raise invalid(f"Malformed request: {method} {path[:200]}")
             if match is run:
                 api = match["verb"].capitalize()
-                text = self._run(api, _asked(match), body, alive, packed)
+                text = self._run(api, _model(match), body, alive, packed)
             else:
-                api = "GetModelMetadata" if match["metadata"] else "GetModelStatus"
-                text = self._ask(_asked(match), metadata=bool(match["metadata"]))
+                api = "GetModelMetadata" if match["metadata"] == "metadata" else "GetModelStatus"
+                text = self._ask(_model(match), metadata=match["metadata"] == "metadata")
             answer = Answer(200, text)
         except Exception as error:
-            status = status_of(error)
+            text = "a name in the request is not UTF-8"
+            status = invalid(text) if isinstance(error, UnicodeEncodeError) else status_of(error)
             code, answer = status.code, refused(status)
         seconds = time.perf_counter() - begin
-        verb = match["verb"].lower() if match is not None and match is run else ""
+        verb = match["verb"] if match is not None and match is run else ""
         self._plane.count(name, verb, "REST", code, seconds)
         self._on_access("REST", api, name, code, seconds)
         return answer
@@ -101,7 +107,7 @@ class RestApi:
         signature = document.get("signature_name", "")
         if api == "Predict":
             model = ServedModel(model.name, model.version, model.label, signature)
-            inputs, rows = read_inputs(document, self._plane.signature(model))
+            inputs, rows = read_inputs(document, self._signature(model))
             check_alive(alive)
             answer = self._plane.predict(PredictCall(model, inputs), alive)
             return write_outputs(answer.outputs, rows=rows)
@@ -113,29 +119,36 @@ class RestApi:
             return write_classifications(self._plane.classify(request, alive).result)
         return write_regressions(self._plane.regress(request, alive).result)
 
+    def _signature(self, model: ServedModel) -> Signature:
+        """The signature that names and types the inputs; an unknown one is an invalid argument here."""
+        try:
+            return self._plane.signature(model)
+        except StatusError as error:
+            if error.code is not Code.FAILED_PRECONDITION:
+                raise
+            name = model.signature or DEFAULT_SIGNATURE
+            raise invalid(f'Serving signature name: "{name}" not found in signature def. {error}') from error
+
     def _ask(self, model: ServedModel, *, metadata: bool) -> str:
         if not model.name:
-            raise invalid("the path names no model; /v1/models/MODEL is wanted")
+            raise invalid("Missing model name in request. The path is /v1/models/MODEL")
         request: Any = GetModelMetadataRequest() if metadata else GetModelStatusRequest()
         request.model_spec.CopyFrom(model.to_message())
         if metadata:
             request.metadata_field.append("signature_def")
             return _described(self._plane.metadata(request))
-        if model.label is not None:
-            with self._plane.manager.hold(model) as version:  # over REST a label is resolved
-                request.model_spec.version.value = version.number
         return json.dumps(_fields(self._plane.status(request)), indent=4)
 
 
 def refused(status: StatusError) -> Answer:
-    """A failure as HTTP has it."""
+    """A failure as an HTTP status and a JSON document."""
     code = status.http if isinstance(status, BodyError) else HTTP_STATUS.get(status.code, 500)
     return Answer(code, json.dumps({"error": str(status)}, indent=4))
 
 
 def too_large(most: int) -> BodyError:
-    """That a body has more bytes than it may have."""
-    return BodyError(413, f"the body is larger than {most:,} bytes, which is the most")
+    """The error of a body with too many bytes."""
+    return BodyError(413, f"the body is larger than {most:,} bytes, the largest that is read")
 
 
 def unpack(body: bytes | bytearray, most: int, alive: Alive = always) -> bytearray:
@@ -163,12 +176,12 @@ def unpack(body: bytes | bytearray, most: int, alive: Alive = always) -> bytearr
     return unpacked
 
 
-def _asked(found: re.Match[str]) -> ServedModel:
-    version = None if found["version"] is None else int(found["version"][:30])
+def _model(match: re.Match[str]) -> ServedModel:
+    version = None if match["version"] is None else int(match["version"][:30])
     if version is not None and version > MAX_VERSION:
-        raise invalid(f"version {version} is beyond int64")
-    label = None if found["label"] is None else unquote(found["label"])
-    return ServedModel(unquote(found["model"] or ""), version, label)
+        raise invalid(f"Failed to convert version: {match['version'][:30]} to numeric.")
+    label = None if match["label"] is None else unquote(match["label"])
+    return ServedModel(unquote(match["model"] or ""), version, label)
 
 
 def _described(reply: Any) -> str:

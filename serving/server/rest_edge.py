@@ -17,7 +17,6 @@ from functools import partial
 from typing import Any
 
 import uvicorn
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -35,7 +34,16 @@ from .status import Code, StatusError, status_of
 _ASKING_THREADS = 2
 _IDLE_SECONDS = 120  # of a connection: longer than load balancers (60 s) and Go's client (90 s) keep theirs
 _ORIGIN = re.compile(r"\Ahttps?://[^/]*", re.IGNORECASE)
-_ANY_ORIGIN: dict[str, Any] = {"allow_origins": ["*"], "allow_methods": ["*"], "allow_headers": ["*"]}
+_METHODS = ("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH")
+# A path and query of RFC 3986.
+_CHARACTER = r"[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2}"
+_TARGET = re.compile(rf"(?:{_CHARACTER})*(?:[?#](?:{_CHARACTER}|[?#])*)?")
+_CORS_HEADERS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "POST, GET",
+    "Access-Control-Allow-Headers": "Content-Type",
+}
+_EMPTY_TYPE = "text/html; charset=ISO-8859-1"  # as libevent writes it
 # The page fetches nothing but itself; its icon is the empty one in it.
 _PAGE_POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
@@ -90,7 +98,7 @@ class RestEdge:
         self._asking = ThreadPoolExecutor(_ASKING_THREADS, thread_name_prefix="rest-asking")
         self._server = uvicorn.Server(
             uvicorn.Config(
-                CORSMiddleware(self._serve, **_ANY_ORIGIN) if options.cors else self._serve,
+                self._serve,
                 interface="asgi3",
                 log_config=None,
                 access_log=False,
@@ -139,17 +147,31 @@ class RestEdge:
             return _response(refused(status_of(error)))
 
     async def _respond(self, request: Request, path: str) -> Response:
+        if request.method not in _METHODS:
+            return _page(501, "Not Implemented", f"{request.method[:20]} is not a method of this server.")
+        target = f"{path}?{query}" if (query := request.scope["query_string"].decode("latin-1")) else path
+        if not _TARGET.fullmatch(target):
+            return _page(400, "Bad Request", "The path is not a valid URI; escape other characters by %.")
+        response = await self._respond_to(request, path, target)
+        if self._options.cors and path.lower().startswith("/v1/"):
+            response.headers.update(_CORS_HEADERS)
+        return response
+
+    async def _respond_to(self, request: Request, path: str, target: str) -> Response:
         if request.method in ("GET", "HEAD"):
             if path == self._options.metrics_path:  # which may be below /v1/
                 return Response(self._plane.metrics.exposition(), media_type="text/plain; version=0.0.4")
             if path == "/":
                 text = render(self._plane, self.grpc_address, self.port)
                 return Response(text, media_type="text/html", headers={"Content-Security-Policy": _PAGE_POLICY})
-        if path.lower().startswith("/v1/"):
-            return _response(await self._work(request, path))
-        raise StatusError(
-            Code.NOT_FOUND, f"there is nothing to {request.method[:20]} at {path[:200]}; see /v1/models/MODEL"
-        )
+        if not path.lower().startswith("/v1/"):
+            return _page(404, "Not Found", "Models are at /v1/models/MODEL, a page about them is at /.")
+        if request.method == "OPTIONS":
+            is_allowed = _ORIGIN.match(request.headers.get("origin", "")) is not None
+            code = Code.OK if is_allowed else Code.FAILED_PRECONDITION
+            self._plane.count("", "", "REST", code, 0.0)
+            return Response(status_code=200 if is_allowed else 400, headers={"Content-Type": _EMPTY_TYPE})
+        return _response(await self._work(request, target))
 
     async def _work(self, request: Request, path: str) -> Answer:
         seconds = self._options.timeout_seconds
@@ -193,10 +215,19 @@ def _path(request: Request) -> str:
     return _ORIGIN.sub("", raw.decode("ascii")) or "/"
 
 
+def _page(status: int, title: str, help_text: str) -> Response:
+    """An error outside of the API, as TF Serving's HTTP server answers it."""
+    text = (
+        f"<HTML><HEAD>\n<TITLE>{status} {title}</TITLE>\n</HEAD><BODY>\n<H1>{title}</H1>\n<P>{help_text}</P>\n"
+        "</BODY></HTML>\n"
+    )
+    return Response(text, status, headers={"Content-Type": "text/html"})
+
+
 def _response(answer: Answer, kind: type[Response] = Response) -> Response:
     # What is left of a body may never come, and the connection would wait for it.
     headers = {"Connection": "close"} if kind is Unread or answer.status == 408 else None
-    return kind(answer.body, answer.status, headers, "application/json")
+    return kind(answer.body.encode("utf-8", "surrogateescape"), answer.status, headers, "application/json")
 
 
 def _why_not(error: OSError) -> str:

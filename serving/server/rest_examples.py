@@ -3,72 +3,84 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import numpy as np
 
-from .rest_json import Word, decimal, is_base64, read_base64
+from .rest_json import Word, encoded, is_base64, json_type, members, read_base64
+from .rest_outputs import decimal
 from .status import invalid
 
-_SINGLE = float(np.finfo(np.float32).max)
-_MIN_INT64, _MAX_INT64 = -(2**63), 2**63 - 1
+_MIN_INT64, _MAX_INT64, _MAX_UINT64 = -(2**63), 2**63 - 1, 2**64 - 1
 
 
 def fill_examples(document: dict[str, Any], message: Any) -> None:
-    """Write `examples`, and `context` where there is one, into a tensorflow.serving.Input.
+    """Write `examples`, and `context` if there is one, into a tensorflow.serving.Input.
 
     Raises:
         StatusError: naming the feature that does not fit.
     """
-    rows = document.get("examples")
-    if not isinstance(rows, list) or not rows:
-        raise invalid("the body needs 'examples', a list of at least one object of features")
     target = message.example_list
     if "context" in document:
         target = message.example_list_with_context
-        _fill(document["context"], target.context, "context")
+        _fill(document["context"], target.context)
         target.SetInParent()
-    for number, row in enumerate(rows):
-        _fill(row, target.examples.add(), f"example {number}")
+    if "examples" not in document:
+        raise invalid("When method is classify, key 'examples' is expected and was not found")
+    rows = document["examples"]
+    if not isinstance(rows, list):
+        raise invalid("Expecting 'examples' value to be an list/array")
+    if not rows:
+        raise invalid("'examples' value is an empty array")
+    for row in rows:
+        _fill(row, target.examples.add())
 
 
-def _fill(row: Any, example: Any, where: str) -> None:
+def _fill(row: Any, example: Any) -> None:
     if not isinstance(row, dict):
-        raise invalid(f"{where} is no object of features by name")
-    for name, content in row.items():
-        values = content if isinstance(content, list) else [content]
-        _fill_feature(values, example.features.feature[name], f"feature {name!r} of {where}")
+        raise invalid(f"Example must be JSON object but got JSON {json_type(row)}")
+    for name, content in members(row):  # of equal names the last one counts
+        feature = example.features.feature[name]
+        feature.Clear()
+        _fill_feature(content if isinstance(content, list) else [content], feature, name)
 
 
-def _fill_feature(values: list[Any], feature: Any, where: str) -> None:
-    kinds = {_list_of(value, where) for value in values}
-    if len(kinds) > 1:
-        raise invalid(f"{where} mixes {' and '.join(sorted(kinds))}; all its values must be of one kind")
+def _fill_feature(values: list[Any], feature: Any, name: str) -> None:
+    kinds = [_list_of(value, name) for value in values]
     if not kinds:
         return
-    [kind] = kinds
+    kind = kinds[0]
+    if any(each != kind for each in kinds):
+        expected = kind.removesuffix("_list")
+        raise invalid(f"Unexpected element type in feature: {name} expecting type: {expected}")
     if kind == "bytes_list":
         try:
-            data = [value.encode() if isinstance(value, str) else read_base64(value) for value in values]
+            data = [encoded(value) if isinstance(value, str) else read_base64(value) for value in values]
         except ValueError as error:
-            raise invalid(f"{where}: {error}") from error
+            raise invalid(f"{error} (feature {name!r})") from error
         feature.bytes_list.value.extend(data)
-        return
-    if kind == "int64_list" and not all(_MIN_INT64 <= value <= _MAX_INT64 for value in values):
-        raise invalid(f"{where} holds a whole number beyond int64")
-    if kind == "float_list" and any(abs(value) > _SINGLE and type(value) is not Word for value in values):
-        raise invalid(f"{where} holds a number that is too large for float32")
-    getattr(feature, kind).value.extend(values)
+    elif kind == "int64_list":
+        if any(value > _MAX_INT64 for value in values):
+            raise invalid(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
+        feature.int64_list.value.extend(map(int, values))
+    else:
+        if any(math.isinf(value) and type(value) is not Word for value in values):
+            raise invalid("JSON Parse error: Number too big to be stored in double.")
+        with np.errstate(over="ignore"):  # infinity, as a cast in C++ gives
+            feature.float_list.value.extend(np.array(values, np.float64).astype(np.float32).tolist())
 
 
-def _list_of(value: Any, where: str) -> str:
-    if isinstance(value, bool | int):
+def _list_of(value: Any, name: str) -> str:
+    if isinstance(value, bool):
         return "int64_list"
+    if isinstance(value, int):  # what no 64 bits hold is a double to the parser
+        return "int64_list" if _MIN_INT64 <= value <= _MAX_UINT64 else "float_list"
     if isinstance(value, float):
         return "float_list"
     if isinstance(value, str) or is_base64(value):
         return "bytes_list"
-    raise invalid(f'{where} holds {json.dumps(value)[:100]}; numbers, strings and {{"b64": ...}} are features')
+    raise invalid(f"Feature: {name} has element with unexpected JSON type: {json_type(value)}")
 
 
 def write_classifications(result: Any) -> str:

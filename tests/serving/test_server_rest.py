@@ -66,7 +66,8 @@ def test_the_words_of_rapidjson_are_numbers_outside_of_strings(serving: Any) -> 
 def test_a_number_beyond_the_floats_is_refused_beside_an_infinity(dtype: str) -> None:
     from attnexport.core import Signature, TensorSpec
     from attnexport.serving.server import StatusError
-    from attnexport.serving.server.rest_json import parse, read_inputs
+    from attnexport.serving.server.rest_inputs import read_inputs
+    from attnexport.serving.server.rest_json import parse
 
     spec = TensorSpec("x", dtype, (None,))
     signature = Signature("s", (spec,), (spec,))
@@ -205,7 +206,7 @@ def test_bodies_are_limited_packed_ones_by_what_they_unpack_to(start_serving: An
 
 
 def test_the_decimals_read_back_as_the_same_floats() -> None:
-    from attnexport.serving.server.rest_json import decimal
+    from attnexport.serving.server.rest_outputs import decimal
 
     bits = np.random.default_rng(0).integers(0, 2**32, 5000, dtype=np.uint64).astype(np.uint32)
     values = bits.view(np.float32)

@@ -1,0 +1,96 @@
+"""Tensors to JSON, in the two formats of TF Serving's REST API; bytes that are not UTF-8 are surrogate escapes."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from typing import Any
+
+import numpy as np
+
+from attnexport.core.signature import Arrays
+
+from .rest_json import TENSORFLOW_NAMES
+from .status import invalid
+
+_DIGITS = {"float32": 9, "float64": 17}
+_INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint32", "uint64")
+_INDENT = "    "
+
+
+def write_outputs(outputs: Arrays, *, rows: bool) -> str:
+    """The reply to a predict request; bytes that are not UTF-8 are surrogate escapes.
+
+    Raises:
+        StatusError: if a dtype has no JSON, or outputs have no common first dimension to make rows of.
+    """
+    if not rows:
+        depth = 1 if len(outputs) == 1 else 2
+        texts = {name: _text(array, name, depth) for name, array in outputs.items()}
+        inner = next(iter(texts.values())) if len(texts) == 1 else _joined(texts)
+        return f'{{\n    "outputs": {inner}\n}}'
+    size: int | None = None
+    for name, array in outputs.items():
+        if not array.shape:
+            raise invalid(f"Tensor name: {name} has no shape information; send 'inputs' instead of 'instances'")
+        if size not in (None, len(array)):
+            raise invalid(
+                f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {size}; send 'inputs' "
+                "instead of 'instances'"
+            )
+        size = len(array)
+    columns = {name: [_text(row, name) for row in array] for name, array in outputs.items()}
+    if len(columns) == 1:
+        items = next(iter(columns.values()))
+    else:
+        each = zip(*columns.values(), strict=True)
+        items = [_joined(dict(zip(columns, row, strict=True))) for row in each]
+    return '{\n    "predictions": [' + ", ".join(items) + "\n    ]\n}"
+
+
+def _joined(texts: dict[str, str]) -> str:
+    return "{" + ", ".join(f"{json.dumps(name)}: {text}" for name, text in texts.items()) + "}"
+
+
+def _text(array: Any, name: str, depth: int | None = None) -> str:
+    """A tensor as JSON; strings on a line each from a depth on, as TF Serving writes columns."""
+    array = np.asarray(array)
+    if array.dtype.kind in "OSU":
+        as_bytes = name.endswith("_bytes")
+        return _nested(array.tolist(), lambda each: _string(each, as_bytes=as_bytes), depth)
+    if array.dtype.name in _DIGITS:
+        digits, single = _DIGITS[array.dtype.name], array.dtype.name == "float32"
+        return _nested(array.tolist(), lambda each: decimal(each, digits, single=single))
+    if array.dtype.name in (*_INTEGERS, "bool"):
+        return json.dumps(array.tolist())
+    dtype = TENSORFLOW_NAMES.get(array.dtype.name, array.dtype.name)
+    raise invalid(f"Failed to write JSON value for tensor type: {dtype}; call it over gRPC (output {name!r})")
+
+
+def _nested(value: Any, write: Any, depth: int | None = None) -> str:
+    if isinstance(value, list) and value and depth is not None:
+        line = "\n" + _INDENT * (depth + 1)
+        items = f",{line}".join([_nested(item, write, depth + 1) for item in value])
+        return f"[{line}{items}\n{_INDENT * depth}]"
+    if isinstance(value, list):
+        return "[" + ", ".join([_nested(item, write) for item in value]) + "]"
+    text: str = write(value)
+    return text
+
+
+def _string(value: Any, *, as_bytes: bool) -> str:
+    data = value if isinstance(value, bytes) else str(value).encode()
+    if as_bytes:
+        return '{"b64": "' + base64.b64encode(data).decode() + '"}'
+    return json.dumps(data.decode("utf-8", "surrogateescape"), ensure_ascii=False)
+
+
+def decimal(value: float, digits: int = 9, *, single: bool = True) -> str:
+    """A float as TF Serving writes it: with six digits if they are enough to read it back, and never as an integer."""
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    text = f"{value:.6g}"
+    if (float(np.float32(text)) if single else float(text)) != value:
+        text = f"{value:.{digits}g}"
+    return text if "." in text or "e" in text else f"{text}.0"
