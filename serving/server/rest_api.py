@@ -88,8 +88,8 @@ class RestApi:
                 api = match["verb"].capitalize()
                 text = self._run(api, _model(match), body, alive, packed)
             else:
-                api = "GetModelMetadata" if match["metadata"] == "metadata" else "GetModelStatus"
-                text = self._ask(_model(match), metadata=match["metadata"] == "metadata")
+                api = "GetModelMetadata" if match["metadata"] == "/metadata" else "GetModelStatus"
+                text = self._ask(_model(match), metadata=match["metadata"] == "/metadata")
             answer = Answer(200, text)
         except Exception as error:
             text = "a name in the request is not UTF-8"

@@ -8,6 +8,7 @@ import logging
 import shlex
 import socket
 import threading
+import urllib.request
 from collections.abc import Callable
 from functools import partial
 from html import unescape
@@ -78,7 +79,7 @@ def test_names_and_labels_are_unescaped_after_the_path_is_read(start: Callable[.
     assert running.http(url.path, BODY) == ECHOED
     base = url.path.removesuffix(":predict")
     assert running.http(f"{base}/labels/now%2For%3Alater:predict", BODY) == ECHOED
-    assert running.http(f"{base}/labels/NOW%2for%3alater")[0] == 400
+    assert running.http(f"{base}/labels/NOW%2for%3alater:predict", BODY)[0] == 400
     assert running.http(base)[1]["model_version_status"][0]["state"] == "AVAILABLE"
     assert running.http(f"{base}/metadata")[1]["model_spec"]["name"] == name
 
@@ -89,11 +90,17 @@ def test_what_is_escaped_has_no_meaning_in_the_path(start: Callable[..., Any]) -
     assert "m/metadata" in running.http("/v1/models/m%2Fmetadata")[1]["error"]
 
 
-@pytest.mark.parametrize("target", ["http://x/v1/models/m", "HTTP://127.0.0.1:8501/v1/models/m?a=1"])
-def test_a_whole_url_is_a_target(start: Callable[..., Any], target: str) -> None:
+@pytest.mark.parametrize(
+    ("target", "wanted"),
+    [
+        ("http://x/v1/models/m", (200, ["model_version_status"])),
+        ("HTTP://127.0.0.1:8501/v1/models/m?a=1", (404, ["error"])),  # a query is a part of the model's name
+    ],
+)
+def test_a_whole_url_is_a_target(start: Callable[..., Any], target: str, wanted: Any) -> None:
     with connected(start(), f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode()) as connection:
         status, answer, _ = answered(connection)
-        assert (status, list(answer)) == (200, ["model_version_status"])
+        assert (status, list(answer)) == wanted
 
 
 def test_the_page_and_the_metrics_have_whole_urls_as_well(start: Callable[..., Any]) -> None:
@@ -112,12 +119,36 @@ def test_the_metrics_may_be_below_v1(start: Callable[..., Any]) -> None:
     assert running.http("/v1/metrics", BODY)[0] == 400
 
 
-@pytest.mark.parametrize("method", ["TRACE", "FOO", "get", "POST", "CONNECT"])
-def test_methods_that_there_are_not_are_refused_in_json(start: Callable[..., Any], method: str) -> None:
+@pytest.mark.parametrize("method", ["TRACE", "FOO", "get", "CONNECT"])
+def test_unknown_methods_are_refused_in_html(start: Callable[..., Any], method: str) -> None:
     running = start()
-    for path, code in (("/v1/models/m", 400), ("/", 404), ("/monitoring/prometheus/metrics", 404), ("/x", 404)):
+    for path in ("/v1/models/m", "/", "/x"):
         status, answer = running.http(path, method=method)
-        assert (status, list(answer)) == (code, ["error"])
+        assert status == 501
+        assert "<H1>Not Implemented</H1>" in answer
+
+
+def test_other_methods_are_malformed_below_v1_and_find_nothing_elsewhere(start: Callable[..., Any]) -> None:
+    running = start()
+    for method in ("POST", "PUT", "PATCH", "DELETE"):
+        status, answer = running.http("/v1/models/m", method=method)
+        assert (status, answer) == (400, {"error": f"Malformed request: {method} /v1/models/m"})
+    for path in ("/", "/monitoring/prometheus/metrics", "/x", "/v2/models/m"):
+        status, answer = running.http(path, method="POST")
+        assert status == 404
+        assert "<H1>Not Found</H1>" in answer
+    assert "<H1>Bad Request</H1>" in running.http("/v1/models/m%zz")[1], "an escape that is none"
+
+
+def test_preflight_requests_of_browsers_need_an_origin_and_cors_headers_the_option(start: Callable[..., Any]) -> None:
+    running = start(cors=True)
+    request = urllib.request.Request(
+        f"{running.server.rest_address}/v1/models/m:predict", headers={"Origin": "http://a.b"}, method="OPTIONS"
+    )
+    with urllib.request.urlopen(request) as answer:
+        assert (answer.status, answer.read()) == (200, b"")
+        assert answer.headers["Access-Control-Allow-Methods"] == "POST, GET"
+    assert running.http("/v1/models/m:predict", method="OPTIONS")[0] == 400
 
 
 def test_connections_are_kept_for_longer_than_others_keep_them(
