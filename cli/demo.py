@@ -170,7 +170,7 @@ def _validated(terminal: Terminal, export: Path, at: EmbeddedServer, evaluation:
 def _served(name: str, at: EmbeddedServer, evaluation: Path) -> _Served:
     """Ask a served export for all held-out digits."""
     import json
-    from urllib.request import Request, urlopen
+    from urllib.request import ProxyHandler, Request, build_opener
 
     import numpy as np
 
@@ -185,7 +185,7 @@ def _served(name: str, at: EmbeddedServer, evaluation: Path) -> _Served:
         int8 = client.predict({"rows": rows}, model=f"{name}.int8")["logits"]
         body = json.dumps({"inputs": {"rows": rows.tolist()}}).encode()
         request = Request(f"{at.rest_address}/v1/models/{name}:predict", body)  # noqa: S310 - the loopback's
-        with urlopen(request, timeout=60) as reply:  # noqa: S310
+        with build_opener(ProxyHandler({})).open(request, timeout=60) as reply:  # no proxy reaches this machine
             over_rest = np.asarray(json.load(reply)["outputs"])
     return _Served(name, *(round(agreement(labels, scores), 4) for scores in (over_grpc, over_rest, int8)))
 

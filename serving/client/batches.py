@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from attnexport.core.errors import ServingError
-from attnexport.core.signature import Arrays
+from attnexport.core.signature import Arrays, Signature
 from attnexport.serving.codec import PredictAnswer, ServedModel
 
 from .responses import Prediction
@@ -17,11 +19,30 @@ def sample_count(arrays: Arrays) -> int:
     return 1 if count is None else count
 
 
-def parts_of(arrays: Arrays, max_batch: int | None) -> list[Arrays]:
-    """The inputs in parts of at most `max_batch` samples; whole if they have no common first dimension."""
+def exceeds(arrays: Arrays, max_batch: int | None) -> bool:
+    """Whether the inputs have a common first dimension that is larger than `max_batch`."""
     count = _common_size(arrays)
-    if max_batch is None or count is None or count <= max_batch:
-        return [arrays]
+    return max_batch is not None and count is not None and count > max_batch
+
+
+def can_be_split(signature: Signature, outputs: Sequence[str], max_batch: int) -> bool:
+    """Whether a signature declares that its first dimension is a batch that parts of `max_batch` samples fit.
+
+    Every input's first dimension is free, and every output's too; or all are fixed to `max_batch`.
+
+    Args:
+        signature: The signature.
+        outputs: The outputs that are asked for; all if empty.
+        max_batch: Samples in a part.
+    """
+    specs = [*signature.inputs, *(spec for spec in signature.outputs if not outputs or spec.name in outputs)]
+    sizes = {spec.shape[0] if spec.shape else 0 for spec in specs}
+    return sizes in ({None}, {max_batch})
+
+
+def parts_of(arrays: Arrays, max_batch: int) -> list[Arrays]:
+    """The inputs in parts of at most `max_batch` samples."""
+    count = sample_count(arrays)
     return [
         {name: array[start : start + max_batch] for name, array in arrays.items()}
         for start in range(0, count, max_batch)

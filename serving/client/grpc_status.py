@@ -8,6 +8,8 @@ import grpc
 
 from attnexport.core.errors import DeadlineError, NotFoundError, RefusedError, ServingError, UnavailableError
 
+from .proxy import Proxy, proxy_of
+
 _KINDS: dict[grpc.StatusCode, type[ServingError]] = {
     grpc.StatusCode.UNAVAILABLE: UnavailableError,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineError,
@@ -44,7 +46,14 @@ _REASONS = (
 )
 
 
-def translate(code: grpc.StatusCode | None, details: str | None, address: str, timeout: float) -> ServingError:
+# What a server says whose thread pool is full: TF Serving (gRPC's C++ server), and gRPC's Python server. A message that
+# is too large has the same status, and will not be smaller the next time.
+_BUSY = re.compile(r"Threadpool Exhausted|Concurrent RPC limit exceeded")
+
+
+def translate(
+    code: grpc.StatusCode | None, details: str | None, address: str, timeout: float, proxy: Proxy | None = None
+) -> ServingError:
     """The error that a failed call becomes.
 
     Args:
@@ -52,15 +61,20 @@ def translate(code: grpc.StatusCode | None, details: str | None, address: str, t
         details: What came with it: the server's words, or gRPC's own.
         address: The server, for the message.
         timeout: The call's timeout in seconds, for the message.
+        proxy: What gRPC connects through, if anything.
     """
     kind = _KINDS.get(code, ServingError) if code else ServingError
     words = " ".join((details or "").split())
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _BUSY.search(words):
+        kind, words = UnavailableError, f"all its threads are busy ({words})"  # soon one is free
     if code is grpc.StatusCode.CANCELLED and words in ("", code.name):
         # The client cancels no call that it waits for. A server that stops resets, without a word, calls that it
         # never took up.
         kind, words = UnavailableError, "it stopped during the call"
     if kind is DeadlineError:
-        text = f"{address}: no answer within {timeout:.3g} s"
+        text = f"{address}: no answer within {timeout:.3g} s{_through(proxy)}"
+    elif kind is UnavailableError and proxy is not None:
+        text = f"{address} is unavailable{_through(proxy)}: {words or 'no reason given'}"
     elif kind is UnavailableError:
         text = f"{address} is unavailable: {_reason(words)}"
     else:
@@ -73,7 +87,13 @@ def error_from(error: Exception, address: str, timeout: float) -> ServingError:
     """The error that an exception of gRPC becomes; all that calls raise have a code and details."""
     code = error.code() if hasattr(error, "code") else None
     details = error.details() if hasattr(error, "details") else str(error)
-    return translate(code, details, address, timeout)
+    return translate(code, details, address, timeout, proxy_of(address))
+
+
+def _through(proxy: Proxy | None) -> str:
+    if proxy is None:
+        return ""
+    return f" through the proxy {proxy.location} (from {proxy.variable}; no_proxy={proxy.host} connects without it)"
 
 
 def _reason(words: str) -> str:

@@ -13,6 +13,7 @@ from attnexport.core.errors import ArgumentError
 
 from .grpc_status import error_from
 from .options import Compression, Tls
+from .proxy import is_loopback
 from .transport import Call
 
 _COMPRESSIONS = {None: None, "gzip": grpc.Compression.Gzip, "deflate": grpc.Compression.Deflate}
@@ -50,9 +51,9 @@ class GrpcTransport:
         arguments = _channel_arguments(tls, connect_timeout, keepalive)
         given, method = _credentials(tls), _COMPRESSIONS[compression]
         self._channels = {
-            address: grpc.insecure_channel(address, arguments, method)
+            address: grpc.insecure_channel(address, arguments + _proxy_arguments(address), method)
             if given is None
-            else grpc.secure_channel(address, given, arguments, method)
+            else grpc.secure_channel(address, given, arguments + _proxy_arguments(address), method)
             for address in addresses
         }
         self._methods: dict[tuple[str, str], Any] = {}
@@ -165,14 +166,15 @@ class AsyncGrpcTransport:
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop
-            self._channels = {
-                address: grpc.aio.insecure_channel(address, self._arguments, self._compression)
-                if self._credentials is None
-                else grpc.aio.secure_channel(address, self._credentials, self._arguments, self._compression)
-                for address in self._addresses
-            }
+            self._channels = {address: self._open(address) for address in self._addresses}
         elif self._loop is not loop:
             raise ArgumentError("an AsyncClient belongs to the event loop of its first call; make one for each loop")
+
+    def _open(self, address: str) -> grpc.aio.Channel:
+        arguments = self._arguments + _proxy_arguments(address)
+        if self._credentials is None:
+            return grpc.aio.insecure_channel(address, arguments, self._compression)
+        return grpc.aio.secure_channel(address, self._credentials, arguments, self._compression)
 
 
 def _channel_arguments(tls: Tls | None, connect_timeout: float, keepalive: float) -> list[tuple[str, Any]]:
@@ -193,6 +195,11 @@ def _channel_arguments(tls: Tls | None, connect_timeout: float, keepalive: float
     if tls is not None and tls.server_name:
         arguments.append(("grpc.ssl_target_name_override", tls.server_name))
     return arguments
+
+
+def _proxy_arguments(address: str) -> list[tuple[str, Any]]:
+    """Servers on this machine are never reached through a proxy."""
+    return [("grpc.enable_http_proxy", 0)] if is_loopback(address) else []
 
 
 def _credentials(tls: Tls | None) -> grpc.ChannelCredentials | None:

@@ -165,7 +165,7 @@ def check_addresses(addresses: str | Sequence[str]) -> tuple[str, ...]:
 def _check_address(address: str) -> str:
     if not isinstance(address, str):
         raise ArgumentError(f"address {address!r} is not HOST:PORT, such as 127.0.0.1:8500")
-    if address.startswith(_SCHEMES) and "://" not in address.removeprefix("dns://"):
+    if address.startswith(_SCHEMES) and "://" not in address.removeprefix("dns://").removeprefix("unix://"):
         return address
     match = _ADDRESS.fullmatch(address)
     if not match or not 0 < int(match[2]) < 65536:

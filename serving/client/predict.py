@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from attnexport.core.errors import ArgumentError, CodecError, RefusedError, SamplesError
-from attnexport.core.signature import Arrays
+from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays
 from attnexport.serving.codec import PredictAnswer, ServedModel, decode_predict_reply, encode_predict_request
 
-from .batches import joined, parts_of, sample_count
+from .batches import can_be_split, exceeds, joined, parts_of, sample_count
 from .dispatch import Dispatcher
 from .explain import explained, find_signature
 from .inputs import Inputs, arrays_for, arrays_if_complete
@@ -43,7 +43,7 @@ class Predictor:
         arrays = yield from self._arrays(inputs, model, deadline)
         if check:
             yield from self._check(arrays, model, deadline)
-        parts = parts_of(arrays, max_batch)
+        parts = yield from self._parts(arrays, model, outputs, deadline, max_batch)
         plans = [self._part(part, model, outputs, deadline, on_batch) for part in parts]
         if len(plans) == 1:
             answers = [(yield from plans[0])]
@@ -71,6 +71,21 @@ class Predictor:
             # The cached signatures may be of a version that is no longer served.
             metadata = yield from self._models.fetch_metadata(model, deadline)
             find_signature(metadata.signatures, model, address).check_inputs(arrays)
+
+    def _parts(
+        self, arrays: Arrays, model: ServedModel, outputs: Sequence[str], deadline: Deadline, max_batch: int | None
+    ) -> Plan[list[Arrays]]:
+        """The inputs in parts of at most `max_batch`; whole if the signature's first dimension is not a batch."""
+        if max_batch is None or not exceeds(arrays, max_batch):
+            return [arrays]
+        try:
+            metadata = yield from self._models.metadata(model, deadline)
+        except RefusedError:
+            return parts_of(arrays, max_batch)  # the server does not say; the caller did
+        signature = metadata.signatures.get(model.signature or DEFAULT_SIGNATURE)
+        if signature is not None and not can_be_split(signature, outputs, max_batch):
+            return [arrays]
+        return parts_of(arrays, max_batch)
 
     def _part(
         self, arrays: Arrays, model: ServedModel, outputs: Sequence[str], deadline: Deadline, on_batch: OnBatch | None

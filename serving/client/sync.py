@@ -34,7 +34,8 @@ class Client:
         keepalive: Seconds of silence after which a connection is probed. By default servers refuse clients that send
             more than one probe in 5 minutes.
         check: Compare inputs with the server's signature before they are sent.
-        max_batch: The most samples in one call; larger inputs are sent in parts.
+        max_batch: The most samples in one call; larger inputs are sent in parts, if the signature's first dimension
+            is a batch: free in every input and output. Others are sent whole.
         max_concurrent: The most parts in progress at once.
         transport: What carries the calls, in place of gRPC: a `MockTransport` in tests, or your own. tls,
             connect_timeout, keepalive and compression are then the transport's affair.
@@ -101,8 +102,8 @@ class Client:
             label: The version that has this label.
             outputs: The outputs to return; all if empty.
             timeout: Seconds that all of it may take; the client's if None.
-            max_batch: The most samples in one call; larger inputs are sent in parts, several at once, and the replies
-                joined. The client's if None.
+            max_batch: The most samples in one call: see `Client`, whose own is taken if None. Parts are sent several
+                at once, and the replies joined.
             check: Compare names, dtypes and shapes with the server's signature first; the client's if None.
             on_batch: Called with the number of samples of each part that was answered.
 

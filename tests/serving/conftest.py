@@ -72,7 +72,7 @@ class Service:
         if failure:
             context.abort(*failure)
         deadline = time.monotonic() + 60
-        while not self.hold.wait(0.01):
+        while name == "Predict" and not self.hold.wait(0.01):
             if not context.is_active() or time.monotonic() > deadline:
                 context.abort(grpc.StatusCode.CANCELLED, "gone")
 

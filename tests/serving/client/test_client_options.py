@@ -93,3 +93,45 @@ def test_a_call_that_an_ending_server_reset_without_a_word_is_asked_elsewhere() 
     for words in (None, "", "CANCELLED"):
         assert type(translate(grpc.StatusCode.CANCELLED, words, "a:1", 1)) is UnavailableError
     assert type(translate(grpc.StatusCode.CANCELLED, "the model was taken away", "a:1", 1)) is ServingError
+
+
+@pytest.mark.parametrize("address", ["unix:/tmp/s.sock", "unix:///tmp/s.sock", "unix:relative.sock"])
+def test_unix_sockets_in_both_forms(address: str, tmp_path: Path) -> None:
+    Client(address).close()
+
+
+PROXY = {"http_proxy": "http://user:secret@127.0.0.1:9"}
+
+
+def test_proxies_are_told_apart_by_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    from attnexport.serving.client.proxy import Proxy, is_loopback, proxy_of
+
+    for name in ("grpc_proxy", "https_proxy", "http_proxy", "no_grpc_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    assert proxy_of("models.example:8500") is None
+    for name, value in PROXY.items():
+        monkeypatch.setenv(name, value)
+    for address in (
+        "127.0.0.1:1", "127.8.9.10:1", "[::1]:1", "localhost:1", "unix:///tmp/s", "dns:///localhost:1", "ipv6:[::1]:1",
+    ):  # fmt: skip
+        assert is_loopback(address)
+        assert proxy_of(address) is None
+    assert proxy_of("dns:///models.example:8500") == Proxy("127.0.0.1:9", "http_proxy", "models.example")
+    monkeypatch.setenv("grpc_proxy", "10.0.0.1:3128")
+    assert proxy_of("10.1.2.3:8500") == Proxy("10.0.0.1:3128", "grpc_proxy", "10.1.2.3")
+    monkeypatch.setenv("no_proxy", "internal, .example")
+    assert proxy_of("models.example:8500") is None
+
+
+def test_a_busy_server_is_unavailable_and_a_message_too_large_is_not() -> None:
+    import grpc
+
+    from attnexport.core import ServingError, UnavailableError
+    from attnexport.serving.client.grpc_status import translate
+
+    for words in ("Server Threadpool Exhausted", "Concurrent RPC limit exceeded!"):
+        error = translate(grpc.StatusCode.RESOURCE_EXHAUSTED, words, "a:1", 1)
+        assert type(error) is UnavailableError
+        assert str(error) == f"a:1 is unavailable: all its threads are busy ({words})"
+    large = translate(grpc.StatusCode.RESOURCE_EXHAUSTED, "Received message larger than max (9 vs. 4)", "a:1", 1)
+    assert type(large) is ServingError
