@@ -27,6 +27,24 @@ def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def trust_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--trust`, for commands that import the modules that an export names."""
+    return click.option(
+        "--trust",
+        is_flag=True,
+        expose_value=False,
+        callback=_trust,
+        help="Run the modules an export names, even if it was made elsewhere.",
+    )(function)
+
+
+def _trust(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        from attnexport.workflows.trust import trusting
+
+        context.with_resource(trusting())
+
+
 def command(
     name: str, *, example: str, cls: type[click.Command] = click.Command
 ) -> Callable[[Callable[Concatenate[Terminal, Parameters], None]], click.Command]:
@@ -39,6 +57,9 @@ def command(
     """
 
     def decorate(function: Callable[Concatenate[Terminal, Parameters], None]) -> click.Command:
+        if any(each.name == "imports" for each in getattr(function, "__click_params__", ())):
+            trust_option(function)
+
         @click.command(name, cls=cls, epilog=example_epilog(example))
         @common_options
         @functools.wraps(function)

@@ -23,6 +23,7 @@ from attnexport.parity import Verdict
 from attnexport.store.export_directory import ExportDirectory
 from attnexport.store.files import hash_of, size_of
 from attnexport.store.manifest import Artifact, VersionEntry
+from attnexport.store.trust import remember_modules
 
 from .cases import Warmup, gate_cases, warmup_samples
 from .endpoint import Endpoint
@@ -158,6 +159,7 @@ def export_saved_model(
             files = {kind: (size_of(path), hash_of(path)) for kind, path in written.items()}
             source = {**loaded.source, "imports": list(loaded.imports), **({"labels": list(labels)} if labels else {})}
             entry = stage.commit(lambda number: _entry(number, source, plan, verdict, files), version=version)
+    remember_modules(loaded.imports, files["keras" if original else "saved_model"][1])
     artifact = next(each for each in entry.artifacts if each.kind == "saved_model")
     return ExportResult(directory.root, entry, artifact, verdict, records, (*loaded.notes, *notes))
 

@@ -44,3 +44,20 @@ def has_link(root: Path, path: str) -> bool:
     """Whether a path below a directory is a link, or leads through one."""
     parts = path.split("/")
     return any((root / "/".join(parts[:end])).is_symlink() for end in range(1, len(parts) + 1))
+
+
+def check_plain(root: Path, path: str) -> None:
+    """Refuse an artifact that is not made of files and directories alone, before it is copied elsewhere.
+
+    Args:
+        root: The directory of the export.
+        path: The artifact's path below it.
+
+    Raises:
+        StorageError: naming the link, pipe or device.
+    """
+    if has_link(root, path):
+        raise StorageError(f"{root / path} leads through a link, which is not followed; put the files themselves there")
+    for each in (root / path).rglob("*"):
+        if each.is_symlink() or not (each.is_file() or each.is_dir()):
+            raise StorageError(f"{each} is a link or a special file, which is not copied; put the file itself there")

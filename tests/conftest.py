@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import venv
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,6 +21,9 @@ from hypothesis import HealthCheck, settings
 # Before anything imports TensorFlow.
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
+# What the suite exports is not remembered beside what its user exported.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="attnexport-state-")
 
 # A shell that starts the suite in the background has SIGINT ignored, and all processes that tests start would inherit
 # that; a handler of Python's own they do not.

@@ -9,6 +9,7 @@ from attnexport.core import ModelError, Runner
 from attnexport.store import ExportDirectory
 from attnexport.store.kinds import Kind, kind_of
 from attnexport.store.manifest import read_manifest
+from attnexport.store.trust import check_modules
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ def open_runner(artifact: ArtifactPath, *, threads: int = 1, imports: tuple[str,
         from attnexport.exporter import SavedModelRunner
 
         return SavedModelRunner(artifact.path)
-    return open_keras(artifact.path, (*artifact.imports, *imports))
+    check_modules(artifact.imports, artifact.path, imports)
+    return open_keras(artifact.path, (*imports, *artifact.imports))
 
 
 def open_keras(model: object, imports: tuple[str, ...] = ()) -> Runner:

@@ -112,6 +112,7 @@ def benchmark(
     threads: int = 1,
     rounds: int = DEFAULT_ROUNDS,
     imports: Sequence[str] = (),
+    trust: bool = False,
     progress: Progress = silent,
 ) -> BenchmarkResult:
     """Measure artifacts side by side: one call of each in turn, on the same generated samples.
@@ -125,6 +126,7 @@ def benchmark(
         threads: Threads of each artifact.
         rounds: Calls of each artifact at most; at least 3.
         imports: Modules that register the custom layers of .keras files.
+        trust: Import the modules that the export names, even if it was made elsewhere.
         progress: Called with what is being done.
 
     Raises:
@@ -146,7 +148,9 @@ def benchmark(
         raise ArgumentError("there is nothing to measure; name at least one artifact")
     progress("loading")
     subjects = _subjects(sources)
-    with ExitStack() as stack:
+    from attnexport.store.trust import trusting
+
+    with trusting(trust), ExitStack() as stack:
         return _measure(subjects, seconds, threads, rounds, tuple(imports), progress, stack)
 
 
@@ -263,10 +267,12 @@ def _peak_memory(artifact: ArtifactPath, call: Call, threads: int, imports: tupl
     """Peak memory in bytes of a child process that loads the artifact and runs it once."""
     from attnexport.core.child_process import Child
     from attnexport.core.user_modules import import_modules
+    from attnexport.store.trust import check_modules
 
     from .run_once import run_once
 
-    modules = import_modules((*artifact.imports, *imports)) if artifact.kind == "keras" else ()
+    check_modules(artifact.imports, artifact.path, imports)
+    modules = import_modules((*imports, *artifact.imports)) if artifact.kind == "keras" else ()
     try:
         with Child() as child:
             return child.call(run_once, replace(artifact, imports=()), call, threads, modules)

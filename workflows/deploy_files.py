@@ -11,6 +11,7 @@ from attnexport.core.os_errors import writing
 from attnexport.docker import Deployment
 from attnexport.store import Artifact
 from attnexport.store.files import hash_of, replacing_directory
+from attnexport.store.links import check_plain
 
 _RECORD = "deploy.json"
 _SCHEMA = 1
@@ -50,8 +51,9 @@ def write_deployment(
 
     Raises:
         GateError: if the model was changed since it was exported.
-        StorageError: if the file system refuses.
+        StorageError: if the model holds a link or a special file, or the file system refuses.
     """
+    check_plain(root, saved_model.path)
     source = root / saved_model.path
     with writing(output), replacing_directory(output) as temporary:
         model = temporary / "models" / plan.name / str(plan.version)

@@ -49,7 +49,7 @@ class InspectionResult(Result):
 
 
 def inspect(
-    artifact: str | Path | keras.Model, *, imports: Sequence[str] = (), progress: Progress = silent
+    artifact: str | Path | keras.Model, *, imports: Sequence[str] = (), trust: bool = False, progress: Progress = silent
 ) -> InspectionResult:
     """Show what an artifact holds.
 
@@ -59,6 +59,7 @@ def inspect(
     Args:
         artifact: Path of a .tflite, a SavedModel, a .keras file or an export directory; or a Keras model.
         imports: Modules that register the custom layers of a .keras file.
+        trust: Import the modules that the export names, even if it was made elsewhere.
         progress: Called with what is being done.
 
     Raises:
@@ -73,6 +74,8 @@ def inspect(
     """
     if not isinstance(artifact, str | Path):
         return InspectionResult("keras", None, _inspect_keras(artifact, None, imports))
+    from attnexport.store.trust import check_modules, trusting
+
     from .artifacts import find_artifact
 
     located = find_artifact(Path(artifact))
@@ -85,7 +88,9 @@ def inspect(
 
         contents = inspect_saved_model(located.path)
     elif located.kind == "keras":
-        contents = _inspect_keras(located.path, located.path, (*located.imports, *imports))
+        with trusting(trust):
+            check_modules(located.imports, located.path, imports)
+        contents = _inspect_keras(located.path, located.path, (*imports, *located.imports))
     else:
         from attnexport.store import ExportDirectory
 

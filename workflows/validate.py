@@ -26,6 +26,7 @@ def validate(
     version: int | None = None,
     evaluation: SampleSource | None = None,
     imports: Sequence[str] = (),
+    trust: bool = False,
     server: str | None = None,
     model: str | None = None,
     serve: bool | str = False,
@@ -47,6 +48,7 @@ def validate(
         evaluation: Samples to compare on: a path, or arrays `[n, ...]` by input name, with `labels [n]` or without;
             seeded synthetic samples if None.
         imports: Modules that register custom layers.
+        trust: Import the modules that the export names, even if it was made elsewhere.
         server: Address, `HOST:PORT`, of a server that serves the version's SavedModel, to compare as well.
         model: Name the server serves it under; the export's name if None.
         serve: Also compare over gRPC, served by the embedded server: True starts one meanwhile, `HOST:PORT` is one that
@@ -80,22 +82,25 @@ def validate(
 
     report = None if html is False else report_path(None if html is True else Path(html), directory, entry)
     progress("loading TensorFlow")
+    from attnexport.store.trust import trusting
+
     from .validation_run import run_validation
 
-    result, text = run_validation(
-        directory,
-        entry,
-        evaluation=evaluation,
-        imports=imports,
-        server=server,
-        model=model or directory.name,
-        serve=serve,
-        limits=limits,
-        layers=layers,
-        recorded=[Path(each) for each in recorded],
-        report=report,
-        progress=progress,
-    )
+    with trusting(trust):
+        result, text = run_validation(
+            directory,
+            entry,
+            evaluation=evaluation,
+            imports=imports,
+            server=server,
+            model=model or directory.name,
+            serve=serve,
+            limits=limits,
+            layers=layers,
+            recorded=[Path(each) for each in recorded],
+            report=report,
+            progress=progress,
+        )
     if report is None:
         return result
     from dataclasses import replace

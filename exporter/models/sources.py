@@ -15,6 +15,7 @@ from attnexport.core.user_modules import import_module, import_modules
 from attnexport.store.export_directory import ExportDirectory
 from attnexport.store.kinds import kind_of
 from attnexport.store.manifest import FILE_NAME, VersionEntry
+from attnexport.store.trust import check_modules, trusting
 
 from .presets import PresetConfig, build_preset
 
@@ -48,12 +49,13 @@ class LoadedModel:
     imports: tuple[str, ...] = ()
 
 
-def load_model(source: str | os.PathLike[str], imports: Iterable[str] = ()) -> Any:
+def load_model(source: str | os.PathLike[str], imports: Iterable[str] = (), *, trust: bool = False) -> Any:
     """Load the user's own Keras model.
 
     Args:
         source: A `.keras` file, an export directory, or `package.module:factory`.
         imports: Modules that register custom layers, imported first.
+        trust: Import the modules that the export names, even if it was made elsewhere.
 
     Returns:
         The `keras.Model`.
@@ -62,7 +64,8 @@ def load_model(source: str | os.PathLike[str], imports: Iterable[str] = ()) -> A
         ArgumentError: where the source or a module does not exist.
         ModelError: where it cannot be loaded, or is a SavedModel, which holds no Keras model.
     """
-    loaded = open_source(source, imports)
+    with trusting(trust):
+        loaded = open_source(source, imports)
     if loaded.model is None:
         raise ModelError(f"{source} is a SavedModel, which holds no Keras model; pass its path to export_saved_model")
     return loaded.model
@@ -176,6 +179,8 @@ def open_version(directory: ExportDirectory, entry: VersionEntry) -> LoadedModel
         ModelError: where it is gone or cannot be loaded.
     """
     path = directory.root
+    source = entry.artifact("keras") or entry.artifact("saved_model")
+    check_modules(entry.imports, path / (source.path if source else FILE_NAME))
     import_modules(entry.imports)
     origin = {"kind": "export", "export": directory.name, "version": entry.version}
     keras, saved_model = entry.artifact("keras"), entry.artifact("saved_model")
