@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from attnexport.core import Signature, StorageError, TensorSpec
 from attnexport.store import Artifact, ExportDirectory, VersionEntry
 from attnexport.store.files import hash_of, write_atomically
+from attnexport.store.links import check_plain
 
 SIGNATURE = Signature("s", (TensorSpec("x", "float32", None),), (TensorSpec("y", "float32", None),))
 
@@ -139,3 +141,20 @@ def test_a_write_does_not_follow_a_link_in_its_temporary_place(tmp_path: Path) -
     (tmp_path / ".tmp-x.json").symlink_to(tmp_path / "mine")
     write_atomically(tmp_path / "x.json", "new")
     assert ((tmp_path / "mine").read_text(), (tmp_path / "x.json").read_text()) == ("mine", "new")
+
+
+@pytest.mark.parametrize("make", ["link", "fifo", "link above"])
+def test_only_files_are_copied_out_of_an_export(foreign: Path, make: str) -> None:
+    model = foreign / "saved_model" / "1"
+    (model / "assets").mkdir(parents=True)
+    (model / "saved_model.pb").write_text("graph")
+    check_plain(foreign, "saved_model/1")
+    if make == "link":  # even one that stays inside
+        (model / "assets" / "vocabulary.txt").symlink_to(foreign / "keras" / "1.keras")
+    elif make == "fifo":
+        os.mkfifo(model / "assets" / "vocabulary.txt")
+    else:
+        (foreign / "saved_model").rename(foreign / "real")
+        (foreign / "saved_model").symlink_to("real")
+    with pytest.raises(StorageError, match="link"):
+        check_plain(foreign, "saved_model/1")
