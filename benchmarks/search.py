@@ -20,7 +20,7 @@ import keras
 from search_models import OTHERS, Trained, digits
 
 from attnexport.core.samples import LABELS, Samples
-from attnexport.exporter import LoadedModel, open_original
+from attnexport.exporter import open_model
 from attnexport.tflite import Prepared, prepare_calibration, prepare_conversion
 from attnexport.tflite.search import Goal, search
 
@@ -37,9 +37,8 @@ LIMITS = {
 
 def prepared(trained: Trained, directory: Path) -> tuple[Prepared, Samples]:
     """The model converted to float32, calibrated, and its evaluation samples."""
-    original = open_original(LoadedModel("network", {"kind": "object"}, trained.model))
+    original = open_model(trained.model, classify=False).in_float32()
     path = directory / "saved_model"
-    assert original.write_fixed is not None
     fixed = original.write_fixed(path, ["serving_default"], 1)
     specs = fixed["serving_default"].inputs
     train, held_out = (

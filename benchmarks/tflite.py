@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from attnexport.core import batched
 from attnexport.core.latency import measure
-from attnexport.exporter import LoadedModel, MultiHeadAttentionConcat, open_original
+from attnexport.exporter import MultiHeadAttentionConcat, open_model
 from attnexport.parity import agreement, distance
 from attnexport.tflite import (
     RECIPES,
@@ -76,10 +76,9 @@ def model(steps: int, features: int, attention: keras.layers.Layer) -> keras.Mod
 
 def ours(network: keras.Model, samples: np.ndarray[Any, Any]) -> list[Conversion]:
     """The network by every recipe, as `attnexport tflite` makes it."""
-    original = open_original(LoadedModel("network", {"kind": "object"}, network))
+    original = open_model(network, classify=False).in_float32()
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "saved_model"
-        assert original.write_fixed is not None
         fixed = original.write_fixed(path, ["serving_default"], 1)
         specs = fixed["serving_default"].inputs
         calibration = prepare_calibration(read_calibration(samples, specs), specs)

@@ -23,13 +23,13 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 from attnexport import parity
 from attnexport.cli.terminal import Terminal
-from attnexport.cli.tflite_versions import convert_version
 from attnexport.core import Samples, batched, load_samples
 from attnexport.examples.digits import LABELS, MULTIHEAD, train_digits
-from attnexport.exporter import Original, export_saved_model, open_original, open_version
+from attnexport.exporter import ModelSource, open_model, open_version
 from attnexport.parity import Subject
 from attnexport.store import ExportDirectory
-from attnexport.tflite import RECIPES
+from attnexport.workflows.convert import convert
+from attnexport.workflows.export import export_saved_model
 from attnexport.workflows.validate import validate
 from attnexport.workflows.validation_data import Data, batches
 from attnexport.workflows.validation_subjects import open_subjects
@@ -49,17 +49,15 @@ def export_digits(directory: Path) -> tuple[ExportDirectory, Path]:
         labels=LABELS,
         warmup=trained.calibration,
     )
-    export = ExportDirectory(found.directory)
-    recipes = [RECIPES[name] for name in RECIPE_NAMES]
-    convert_version(export, found.entry, recipes, calibration=str(trained.calibration))
-    return export, trained.evaluation
+    convert(found.directory, RECIPE_NAMES, calibration=trained.calibration)
+    return ExportDirectory(found.directory), trained.evaluation
 
 
 @dataclass(frozen=True)
 class Opened:
     """A version's original and artifacts, open until the stack that they were opened with is closed."""
 
-    original: Original
+    original: ModelSource
     subjects: list[Subject]
     samples: Samples
 
@@ -67,7 +65,7 @@ class Opened:
 def open_all(export: ExportDirectory, evaluation: Path, stack: ExitStack) -> Opened:
     """What both sides run."""
     entry = export.newest()
-    original = stack.enter_context(closing(open_original(open_version(export, entry), classify=True, labels=LABELS)))
+    original = stack.enter_context(closing(open_model(open_version(export, entry), labels=LABELS).in_float32()))
     return Opened(original, open_subjects(export, entry, stack), load_samples(evaluation, original.inputs))
 
 

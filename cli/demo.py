@@ -21,8 +21,8 @@ from .terminal import Terminal
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from attnexport.exporter import ExportResult
     from attnexport.parity import Figures
+    from attnexport.workflows.export import ExportResult
     from attnexport.workflows.served import EmbeddedServer
     from attnexport.workflows.validation_result import ValidationResult
 
@@ -104,22 +104,18 @@ def demo(terminal: Terminal, output: str) -> None:
 def _export(name: str, keras_file: Path, output: Path, trained: Any, on_step: Callable[[str], None]) -> list[_Row]:
     """Export a model, quantize it, and measure all that came out."""
     from attnexport.examples import digits
-    from attnexport.exporter import export_saved_model
-    from attnexport.store import ExportDirectory
-    from attnexport.tflite import RECIPES
-
-    from .tflite_versions import convert_version
+    from attnexport.workflows.convert import convert
+    from attnexport.workflows.export import export_saved_model
 
     on_step(f"exporting {name}")
     exported = export_saved_model(
         keras_file, output, output_names=["logits"], labels=digits.LABELS, warmup=trained.calibration
     )
-    converted = convert_version(
-        ExportDirectory(exported.directory),
-        exported.entry,
-        [RECIPES[recipe] for recipe in _RECIPES],
-        calibration=str(trained.calibration),
-        on_step=lambda step: on_step(f"{name}: {step}"),
+    converted = convert(
+        exported.directory,
+        _RECIPES,
+        calibration=trained.calibration,
+        progress=lambda message, **counts: on_step(f"{name}: {message}"),
     )
     if converted.rejected:
         raise converted.rejected[0].error

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from attnexport.core.errors import ArgumentError
-from attnexport.exporter.models.presets import DEFAULT_PRESET, Pooling, Preset, PresetConfig
+from attnexport.workflows.choices import DEFAULT_PRESET, POOLINGS, PRESETS, PresetConfig, check_source
 
 from .command import Choice
+from .terminal import Terminal
 
 # By a part of a preset's name, what only such presets use.
 _USED_BY = {"multihead": ("num_heads", "d_model"), "classifier": ("units", "classes", "pooling")}
-_PRESET_ONLY = ("preset", "features", "d_k", "num_heads", "d_model", "units", "classes", "pooling", "seed")
+_PRESET_STEPS = 10
+PRESET_OPTIONS = ("preset", "features", "d_k", "num_heads", "d_model", "units", "classes", "pooling", "seed")
+"""The parameters of presets, a group of their own at the end of the help: a model of one's own needs none of them."""
 
 
 class NumberOr(click.ParamType[Any]):
@@ -39,58 +43,97 @@ class NumberOr(click.ParamType[Any]):
 _OPTIONS = (
     click.argument("model", required=False),
     click.option(
+        "--steps",
+        type=NumberOr("N|dynamic", "dynamic"),
+        metavar="N|dynamic",
+        help="Sequence length; a preset's may be dynamic. [the model's; presets: 10]",
+    ),
+    click.option(
+        "--import", "imports", multiple=True, metavar="MODULE", help="Module that registers your layers; repeatable."
+    ),
+    click.option("-o", "--output", default="export", show_default=True, help="Directory of all exports."),
+    click.option("--name", help="Name of the export. [the preset's, file's or model's]"),
+)
+_PRESET_OPTIONS = (
+    click.option(
         "--preset",
-        type=Choice("preset", get_args(Preset)),
+        type=Choice("preset", PRESETS),
         default=DEFAULT_PRESET,
         show_default=True,
-        help="What to build where no MODEL is given.",
+        help="Model to build if no MODEL is given.",
     ),
-    click.option("--steps", type=NumberOr("N|dynamic", "dynamic"), help="Sequence length. [preset: 10]"),
-    click.option("--features", type=int, default=64, show_default=True, help="Features of a step (presets)."),
-    click.option("--d-k", type=int, help="The attention's d_k (presets). [64; d_model / num_heads]"),
+    click.option("--features", type=int, default=64, show_default=True, help="Features of a step."),
+    click.option("--d-k", type=int, help="The attention's d_k. [64; several heads: d_model / num_heads]"),
     click.option("--num-heads", type=int, default=8, show_default=True, help="Heads (multi-head presets)."),
     click.option("--d-model", type=int, default=64, show_default=True, help="Width (multi-head presets)."),
     click.option("--units", type=int, default=128, show_default=True, help="Hidden units (classifiers)."),
     click.option("--classes", type=int, default=10, show_default=True, help="Classes (classifiers)."),
     click.option(
-        "--pooling",
-        type=Choice("pooling", get_args(Pooling)),
-        help="Join the steps, giving one prediction a sequence (classifiers).",
+        "--pooling", type=Choice("pooling", POOLINGS), help="Pool the steps into one prediction (classifiers). [none]"
     ),
-    click.option("--seed", type=int, default=0, show_default=True, help="For a preset's weights."),
-    click.option("--import", "imports", multiple=True, metavar="MODULE", help="A module that registers your layers."),
-    click.option("-o", "--output", default="export", show_default=True, help="The directory of all exports."),
-    click.option("--name", help="The export's name. [the preset's, file's or model's]"),
+    click.option("--seed", type=int, default=0, show_default=True, help="Seed of the weights."),
 )
 
 
-def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add MODEL, the presets and their sizes, --import, --output and --name to a command."""
-    for option in reversed(_OPTIONS):
-        function = option(function)
-    return function
+def model_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Add MODEL, --steps, --import, --output, --name and the presets' options to a command.
+
+    The function takes `model`, what was given or the preset to build, and `steps`, what to fix its steps to.
+    """
+
+    @functools.wraps(function)
+    def invoke(
+        terminal: Terminal,
+        /,
+        *,
+        model: str | None,
+        steps: Any,
+        preset: Any,
+        features: int,
+        d_k: int | None,
+        num_heads: int,
+        d_model: int,
+        units: int,
+        classes: int,
+        pooling: Any,
+        seed: int,
+        **others: Any,
+    ) -> None:
+        if model is None:
+            _check_used(preset)
+            preset_steps = {None: _PRESET_STEPS, "dynamic": None}.get(steps, steps)
+            sizes = preset_steps, features, d_k, num_heads, d_model, units, classes
+            function(terminal, model=PresetConfig(preset, *sizes, pooling, seed), steps=None, **others)
+            return
+        _check_own(model, steps)
+        function(terminal, model=model, steps=steps, **others)
+
+    decorated: Callable[..., None] = invoke
+    for option in reversed((*_OPTIONS, *_PRESET_OPTIONS)):
+        decorated = option(decorated)
+    return decorated
 
 
-def model_source(options: dict[str, Any]) -> tuple[str | PresetConfig, int | None]:
-    """What to export, and what to fix its steps to."""
-    context = click.get_current_context()
-    model, steps = options["model"], options["steps"]
-    given = [key for key in _PRESET_ONLY if context.get_parameter_source(key) is ParameterSource.COMMANDLINE]
-    flags = {key: f"--{key.replace('_', '-')}" for key in given}
-    if model is None:
-        preset = options["preset"]
-        for kind, keys in _USED_BY.items():
-            for key in keys:
-                if kind not in preset and key in flags:
-                    raise ArgumentError(f"{flags[key]} has no use in the preset {preset!r}")
-        sizes = {key: options[key] for key in _PRESET_ONLY}
-        sizes["steps"] = {None: 10, "dynamic": None}.get(steps, steps)
-        return PresetConfig(**sizes), None
-    if given:
-        raise ArgumentError(f"{flags[given[0]]} is for presets, and MODEL {model} was given")
+def _check_used(preset: str) -> None:
+    """Refuse options that a preset does not use."""
+    given = _given()
+    for kind, keys in _USED_BY.items():
+        for key in keys:
+            if kind not in preset and key in given:
+                raise ArgumentError(f"{given[key]} has no use in the preset {preset!r}")
+
+
+def _check_own(model: str, steps: Any) -> None:
+    """Refuse what is for presets, and what names no model."""
+    for flag in _given().values():
+        raise ArgumentError(f"{flag} is for presets, and MODEL {model} was given")
     if steps == "dynamic":
         raise ArgumentError("--steps dynamic is for presets; a model's own Input says whether its steps are free")
-    from attnexport.exporter.models.sources import check_source
-
     check_source(model)
-    return model, steps
+
+
+def _given() -> dict[str, str]:
+    """The presets' options on the command line, by parameter."""
+    context = click.get_current_context()
+    given = (key for key in PRESET_OPTIONS if context.get_parameter_source(key) is ParameterSource.COMMANDLINE)
+    return {key: f"--{key.replace('_', '-')}" for key in given}

@@ -9,7 +9,7 @@ import click
 
 
 class GroupedCommand(click.Command):
-    """A command whose options have titles in the help; those without one come last, under "Options"."""
+    """A command whose options have titles in the help; those without one stand last, or where "Options" is named."""
 
     groups: ClassVar[Mapping[str, Sequence[str]]] = {}
 
@@ -27,5 +27,5 @@ class GroupedCommand(click.Command):
 
 
 def grouped(groups: Mapping[str, Sequence[str]]) -> type[GroupedCommand]:
-    """The class of a command with these groups: parameter names by title."""
+    """The class of a command with these groups: parameter names by title; "Options" holds those that no other has."""
     return type("Grouped", (GroupedCommand,), {"groups": groups})

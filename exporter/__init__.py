@@ -1,18 +1,23 @@
 """Keras to SavedModel: layers, models, named signatures, warm-up records and the gate.
 
-Names load on first use, so that naming the package costs nothing and running a SavedModel loads no layers.
+Names load on first use, so that naming the package costs nothing and running a SavedModel loads no layers. Keras knows
+our layers as soon as both are imported, in whichever order.
 """
 
 from typing import TYPE_CHECKING
 
 from attnexport.core.lazy import lazy_names
 
+from .registration import register_with_keras
+
 if TYPE_CHECKING:
     from .endpoint import Endpoint
-    from .export import ExportResult, export_saved_model
+    from .export import ExportedVersion, export_version
+    from .keras_source import check_exportable
     from .layers import AttentionConcatLayer, MultiHeadAttentionConcat
-    from .models import LoadedModel, PresetConfig, build_model, load_model, open_source, open_version
-    from .originals import Original, find_version, is_of, open_original
+    from .model_source import ModelSource
+    from .models import ModelOrigin, PresetConfig, build_model, load_model, open_source, open_version
+    from .opening import open_model
     from .runners import EagerSavedModelRunner, KerasRunner, SavedModelRunner
     from .served_model import ServedSavedModel, SessionError
 
@@ -20,21 +25,20 @@ _HOMES = {
     "AttentionConcatLayer": "layers",
     "EagerSavedModelRunner": "runners",
     "Endpoint": "endpoint",
-    "ExportResult": "export",
+    "ExportedVersion": "export",
     "KerasRunner": "runners",
-    "LoadedModel": "models",
+    "ModelOrigin": "models",
+    "ModelSource": "model_source",
     "MultiHeadAttentionConcat": "layers",
-    "Original": "originals",
     "PresetConfig": "models",
     "SavedModelRunner": "runners",
     "ServedSavedModel": "served_model",
     "SessionError": "served_model",
     "build_model": "models",
-    "export_saved_model": "export",
-    "find_version": "originals",
-    "is_of": "originals",
+    "check_exportable": "keras_source",
+    "export_version": "export",
     "load_model": "models",
-    "open_original": "originals",
+    "open_model": "opening",
     "open_source": "models",
     "open_version": "models",
 }
@@ -43,24 +47,24 @@ __all__ = [
     "AttentionConcatLayer",
     "EagerSavedModelRunner",
     "Endpoint",
-    "ExportResult",
+    "ExportedVersion",
     "KerasRunner",
-    "LoadedModel",
+    "ModelOrigin",
+    "ModelSource",
     "MultiHeadAttentionConcat",
-    "Original",
     "PresetConfig",
     "SavedModelRunner",
     "ServedSavedModel",
     "SessionError",
     "build_model",
-    "export_saved_model",
-    "find_version",
-    "is_of",
+    "check_exportable",
+    "export_version",
     "load_model",
-    "open_original",
+    "open_model",
     "open_source",
     "open_version",
 ]
 
-if not TYPE_CHECKING:  # type checkers then report names that do not exist
-    __getattr__, __dir__ = lazy_names(__name__, _HOMES)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)
+
+register_with_keras()

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from attnexport.core.errors import ArgumentError, AttnexportError, ModelError, SamplesError
 from attnexport.core.runner import batched
-from attnexport.core.samples import Samples, load_samples, synthetic_samples
+from attnexport.core.samples import Samples, SampleSource, load_samples, synthetic_samples
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature
 from attnexport.parity import Case
 
-from .plan import ExportPlan
+from .model_source import ModelSource
 from .warmup import MAX_RECORDS
-
-Warmup = int | str | os.PathLike[str] | Mapping[str, Any] | np.ndarray[Any, Any]
 
 DEFAULT_WARMUP = 3
 _GATE_SAMPLES = 64  # of the user's own samples, besides made up ones
 _FREE_SIZES = (8, 32, 256)  # for free dimensions, the first that the model takes: convolutions need room
 
 
-def warmup_samples(plan: ExportPlan, warmup: Warmup | None) -> tuple[Samples | None, list[str]]:
+def warmup_samples(source: ModelSource, warmup: int | SampleSource | None) -> tuple[Samples | None, list[str]]:
     """The samples to make warm-up records of, and notes on them.
 
     Args:
-        plan: The export.
+        source: The model.
         warmup: Samples, on disk or as arrays, or how many synthetic ones; a few where None, unless a copied
             SavedModel has records.
 
@@ -41,30 +35,29 @@ def warmup_samples(plan: ExportPlan, warmup: Warmup | None) -> tuple[Samples | N
         ArgumentError: for a number that TF Serving does not replay, or where samples cannot be made up.
         SamplesError: where the samples do not fit.
     """
-    if warmup is None and plan.keeps_warmup:
+    if warmup is None and source.keeps_warmup:
         return None, []
-    default = plan.signatures[DEFAULT_SIGNATURE]
+    default = source.signatures[DEFAULT_SIGNATURE]
     if not default.is_batched:
         if warmup is not None and not (isinstance(warmup, int) and warmup == 0):
             raise ArgumentError(f"warm-up samples need a batch dimension, and {default} has a scalar")
         return None, ["there are no warm-up records: serving_default has a scalar, so there is no batch of samples"]
-    limit = MAX_RECORDS // len(plan.feeds)
+    limit = MAX_RECORDS // len(source.feeds)
     if warmup is None or isinstance(warmup, int):
         count = DEFAULT_WARMUP if warmup is None else warmup
         if not 0 <= count <= limit:
             raise ArgumentError(
-                f"warm-up takes 0 to {limit} samples for {len(plan.feeds)} signatures "
+                f"warm-up takes 0 to {limit} samples for {len(source.feeds)} signatures "
                 f"(TF Serving replays {MAX_RECORDS} records at most); received {count}"
             )
         try:
-            return Samples(_make_up(plan, default, count or 1).inputs).take(count), []
+            return Samples(_make_up(source, default, count or 1).inputs).take(count), []
         except ModelError as error:
             if warmup:
                 raise ArgumentError(f"warm-up samples cannot be made up, give a file of them: {error}") from error
             notes = [f"there are no warm-up records: {error}"] if count else []
-            return synthetic_samples(plan.inputs, 0), notes
-    source = Path(warmup) if isinstance(warmup, str | os.PathLike) else warmup
-    samples = load_samples(source, plan.inputs, {old: new for new, old in plan.names.items()})
+            return synthetic_samples(source.inputs, 0), notes
+    samples = load_samples(warmup, source.inputs, {old: new for new, old in source.names.items()})
     notes = list(samples.notes)
     if len(samples) > limit:
         notes.append(
@@ -74,7 +67,7 @@ def warmup_samples(plan: ExportPlan, warmup: Warmup | None) -> tuple[Samples | N
     return samples.take(limit), notes
 
 
-def gate_cases(plan: ExportPlan, samples: Samples | None) -> tuple[list[Case], list[str]]:
+def gate_cases(source: ModelSource, samples: Samples | None) -> tuple[list[Case], list[str]]:
     """What the gate compares: made up samples where the original takes them, and the user's own.
 
     Returns:
@@ -85,10 +78,10 @@ def gate_cases(plan: ExportPlan, samples: Samples | None) -> tuple[list[Case], l
         SamplesError: where the original does not answer the user's samples with finite numbers.
     """
     cases, notes = [], []
-    for signature in plan.signatures.values():
-        own = _own_cases(plan, signature, samples)
+    for signature in source.signatures.values():
+        own = _own_cases(source, signature, samples)
         try:
-            made_up = _synthetic_cases(plan, signature)
+            made_up = _synthetic_cases(source, signature)
         except ModelError as error:
             made_up = []
             if not own:
@@ -100,53 +93,53 @@ def gate_cases(plan: ExportPlan, samples: Samples | None) -> tuple[list[Case], l
     return cases, notes
 
 
-def _own_cases(plan: ExportPlan, signature: Signature, samples: Samples | None) -> list[Case]:
-    feed = plan.feeds.get(signature.name)
+def _own_cases(source: ModelSource, signature: Signature, samples: Samples | None) -> list[Case]:
+    feed = source.feeds.get(signature.name)
     if feed is None or samples is None or not len(samples):
         return []
     few = samples.take(_GATE_SAMPLES)
     try:
-        return [_answered(plan, signature, f"{len(few)} warm-up samples", feed(few.inputs))]
+        return [_answered(source, signature, f"{len(few)} warm-up samples", feed(few.inputs))]
     except AttnexportError as error:
         raise SamplesError(f"the warm-up samples do not suit the model: {error}") from error
 
 
-def _synthetic_cases(plan: ExportPlan, signature: Signature) -> list[Case]:
+def _synthetic_cases(source: ModelSource, signature: Signature) -> list[Case]:
     """An odd batch, and a single sample of another length where that is free and the original takes it."""
-    cases = [_make_up(plan, signature, 3)]
+    cases = [_make_up(source, signature, 3)]
     with suppress(ModelError):  # too short for it, which is no fault
-        cases.append(_make_up(plan, signature, 1, free_sizes=(5,)))
+        cases.append(_make_up(source, signature, 1, free_sizes=(5,)))
     return cases
 
 
-def _make_up(plan: ExportPlan, signature: Signature, count: int, free_sizes: tuple[int, ...] = _FREE_SIZES) -> Case:
+def _make_up(source: ModelSource, signature: Signature, count: int, free_sizes: tuple[int, ...] = _FREE_SIZES) -> Case:
     """Made up samples for a signature, which the original answers with finite numbers.
 
     Raises:
         ModelError: where it does not.
     """
-    feed = plan.feeds.get(signature.name)
-    specs = plan.inputs if feed else signature.inputs
+    feed = source.feeds.get(signature.name)
+    specs = source.inputs if feed else signature.inputs
     problem = ""
     for free_size in free_sizes:
         samples = synthetic_samples(
             specs,
             count if signature.is_batched else None,
             seed=count,
-            integers_below=plan.integers_below,
+            integers_below=source.integers_below,
             free_size=free_size,
         ).inputs
         title = f"{count} synthetic sample{'s' * (count > 1)}"
         try:
-            return _answered(plan, signature, title, feed(samples) if feed else samples)
+            return _answered(source, signature, title, feed(samples) if feed else samples)
         except AttnexportError as error:
             problem = problem or str(error)
     raise ModelError(f"{problem} (on made-up samples)")
 
 
-def _answered(plan: ExportPlan, signature: Signature, title: str, inputs: Arrays) -> Case:
+def _answered(source: ModelSource, signature: Signature, title: str, inputs: Arrays) -> Case:
     """A case with the original's answer, refused where that is not of finite numbers."""
-    outputs = batched(plan.reference, inputs, signature=signature.name)
+    outputs = batched(source.reference, inputs, signature=signature.name)
     for name, output in outputs.items():
         if output.dtype.kind == "f" and not np.isfinite(output.astype(np.float64)).all():
             raise ModelError(f"the original answers with NaN or infinity in {name!r}")

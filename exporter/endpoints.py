@@ -19,14 +19,17 @@ from .layers import record_attention_weights
 from .model_inputs import ModelInputs
 from .models.traits import flat_layers
 
+OFFERED = (DEFAULT_SIGNATURE, "attention", "classify")  # what models can offer by themselves
+
 
 def model_endpoints(
     inputs: ModelInputs,
     output_names: Sequence[str] = (),
     labels: Sequence[str] | None = None,
     samples: Arrays | None = None,
+    signatures: Sequence[str] = (),
 ) -> list[TracedEndpoint]:
-    """The endpoints that a model offers, traced.
+    """The endpoints that a model offers, or those chosen among them, traced.
 
     `serving_default` always; `attention`, the weights, where it has attention-concat layers; `classify`, of
     serialized tf.Example, where it takes fixed shapes and gives one row of scores a sequence.
@@ -36,9 +39,11 @@ def model_endpoints(
         output_names: Names for its outputs, in order; Keras's or `output` where empty.
         labels: The classes' names, for `classify`; their numbers where None.
         samples: What the model can be tried on, `[n, ...]` by input name; without them there is no `classify`.
+        signatures: Those to open beside `serving_default`; all if empty.
 
     Raises:
-        ArgumentError: for names that do not fit the outputs, or labels that do not fit the classes.
+        ArgumentError: for names that do not fit the outputs, labels that do not fit the classes, or a signature twice
+            or that is not offered.
         ModelError: where the model cannot be traced.
     """
     recorded: list[str] = []
@@ -62,33 +67,33 @@ def model_endpoints(
         return dict(zip(names, (each for _, each in weights), strict=True))
 
     default = trace(Endpoint(DEFAULT_SIGNATURE, predict, inputs.specs, feed=dict))
-    offered = [default]
+    offered = [default.endpoint]
     if recorded:
-        offered.append(trace(Endpoint("attention", attention, inputs.specs, feed=dict)))
+        offered.append(Endpoint("attention", attention, inputs.specs, feed=dict))
     classify = classify_endpoint(inputs.model, default, labels, samples)
     if classify:
-        offered.append(trace(classify))
+        offered.append(classify)
     elif labels is not None:
         raise ArgumentError(
             "labels are for the signature 'classify', which needs fixed input shapes and one row of scores a "
             f"sequence; the model gives {', '.join(map(str, default.signature.outputs))}"
         )
-    return offered
+    return [default, *(trace(each) for each in choose(offered, signatures) if each is not default.endpoint)]
 
 
-def choose(offered: Sequence[TracedEndpoint], names: Sequence[str]) -> list[TracedEndpoint]:
-    """The named endpoints with `serving_default` before them; all where no name is given.
+def choose(offered: Sequence[Endpoint], names: Sequence[str]) -> list[Endpoint]:
+    """The named endpoints with `serving_default` before them; all if no name is given.
 
     Raises:
         ArgumentError: for a name twice, or one that is not offered.
     """
-    by_name = {each.endpoint.name: each for each in offered}
+    by_name = {each.name: each for each in offered}
     if not names:
         return list(offered)
     check_endpoint_names(names)
     for name in names:
         if name not in by_name:
-            raise ArgumentError(no_such("signature that this model offers called", name, by_name))
+            raise ArgumentError(no_such("signature", name, sorted(by_name)))
     return [by_name[name] for name in dict.fromkeys([DEFAULT_SIGNATURE, *names])]
 
 

@@ -1,11 +1,9 @@
-"""Export: from a model to a version in an export directory, through the gate."""
+"""From an open model to a version in an export directory, through the gate."""
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
@@ -15,178 +13,104 @@ from typing import Any
 
 import tensorflow as tf
 
-from attnexport.core.errors import ArgumentError, StorageError, check_size
-from attnexport.core.limits import MAX_VERSION
+from attnexport.core.errors import StorageError
 from attnexport.core.os_errors import writing
-from attnexport.core.samples import Samples
+from attnexport.core.samples import Samples, SampleSource
 from attnexport.parity import Verdict
 from attnexport.store.export_directory import ExportDirectory
 from attnexport.store.files import hash_of, size_of
 from attnexport.store.manifest import Artifact, VersionEntry
 from attnexport.store.trust import remember_modules
 
-from .cases import Warmup, gate_cases, warmup_samples
-from .endpoint import Endpoint
+from .cases import gate_cases, warmup_samples
 from .gate import gate_saved_model
-from .models import LoadedModel, open_source
-from .plan import ExportPlan, plan_keras, plan_saved_model
+from .model_source import ModelSource
 from .tensorflow_errors import reason
 from .warmup import RECORDS_PATH, count_warmup, write_warmup
 
-DEFAULT_OUTPUT = "export"
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
-
 
 @dataclass(frozen=True)
-class ExportResult:
-    """What was exported.
+class ExportedVersion:
+    """A version that was written.
 
     Attributes:
-        directory: The export directory.
-        entry: The version's entry in its manifest.
-        saved_model: The SavedModel.
-        verdict: Its parity with the original.
+        entry: Its entry in the manifest.
+        verdict: The parity of its SavedModel with the original.
         warmup_records: How many warm-up records it carries.
         notes: What its owner should know, a sentence each.
     """
 
-    directory: Path
     entry: VersionEntry
-    saved_model: Artifact
     verdict: Verdict
     warmup_records: int
     notes: tuple[str, ...]
 
-    @property
-    def path(self) -> Path:
-        """Where the SavedModel is."""
-        return self.directory / self.saved_model.path
 
-
-def export_saved_model(
-    model: Any,
-    output: str | os.PathLike[str] = DEFAULT_OUTPUT,
+def export_version(
+    source: ModelSource,
+    directory: ExportDirectory,
     *,
-    name: str | None = None,
     version: int | None = None,
-    imports: Iterable[str] = (),
-    input_names: Sequence[str] = (),
-    output_names: Sequence[str] = (),
-    steps: int | None = None,
-    batch: int | None = None,
-    signatures: Sequence[str] = (),
-    endpoints: Sequence[Endpoint] = (),
-    labels: Sequence[str] | None = None,
-    warmup: Warmup | None = None,
+    warmup: int | SampleSource | None = None,
+    details: Mapping[str, Any] | None = None,
     on_step: Callable[[str], None] = lambda step: None,
-) -> ExportResult:
-    """Export a model as the next version of `output/name`, with named signatures and warm-up records.
+) -> ExportedVersion:
+    """Export an open model as a version of an export, with warm-up records.
 
     Args:
-        model: A `keras.Model`, a PresetConfig, or what `load_model` takes; a SavedModel is copied as it is.
-        output: The directory of all exports.
-        name: The export's name; the preset's, the file's or the model's where None.
-        version: A version that does not exist yet; the next one where None.
-        imports: Modules that register custom layers.
-        input_names: Names for the inputs, in order (a dict's: of its sorted keys); Keras's where empty, and generated
-            ones become `input`.
-        output_names: Names for the outputs, in order (a dict's: of its sorted keys); a preset's own, a dict's keys or
-            those that their layers were given where empty, else `output`.
-        steps: Fix free steps to this.
-        batch: Fix the batch to this; free where None.
-        signatures: Which of the offered signatures to export beside `serving_default`; all where empty.
-        endpoints: Signatures of your own.
-        labels: Names of the classes, for the signature `classify`.
+        source: The model.
+        directory: The export.
+        version: A version that does not exist yet; the next one if None.
         warmup: Samples to make warm-up records of (a path, or arrays by input name), or how many synthetic ones; 3
-            where None, or those that a copied SavedModel has.
+            if None, or those that a copied SavedModel has.
+        details: What the manifest says of the model's origin, besides the origin itself.
         on_step: Called with what is being done now.
 
     Raises:
-        ArgumentError: for arguments that cannot work.
-        ModelError: where the model cannot be loaded or traced.
-        SamplesError: where the warm-up samples do not fit.
-        GateError: where the SavedModel is not what was asked for; nothing was kept.
-        ParityError: where it computes something else; nothing was kept.
-        StorageError: where the file system refuses; nothing was kept.
+        SamplesError: if the warm-up samples do not fit.
+        GateError: if the SavedModel is not what was asked for; nothing was kept.
+        ParityError: if it computes something else; nothing was kept.
+        StorageError: if the file system refuses; nothing was kept.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from attnexport.exporter import build_model, open_model
+        >>> from attnexport.store import ExportDirectory
+        >>> source = open_model(build_model(steps=4, features=8, units=16, classes=3))
+        >>> export_version(source, ExportDirectory(Path("export/small"))).entry.version
+        1
     """
-    if version is not None:
-        check_size("version", version, most=MAX_VERSION)
-    checked = _check_texts("imports", imports)
-    on_step("loading the model")
-    loaded = open_source(model, checked)
-    directory = ExportDirectory(Path(output) / _check_name(loaded.name if name is None else name))
-    if version is not None:
-        directory.check_free(version)
-    options: dict[str, Any] = {
-        "input_names": _check_texts("input_names", input_names),
-        "output_names": _check_texts("output_names", output_names),
-        "steps": steps,
-        "batch": batch,
-        "signatures": _check_texts("signatures", signatures),
-        "endpoints": endpoints,
-        "labels": None if labels is None else _check_texts("labels", labels),
-    }
-    on_step("tracing its signatures")
-    plan = _plan(loaded, options)
-    with closing(plan.reference):
-        samples, notes = warmup_samples(plan, warmup)
-        notes += plan.notes
-        if "serve" in plan.signatures:
-            notes.append("its signature 'serve' makes the TFLite converter ignore the others")
-        with directory.stage() as stage:
-            on_step("writing the SavedModel")
-            saved_model = stage.add("saved_model", "saved_model/{version}")
-            with _writing(directory.root):
-                original = None
-                if plan.write_original:
-                    original = stage.add("original.keras", "keras/{version}.keras")
-                    notes += plan.write_original(original)
-                plan.write(saved_model)
-                _write_warmup(saved_model, directory.name, plan, samples)
-            on_step("checking it in a session")
-            cases, not_compared = gate_cases(plan, samples)
-            notes += not_compared
-            verdict = gate_saved_model(
-                saved_model,
-                plan.reference,
-                cases,
-                expected=plan.signatures,
-                precision=plan.precision,
-                reference_name=plan.reference_name,
-            )
-            records = count_warmup(saved_model)
-            written = {"saved_model": saved_model, **({"keras": original} if original else {})}
-            files = {kind: (size_of(path), hash_of(path)) for kind, path in written.items()}
-            source = {**loaded.source, "imports": list(loaded.imports), **({"labels": list(labels)} if labels else {})}
-            entry = stage.commit(lambda number: _entry(number, source, plan, verdict, files), version=version)
-    remember_modules(loaded.imports, files["keras" if original else "saved_model"][1])
-    artifact = next(each for each in entry.artifacts if each.kind == "saved_model")
-    return ExportResult(directory.root, entry, artifact, verdict, records, (*loaded.notes, *notes))
-
-
-def _check_texts(what: str, texts: Iterable[str]) -> list[str]:
-    """A list of texts; one text alone would be taken for its letters."""
-    found = [] if isinstance(texts, str) else list(texts)
-    if isinstance(texts, str) or not all(isinstance(text, str) for text in found):
-        raise ArgumentError(f"{what} must be a list of texts; received {texts!r}")
-    return found
-
-
-def _check_name(name: str) -> str:
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ArgumentError(f"name {name!r} is not usable: letters, digits, '_', '-' and '.' make a name")
-    return name
-
-
-def _plan(loaded: LoadedModel, options: Mapping[str, Any]) -> ExportPlan:
-    if loaded.model is not None:
-        return plan_keras(loaded, **options)
-    if given := [key for key, value in options.items() if value not in (None, (), [])]:
-        raise ArgumentError(
-            f"{', '.join(given).replace('_', ' ')} cannot be chosen for a SavedModel, whose signatures are written "
-            "already; export the Keras model instead"
+    samples, notes = warmup_samples(source, warmup)
+    notes += source.notes
+    if "serve" in source.signatures:
+        notes.append("its signature 'serve' makes the TFLite converter ignore the others")
+    with directory.stage() as stage:
+        on_step("writing the SavedModel")
+        saved_model = stage.add("saved_model", "saved_model/{version}")
+        written = {"saved_model": saved_model}
+        with _writing(directory.root):
+            if source.origin.saved_model is None:
+                written["keras"] = stage.add("original.keras", "keras/{version}.keras")
+                notes += source.write_original(written["keras"]) or ()
+            source.write(saved_model)
+            _write_warmup(saved_model, directory.name, source, samples)
+        on_step("checking it in a session")
+        cases, not_compared = gate_cases(source, samples)
+        notes += not_compared
+        verdict = gate_saved_model(
+            saved_model,
+            source.reference,
+            cases,
+            expected=source.signatures,
+            precision=source.precision,
+            reference_name=source.reference_name,
         )
-    return plan_saved_model(loaded)
+        records = count_warmup(saved_model)
+        files = {kind: (size_of(path), hash_of(path)) for kind, path in written.items()}
+        origin = {**source.origin.source, "imports": list(source.origin.imports), **(details or {})}
+        entry = stage.commit(lambda number: _entry(number, origin, source, verdict, files), version=version)
+    remember_modules(source.origin.imports, files["keras" if "keras" in files else "saved_model"][1])
+    return ExportedVersion(entry, verdict, records, (*source.origin.notes, *notes))
 
 
 @contextmanager
@@ -202,20 +126,20 @@ def _writing(root: Path) -> Iterator[None]:
             ) from error
 
 
-def _write_warmup(saved_model: Path, name: str, plan: ExportPlan, samples: Samples | None) -> None:
-    """Write a record a sample and signature; without samples what a copied SavedModel has stays."""
+def _write_warmup(saved_model: Path, name: str, source: ModelSource, samples: Samples | None) -> None:
+    """Write a record for each sample and signature; without samples, a copied SavedModel keeps its own."""
     if samples is None:
         return
     (saved_model / RECORDS_PATH).unlink(missing_ok=True)
     if len(samples):
-        inputs = {each: feed(samples.inputs) for each, feed in plan.feeds.items()}
-        write_warmup(saved_model, name, plan.signatures, inputs)
+        inputs = {each: feed(samples.inputs) for each, feed in source.feeds.items()}
+        write_warmup(saved_model, name, source.signatures, inputs)
 
 
 def _entry(
     number: int,
-    source: Mapping[str, Any],
-    plan: ExportPlan,
+    origin: Mapping[str, Any],
+    source: ModelSource,
     verdict: Verdict,
     files: Mapping[str, tuple[int, str]],
 ) -> VersionEntry:
@@ -225,10 +149,10 @@ def _entry(
         Artifact(
             kind,
             paths[kind],
-            plan.content_hash,
+            source.content_hash,
             files[kind][0],
-            plan.precision,
-            tuple(plan.signatures.values()),
+            source.precision,
+            tuple(source.signatures.values()),
             verdict.to_json() if kind == "saved_model" else None,
             files[kind][1],
         )
@@ -238,9 +162,9 @@ def _entry(
     return VersionEntry(
         version=number,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        source=source,
+        source=origin,
         environment={"python": python_version(), **{each: installed_version(each) for each in packages}},
-        reference=plan.reference_name,
+        reference=source.reference_name,
         artifacts=artifacts,
-        names=plan.names,
+        names=source.names,
     )

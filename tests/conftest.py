@@ -99,7 +99,8 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture(scope="session")
 def exported_classifier(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The default preset with pooling, exported with all three signatures: not to be changed."""
-    from attnexport.exporter import PresetConfig, export_saved_model
+    from attnexport.exporter import PresetConfig
+    from attnexport.workflows.export import export_saved_model
 
     return export_saved_model(PresetConfig(pooling="average"), tmp_path_factory.mktemp("exports"))
 

@@ -15,7 +15,8 @@ RIGHT = """
 import numpy as np
 
 import attnexport as ax
-from attnexport.exporter import PresetConfig, export_saved_model
+from attnexport.exporter import PresetConfig
+from attnexport.workflows.export import export_saved_model
 from attnexport.serving import Client, Retry
 from attnexport.serving.server import ModelConfig, Server, VersionPolicy
 from attnexport.tflite import RECIPES, TFLiteRunner

@@ -85,10 +85,9 @@ def open_runner(artifact: ArtifactPath, *, threads: int = 1, imports: tuple[str,
 
 def open_keras(model: object, imports: tuple[str, ...] = ()) -> Runner:
     """A Runner over a Keras model in memory or in a file."""
-    from attnexport.exporter import open_source
-    from attnexport.exporter.originals import keras_runner
+    from attnexport.exporter import open_model
 
-    return keras_runner(open_source(model, imports))
+    return open_model(model, imports=imports, classify=False).reference
 
 
 def bind_threads(threads: int) -> bool:

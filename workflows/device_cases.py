@@ -20,7 +20,7 @@ from attnexport.core.errors import ArgumentError, one_of
 from attnexport.core.os_errors import writing
 from attnexport.core.runner import RecordedRunner
 from attnexport.core.samples import content_hash, read_arrays
-from attnexport.exporter import Original
+from attnexport.exporter import ModelSource
 from attnexport.parity.checks import Batch, Subject
 from attnexport.parity.validation import takes
 from attnexport.store import Artifact, VersionEntry
@@ -44,7 +44,7 @@ def device_artifacts(entry: VersionEntry) -> list[Artifact]:
     return artifacts
 
 
-def device_batches(original: Original, data: Data, artifacts: Sequence[Artifact]) -> Iterator[Batch]:
+def device_batches(original: ModelSource, data: Data, artifacts: Sequence[Artifact]) -> Iterator[Batch]:
     """The batches of a validation, for the signatures that any of the artifacts has."""
     names = {signature.name for artifact in artifacts for signature in artifact.signatures}
     return batches(original, data, sorted(names & original.signatures.keys()))

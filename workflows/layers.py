@@ -12,7 +12,7 @@ from typing import Any
 from attnexport.core import DEFAULT_SIGNATURE, Arrays, AttnexportError, ModelError, Signature
 from attnexport.core.errors import first_line
 from attnexport.core.signature import fits
-from attnexport.exporter import LoadedModel, Original, open_original
+from attnexport.exporter import ModelSource
 from attnexport.parity.figures import decibels, error, finite_json
 from attnexport.parity.layers import (
     AttentionMap,
@@ -82,16 +82,13 @@ def _loss_text(loss: float, greatest: float) -> str:
     return f"{loss:.1f} dB{', the most' if loss == greatest else ''}"
 
 
-def look_inside(
-    directory: ExportDirectory, entry: VersionEntry, loaded: LoadedModel, original: Original, samples: Arrays
-) -> Inside:
+def look_inside(directory: ExportDirectory, entry: VersionEntry, original: ModelSource, samples: Arrays) -> Inside:
     """Compare the tensors that `serving_default` computes in Keras and in each .tflite of a version.
 
     Args:
         directory: The export.
         entry: The version.
-        loaded: Its model, from `open_version`.
-        original: That model from `open_original`.
+        original: Its original, in float32.
         samples: Arrays `[n, ...]` by exported input name; the first few are run, and attention is shown for the first.
 
     Returns:
@@ -112,7 +109,7 @@ def look_inside(
     parts = [_original(traced)]
     for alike in _alike(artifacts):
         try:
-            parts.append(_look(directory, alike, loaded, original, few, traced))
+            parts.append(_look(directory, alike, original, few, traced))
         except AttnexportError as error:
             paths = ", ".join(each.path for each in alike)
             parts.append(Inside(notes=(f"{paths} cannot be looked into: {first_line(error)}",)))
@@ -145,8 +142,7 @@ def _default(artifact: Artifact) -> Signature:
 def _look(
     directory: ExportDirectory,
     artifacts: Sequence[Artifact],
-    loaded: LoadedModel,
-    original: Original,
+    original: ModelSource,
     samples: Arrays,
     traced: Arrays,
 ) -> Inside:
@@ -155,7 +151,7 @@ def _look(
         if spec.shape is not None and not fits(samples[spec.name].shape[1:], spec.shape[1:]):
             raise ModelError(f"the samples do not have the shape of {spec}")
     last = next(reversed(traced))
-    for content in _float32_forms(directory, artifacts, loaded, original):
+    for content in _float32_forms(directory, artifacts, original):
         with closing(TFLiteTracer(content)) as tracer:
             matches, sources = match(traced, tracer.trace(samples)), tracer.sources()
         # Nothing scales the output: if it is scaled or missing, the file is broken.
@@ -185,9 +181,7 @@ def _unmatched(traced: Arrays, matches: Mapping[str, Match]) -> list[str]:
     return [f"{len(missing)} of {len(traced)} tensors of the original are not in the .tflite: {names}"]
 
 
-def _float32_forms(
-    directory: ExportDirectory, artifacts: Sequence[Artifact], loaded: LoadedModel, original: Original
-) -> Iterator[bytes]:
+def _float32_forms(directory: ExportDirectory, artifacts: Sequence[Artifact], original: ModelSource) -> Iterator[bytes]:
     """What artifacts were quantized from: a float32 one among them, then one that is converted anew.
 
     Only the first surely has the tensor names of the artifacts; another converter may give other names.
@@ -197,21 +191,16 @@ def _float32_forms(
             yield (directory.root / each.path).read_bytes()
     fixed = _default(artifacts[0])
     names = [each.name for each in artifacts[0].signatures]
-    with (
-        tempfile.TemporaryDirectory() as temporary,
-        closing(open_original(loaded, steps=_steps(original, fixed))) as fit,
-    ):
-        if fit.write_fixed is None:
-            raise ModelError("its float32 form cannot be made without a Keras original")
+    fit = original.in_float32(steps=_steps(original, fixed))
+    with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "saved_model"
-        written = fit.write_fixed(
-            path, names, fixed.fixed_batch if fit.signatures[fixed.name].fixed_batch is None else None
-        )
+        batch = fixed.fixed_batch if fit.signatures[fixed.name].fixed_batch is None else None
+        written = fit.write_fixed(path, names, batch)
         content = convert_float(path, tuple(written))
     yield content
 
 
-def _steps(original: Original, fixed: Signature) -> int | None:
+def _steps(original: ModelSource, fixed: Signature) -> int | None:
     """The steps that an artifact fixes and its original leaves free; None if there are none."""
     shapes = {spec.name: spec.shape for spec in fixed.inputs}
     for spec in original.inputs:

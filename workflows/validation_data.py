@@ -19,7 +19,7 @@ from attnexport.core import (
 )
 from attnexport.core.progress import Progress
 from attnexport.core.samples import SampleSource
-from attnexport.exporter import LoadedModel, Original, open_original, open_version
+from attnexport.exporter import ModelSource, open_model, open_version
 from attnexport.exporter.models import import_modules
 from attnexport.parity import Limits
 from attnexport.parity.checks import Batch, Subject, Validation
@@ -56,14 +56,12 @@ class Compared:
     """What artifacts are compared with, and on.
 
     Attributes:
-        loaded: The model of the original.
-        original: Runs it.
+        original: The original, in float32.
         data: The samples.
         notes: What the user should know, a sentence each.
     """
 
-    loaded: LoadedModel
-    original: Original
+    original: ModelSource
     data: Data
     notes: tuple[str, ...]
 
@@ -88,16 +86,16 @@ def open_compared(
     progress("comparing hashes")
     _check_unchanged(directory, entry)
     progress("opening the original")
-    loaded = open_version(directory, entry)
-    labels = entry.source.get("labels")
-    original = stack.enter_context(closing(open_original(loaded, classify=True, labels=labels)))
+    origin = open_version(directory, entry)
+    labels = entry.source.get("labels") if origin.saved_model is None else None
+    original = stack.enter_context(closing(open_model(origin, labels=labels).in_float32()))
     steps = _steps_of(entry, original)
     if evaluation is None:
         data = synthetic_data(original, steps)
         notes = [f"without evaluation samples, {data.name} are compared: they test the computation, not its use"]
         if limits == Limits() and any(artifact.calibrated_on_given for artifact in entry.artifacts):
             notes.append("errors of artifacts calibrated on your samples are reported but not enforced")
-        return Compared(loaded, original, data, tuple(notes))
+        return Compared(original, data, tuple(notes))
     aliases = {old: new for new, old in entry.names.items()}
     samples = load_samples(evaluation, original.inputs, aliases)
     if limits.max_accuracy_drop is not None:
@@ -105,7 +103,7 @@ def open_compared(
             raise SamplesError("max_accuracy_drop needs evaluation samples with 'labels'")
         _check_labels(original, samples)
     data = Data(samples, f"{len(samples)} evaluation samples", given=True, steps=steps)
-    return Compared(loaded, original, data, tuple(samples.notes))
+    return Compared(original, data, tuple(samples.notes))
 
 
 def _check_unchanged(directory: ExportDirectory, entry: VersionEntry) -> None:
@@ -123,7 +121,7 @@ def _check_unchanged(directory: ExportDirectory, entry: VersionEntry) -> None:
         )
 
 
-def _check_labels(original: Original, samples: Samples) -> None:
+def _check_labels(original: ModelSource, samples: Samples) -> None:
     first = {name: array[:1] for name, array in samples.inputs.items()}
     outputs = batched(original.reference, first)
     scores = scores_name(outputs)
@@ -147,7 +145,7 @@ def check_limits_measured(verdict: Validation, limits: Limits) -> None:
             )
 
 
-def other_lengths(original: Original, data: Data, subjects: Sequence[Subject]) -> list[str]:
+def other_lengths(original: ModelSource, data: Data, subjects: Sequence[Subject]) -> list[str]:
     """Notes on the artifacts that fix a size which the original leaves free, and not at the samples' size."""
     default, notes = original.signatures[DEFAULT_SIGNATURE], []
     for subject in subjects:
@@ -158,7 +156,7 @@ def other_lengths(original: Original, data: Data, subjects: Sequence[Subject]) -
     return list(dict.fromkeys(notes))
 
 
-def why_not_compared(original: Original, name: str) -> str | None:
+def why_not_compared(original: ModelSource, name: str) -> str | None:
     """Why a signature cannot be compared; None if it can."""
     if name not in original.signatures:
         return "the original offers no such endpoint by itself"
@@ -168,7 +166,7 @@ def why_not_compared(original: Original, name: str) -> str | None:
     return None
 
 
-def batches(original: Original, data: Data, signatures: Sequence[str]) -> Iterator[Batch]:
+def batches(original: ModelSource, data: Data, signatures: Sequence[str]) -> Iterator[Batch]:
     """The data in pieces, then the edge cases, for each signature.
 
     Signatures that do not take the inputs of `serving_default` get synthetic samples of their own.
@@ -187,7 +185,7 @@ def batches(original: Original, data: Data, signatures: Sequence[str]) -> Iterat
             yield Batch(case, feed(inputs), name, is_edge=True)
 
 
-def count_batches(original: Original, data: Data, signatures: Sequence[str]) -> int:
+def count_batches(original: ModelSource, data: Data, signatures: Sequence[str]) -> int:
     """The number of `batches`."""
     default = original.signatures[DEFAULT_SIGNATURE]
     edges = len(list(edge_cases(default, integers_below=original.integers_below, steps=data.steps)))
@@ -195,13 +193,13 @@ def count_batches(original: Original, data: Data, signatures: Sequence[str]) -> 
     return fed * (-(-len(data.samples) // _BATCH) + edges) + len(signatures) - fed
 
 
-def synthetic_data(original: Original, steps: int) -> Data:
+def synthetic_data(original: ModelSource, steps: int) -> Data:
     """Seeded samples, if the user gave none."""
     made = synthetic_samples(original.inputs, _SYNTHETIC, integers_below=original.integers_below, free_size=steps)
     return Data(made, f"{_SYNTHETIC} synthetic samples", given=False, steps=steps)
 
 
-def _steps_of(entry: VersionEntry, original: Original) -> int:
+def _steps_of(entry: VersionEntry, original: ModelSource) -> int:
     """Free steps of synthetic samples: those that a .tflite of the version fixes."""
     free = {spec.name: spec.shape or () for spec in original.inputs}
     for artifact in entry.artifacts:

@@ -73,7 +73,7 @@ def run_validation(
         if layers or report is not None:
             progress("looking inside the .tflite files")
             samples = compared.data.samples.inputs
-            inside = look_inside(directory, entry, compared.loaded, compared.original, samples)
+            inside = look_inside(directory, entry, compared.original, samples)
             notes += inside.notes if layers else ()
         data = compared_data(compared.data)
         candidates, html = version_candidates(entry, verdict), ""

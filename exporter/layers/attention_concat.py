@@ -9,7 +9,7 @@ import keras
 from attnexport.core.errors import ArgumentError, check_size
 
 from .attention import scaled_dot_product_attention
-from .base import AttentionConcat, KerasShape
+from .base import AttentionConcat, Initializer, KerasShape, Regularizer
 
 
 @keras.saving.register_keras_serializable(package="attnexport")
@@ -22,21 +22,60 @@ class AttentionConcatLayer(AttentionConcat):
         d_k: The scale is 1/√d_k; the key's features where None. With projections also their width.
         axis: -1 concatenates features, 1 concatenates steps.
         use_projection: Learn projections of query, key and value to `d_k` features.
-        use_causal_mask: No step looks ahead.
-        dropout: Share of weights dropped in training.
-        use_bias: Whether projections have a bias.
-        kernel_initializer: Of the projections.
-        bias_initializer: Of the projections.
-        kernel_regularizer: Of the projections.
-        seed: For dropout.
+        use_causal_mask: Hide later steps from each step.
+        dropout: Share of the weights dropped in training, 0 to 1.
+        use_bias: Whether the projections have a bias.
+        kernel_initializer: Initializer of the projections' kernels: a `keras.initializers.Initializer` or its name.
+        bias_initializer: Initializer of the projections' biases.
+        kernel_regularizer: Regularizer of the projections' kernels: a `keras.regularizers.Regularizer` or its name.
+        seed: Seed of the dropout.
+        name: Name of the layer; Keras makes one if None.
+        dtype: Dtype or dtype policy of the layer, such as "mixed_float16"; Keras's default if None.
+        trainable: Whether the weights are trained.
+        **kwargs: Further arguments of `keras.layers.Layer`.
 
     Raises:
         ArgumentError: for sizes that are not positive, an axis that cannot be concatenated along, and shapes that
             do not fit each other.
+
+    Example:
+        >>> import keras
+        >>> from attnexport import AttentionConcatLayer
+        >>> AttentionConcatLayer()(keras.ops.ones((2, 10, 64))).shape
+        TensorShape([2, 10, 128])
     """
 
-    def __init__(self, d_k: int | None = None, axis: int = -1, use_projection: bool = False, **kwargs: Any) -> None:
-        super().__init__(axis=axis, **kwargs)
+    def __init__(
+        self,
+        d_k: int | None = None,
+        axis: int = -1,
+        use_projection: bool = False,
+        use_causal_mask: bool = False,
+        dropout: float = 0.0,
+        use_bias: bool = True,
+        kernel_initializer: Initializer = "glorot_uniform",
+        bias_initializer: Initializer = "zeros",
+        kernel_regularizer: Regularizer = None,
+        seed: int | None = None,
+        name: str | None = None,
+        dtype: Any = None,
+        trainable: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            axis,
+            use_causal_mask,
+            dropout,
+            use_bias,
+            kernel_initializer,
+            bias_initializer,
+            kernel_regularizer,
+            seed,
+            name=name,
+            dtype=dtype,
+            trainable=trainable,
+            **kwargs,
+        )
         self.d_k = None if d_k is None else check_size("d_k", d_k)
         self.use_projection = use_projection
 

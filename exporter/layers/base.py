@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -13,6 +14,8 @@ from attnexport.core.signature import format_shape
 from .attention import combine_masks, mask_bias, record
 
 KerasShape = tuple[int | None, ...]
+Initializer = str | dict[str, Any] | Callable[..., Any]  # a keras.initializers.Initializer, its name or configuration
+Regularizer = str | dict[str, Any] | Callable[..., Any] | None
 
 _FEATURES, _STEPS = (-1, 2), (-2, 1)
 
@@ -29,13 +32,16 @@ class AttentionConcat(keras.layers.Layer):  # type: ignore[misc]  # keras has no
         use_causal_mask: bool = False,
         dropout: float = 0.0,
         use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
-        kernel_regularizer: Any = None,
+        kernel_initializer: Initializer = "glorot_uniform",
+        bias_initializer: Initializer = "zeros",
+        kernel_regularizer: Regularizer = None,
         seed: int | None = None,
+        name: str | None = None,
+        dtype: Any = None,
+        trainable: bool = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(name=name, dtype=dtype, trainable=trainable, **kwargs)
         if axis not in _FEATURES + _STEPS:
             raise ArgumentError(
                 f"axis {axis!r} is not one to concatenate [batch, steps, features] along: "

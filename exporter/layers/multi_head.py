@@ -10,7 +10,7 @@ from keras import ops
 from attnexport.core.errors import ArgumentError, check_size
 
 from .attention import merge_heads, scaled_dot_product_attention, split_heads
-from .base import AttentionConcat, KerasShape
+from .base import AttentionConcat, Initializer, KerasShape, Regularizer
 
 
 @keras.saving.register_keras_serializable(package="attnexport")
@@ -23,23 +23,64 @@ class MultiHeadAttentionConcat(AttentionConcat):
     Args:
         num_heads: Number of heads.
         d_model: Width of all heads together, and of the output projection.
-        d_k: Width of one head; `d_model / num_heads`, which it is where None.
+        d_k: Width of one head; `d_model / num_heads` if None, and nothing else fits.
         axis: -1 concatenates features, 1 concatenates steps.
-        use_causal_mask: No step looks ahead.
-        dropout: Share of weights dropped in training.
-        use_bias: Whether projections have a bias.
-        kernel_initializer: Of the projections.
-        bias_initializer: Of the projections.
-        kernel_regularizer: Of the projections.
-        seed: For dropout.
+        use_causal_mask: Hide later steps from each step.
+        dropout: Share of the weights dropped in training, 0 to 1.
+        use_bias: Whether the projections have a bias.
+        kernel_initializer: Initializer of the projections' kernels: a `keras.initializers.Initializer` or its name.
+        bias_initializer: Initializer of the projections' biases.
+        kernel_regularizer: Regularizer of the projections' kernels: a `keras.regularizers.Regularizer` or its name.
+        seed: Seed of the dropout.
+        name: Name of the layer; Keras makes one if None.
+        dtype: Dtype or dtype policy of the layer, such as "mixed_float16"; Keras's default if None.
+        trainable: Whether the weights are trained.
+        **kwargs: Further arguments of `keras.layers.Layer`.
 
     Raises:
         ArgumentError: where `num_heads * d_k` is not `d_model`, for sizes that are not positive, and as
             AttentionConcatLayer does.
+
+    Example:
+        >>> import keras
+        >>> from attnexport import MultiHeadAttentionConcat
+        >>> layer = MultiHeadAttentionConcat(num_heads=8, d_model=32)
+        >>> layer(keras.ops.ones((2, 10, 64))).shape
+        TensorShape([2, 10, 96])
     """
 
-    def __init__(self, num_heads: int, d_model: int, d_k: int | None = None, axis: int = -1, **kwargs: Any) -> None:
-        super().__init__(axis=axis, **kwargs)
+    def __init__(
+        self,
+        num_heads: int,
+        d_model: int,
+        d_k: int | None = None,
+        axis: int = -1,
+        use_causal_mask: bool = False,
+        dropout: float = 0.0,
+        use_bias: bool = True,
+        kernel_initializer: Initializer = "glorot_uniform",
+        bias_initializer: Initializer = "zeros",
+        kernel_regularizer: Regularizer = None,
+        seed: int | None = None,
+        name: str | None = None,
+        dtype: Any = None,
+        trainable: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            axis,
+            use_causal_mask,
+            dropout,
+            use_bias,
+            kernel_initializer,
+            bias_initializer,
+            kernel_regularizer,
+            seed,
+            name=name,
+            dtype=dtype,
+            trainable=trainable,
+            **kwargs,
+        )
         self.num_heads = check_size("num_heads", num_heads)
         self.d_model = check_size("d_model", d_model)
         self.d_k = _head_width(num_heads, d_model, d_k)

@@ -8,11 +8,11 @@ if TYPE_CHECKING:
     from attnexport.core.user_modules import import_modules
 
     from .presets import DEFAULT_PRESET, Pooling, Preset, PresetConfig, build_model
-    from .sources import LoadedModel, load_model, open_source, open_version
+    from .sources import ModelOrigin, load_model, open_source, open_version
 
 _HOMES = {
     "DEFAULT_PRESET": "presets",
-    "LoadedModel": "sources",
+    "ModelOrigin": "sources",
     "Pooling": "presets",
     "Preset": "presets",
     "PresetConfig": "presets",
@@ -25,7 +25,7 @@ _HOMES = {
 
 __all__ = [
     "DEFAULT_PRESET",
-    "LoadedModel",
+    "ModelOrigin",
     "Pooling",
     "Preset",
     "PresetConfig",

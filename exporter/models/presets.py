@@ -16,21 +16,21 @@ DEFAULT_PRESET: Preset = "classifier"
 
 @dataclass(frozen=True)
 class PresetConfig:
-    """The sizes of a preset; those that a preset has no use for are ignored by it.
+    """The sizes of a preset; a size that it has no use for is ignored.
 
     Attributes:
         preset: `classifier` is Input, AttentionConcatLayer, Dense relu, Dense, one row of logits a step;
             `multihead-classifier` the same with MultiHeadAttentionConcat; `attention` and `multihead` are the bare
             layers.
-        steps: Sequence length; free where None.
+        steps: Sequence length; free if None.
         features: Features of a step.
-        d_k: The attention's d_k; 64 for one head, `d_model / num_heads` for several where None.
+        d_k: The attention's d_k; if None, 64 for one head and `d_model / num_heads` for several.
         num_heads: Heads of the multi-head presets.
         d_model: Width of the multi-head presets.
         units: Units of the hidden dense layer.
         classes: Number of classes.
-        pooling: How steps are joined into one prediction a sequence; one prediction a step where None.
-        seed: For the weights.
+        pooling: How steps are pooled into one prediction a sequence; one prediction a step if None.
+        seed: Seed of the weights.
 
     Raises:
         ArgumentError: for a size or combination that cannot be built.
@@ -72,20 +72,45 @@ class PresetConfig:
         return self.preset.endswith("classifier")
 
 
-def build_model(preset: Preset = DEFAULT_PRESET, **sizes: Any) -> Any:
-    """Build a preset.
+def build_model(
+    preset: Preset = DEFAULT_PRESET,
+    *,
+    steps: int | None = 10,
+    features: int = 64,
+    d_k: int | None = None,
+    num_heads: int = 8,
+    d_model: int = 64,
+    units: int = 128,
+    classes: int = 10,
+    pooling: Pooling | None = None,
+    seed: int = 0,
+) -> Any:
+    """Build a preset, whose weights are the same at every call.
 
     Args:
-        preset: Its name.
-        **sizes: See PresetConfig.
+        preset: Its name; see PresetConfig. A size that a preset has no use for is ignored.
+        steps: Sequence length; free if None.
+        features: Features of a step.
+        d_k: The attention's d_k; if None, 64 for one head and `d_model / num_heads` for several.
+        num_heads: Heads of the multi-head presets.
+        d_model: Width of the multi-head presets.
+        units: Units of the hidden dense layer of the classifiers.
+        classes: Number of classes of the classifiers.
+        pooling: How the classifiers pool the steps into one prediction a sequence; one prediction a step if None.
+        seed: Seed of the weights.
 
     Returns:
         A built `keras.Sequential` with input `[batch, steps, features]`.
 
     Raises:
         ArgumentError: for a size or combination that cannot be built.
+
+    Example:
+        >>> import attnexport as ax
+        >>> ax.build_model("multihead-classifier", steps=4, features=8, classes=3).output_shape
+        (None, 4, 3)
     """
-    return build_preset(PresetConfig(preset, **sizes))
+    return build_preset(PresetConfig(preset, steps, features, d_k, num_heads, d_model, units, classes, pooling, seed))
 
 
 def build_preset(config: PresetConfig) -> Any:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +24,24 @@ _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 @dataclass(frozen=True)
-class LoadedModel:
-    """A model ready for export: a live Keras model, or a SavedModel that is taken as it is.
+class ModelOrigin:
+    """Where a model comes from: a Keras model, which is loaded when it is first needed, or a SavedModel as it is.
 
     Attributes:
-        name: What the export is called unless told otherwise.
-        source: For the manifest: its `kind`, and what tells where it came from.
-        model: The `keras.Model`, None for a SavedModel.
+        name: The export's default name.
+        source: For the manifest: the `kind` of origin, and its details.
+        load: Gives the `keras.Model`, the same one at every call; None for a SavedModel.
         saved_model: The SavedModel's directory, None for Keras.
-        keras_file: The `.keras` that the model was read from, if any.
-        input_names: What its inputs are called when exported, where Keras's names will not do.
-        output_names: What its outputs are called when exported.
-        notes: What its owner should know, a sentence each.
+        keras_file: The `.keras` file that the model is read from, if any.
+        input_names: Names of the inputs in an export, if not Keras's.
+        output_names: Names of the outputs in an export, if not Keras's.
+        notes: What the model's owner should know, a sentence each.
         imports: The modules that register its layers, imported by now.
     """
 
     name: str
     source: Mapping[str, Any]
-    model: Any = None
+    load: Callable[[], Any] | None = None
     saved_model: Path | None = None
     keras_file: Path | None = None
     input_names: tuple[str, ...] = ()
@@ -48,9 +49,18 @@ class LoadedModel:
     notes: tuple[str, ...] = ()
     imports: tuple[str, ...] = ()
 
+    @property
+    def model(self) -> Any:
+        """The `keras.Model`, None for a SavedModel.
+
+        Raises:
+            ModelError: if it cannot be loaded or built.
+        """
+        return None if self.load is None else self.load()
+
 
 def load_model(source: str | os.PathLike[str], imports: Iterable[str] = (), *, trust: bool = False) -> Any:
-    """Load the user's own Keras model.
+    """Load a Keras model.
 
     Args:
         source: A `.keras` file, an export directory, or `package.module:factory`.
@@ -61,32 +71,41 @@ def load_model(source: str | os.PathLike[str], imports: Iterable[str] = (), *, t
         The `keras.Model`.
 
     Raises:
-        ArgumentError: where the source or a module does not exist.
-        ModelError: where it cannot be loaded, or is a SavedModel, which holds no Keras model.
+        ArgumentError: if the source or a module does not exist.
+        ModelError: if it cannot be loaded, or is a SavedModel, which holds no Keras model.
+
+    Example:
+        >>> import attnexport as ax
+        >>> ax.build_model(classes=3).save("mine.keras")
+        >>> ax.load_model("mine.keras").output_shape
+        (None, 10, 3)
     """
     with trusting(trust):
-        loaded = open_source(source, imports)
-    if loaded.model is None:
+        origin = open_source(source, imports)
+    if origin.load is None:
         raise ModelError(f"{source} is a SavedModel, which holds no Keras model; pass its path to export_saved_model")
-    return loaded.model
+    return origin.model
 
 
-def open_source(source: Any, imports: Iterable[str] = ()) -> LoadedModel:
-    """What to export, from a `keras.Model`, a PresetConfig, or what `load_model` and a SavedModel's path name.
+def open_source(source: Any, imports: Iterable[str] = ()) -> ModelOrigin:
+    """The origin of a `keras.Model`, a PresetConfig, a SavedModel's path, or anything that `load_model` takes.
 
-    What was opened before is given back as it is.
+    An origin is returned as it is. A `.keras` file is not read before the model is needed, a preset not built.
+
+    Example:
+        >>> open_source(PresetConfig("multihead")).name
+        'multihead'
     """
     imports = tuple(imports)
     import_modules(imports)
-    loaded = source if isinstance(source, LoadedModel) else _open(source)
-    return replace(loaded, imports=tuple(dict.fromkeys((*imports, *loaded.imports))))
+    origin = source if isinstance(source, ModelOrigin) else _open(source)
+    return replace(origin, imports=tuple(dict.fromkeys((*imports, *origin.imports))))
 
 
-def _open(source: Any) -> LoadedModel:
+def _open(source: Any) -> ModelOrigin:
     if isinstance(source, PresetConfig):
-        sizes = {key: value for key, value in vars(source).items() if key != "preset"}
-        origin = {"kind": "preset", "preset": source.preset, **sizes}
-        return LoadedModel(source.preset, origin, _build(source), output_names=(source.output_name,))
+        details = {"kind": "preset", **vars(source)}
+        return ModelOrigin(source.preset, details, cache(partial(_build, source)), output_names=(source.output_name,))
     if not isinstance(source, str | os.PathLike):
         return _from_object(source)
     check_source(source)
@@ -120,32 +139,32 @@ def _build(config: PresetConfig) -> Any:
         raise ModelError(f"preset {config.preset!r} of these sizes cannot be built: {first_line(error)}") from error
 
 
-def _from_object(model: Any) -> LoadedModel:
+def _from_object(model: Any) -> ModelOrigin:
     import keras
 
     if not isinstance(model, keras.Model):
         raise ArgumentError(f"a keras.Model or a path is wanted; received {type(model).__name__}")
-    return LoadedModel(model.name, {"kind": "object", "class": type(model).__name__}, model=model)
+    return ModelOrigin(model.name, {"kind": "object", "class": type(model).__name__}, lambda: model)
 
 
-def _from_factory(text: str) -> LoadedModel:
+def _from_factory(text: str) -> ModelOrigin:
     module_name, _, function_name = text.partition(":")
     module = import_module(module_name)
     factory = getattr(module, function_name, None)
     if not callable(factory):
         raise ArgumentError(f"module {module_name!r} has no function {function_name!r}")
     try:
-        loaded = _from_object(factory())
+        built = _from_object(factory())
     except ArgumentError as error:
         raise ModelError(f"{text}() must return a keras.Model: {error}") from error
     except AttnexportError:
         raise
     except (Exception, SystemExit) as error:  # a user's function may do anything
         raise ModelError(f"{text}() failed: {type(error).__name__}: {first_line(error)}") from error
-    return LoadedModel(loaded.name, {"kind": "factory", "factory": text}, model=loaded.model)
+    return replace(built, source={"kind": "factory", "factory": text})
 
 
-def _from_file(path: Path) -> LoadedModel:
+def _from_file(path: Path) -> ModelOrigin:
     from .keras_file import load_keras_file
 
     if path.suffix in (".h5", ".hdf5"):
@@ -158,25 +177,25 @@ def _from_file(path: Path) -> LoadedModel:
     if path.suffix != ".keras":
         raise ModelError(f"{path} is not a .keras file; save the model with model.save('NAME.keras')")
     source = {"kind": "keras", "file": path.name}
-    return LoadedModel(path.stem, source, model=load_keras_file(path), keras_file=path)
+    return ModelOrigin(path.stem, source, cache(partial(load_keras_file, path)), keras_file=path)
 
 
-def _from_directory(path: Path) -> LoadedModel:
+def _from_directory(path: Path) -> ModelOrigin:
     return _from_export(path) if kind_of(path) == "export" else _from_saved_model(path, path.absolute().name)
 
 
-def _from_export(path: Path) -> LoadedModel:
+def _from_export(path: Path) -> ModelOrigin:
     directory = ExportDirectory(path)
     return open_version(directory, directory.newest())
 
 
-def open_version(directory: ExportDirectory, entry: VersionEntry) -> LoadedModel:
+def open_version(directory: ExportDirectory, entry: VersionEntry) -> ModelOrigin:
     """The original of a version of an export; imports the modules that its layers came from.
 
     Raises:
         ArgumentError: where one of the modules is not here.
         ManifestError: where the version has none.
-        ModelError: where it is gone or cannot be loaded.
+        ModelError: if the original is gone.
     """
     path = directory.root
     source = entry.artifact("keras") or entry.artifact("saved_model")
@@ -207,7 +226,7 @@ def open_version(directory: ExportDirectory, entry: VersionEntry) -> LoadedModel
     )
 
 
-def _from_saved_model(path: Path, name: str) -> LoadedModel:
+def _from_saved_model(path: Path, name: str) -> ModelOrigin:
     notes: tuple[str, ...] = ()
     if (path / "keras_metadata.pb").exists():
         notes = (
@@ -217,4 +236,4 @@ def _from_saved_model(path: Path, name: str) -> LoadedModel:
     if name.isdecimal():  # a version directory: the base path's name says more
         parent = path.absolute().parent
         name = parent.parent.name if parent.name == "saved_model" else parent.name
-    return LoadedModel(name, {"kind": "saved_model", "directory": path.name}, saved_model=path, notes=notes)
+    return ModelOrigin(name, {"kind": "saved_model", "directory": path.name}, saved_model=path, notes=notes)

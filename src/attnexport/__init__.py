@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from .serving import AsyncClient, Client
     from .workflows.benchmark import benchmark
     from .workflows.connection import Connection
+    from .workflows.conversion_search import SearchOptions
+    from .workflows.convert import convert
     from .workflows.deploy import deploy
+    from .workflows.export import export_saved_model
     from .workflows.inspect import inspect
     from .workflows.metadata import metadata
     from .workflows.predict import predict
@@ -43,11 +46,14 @@ _HOMES = {
     "Connection": "workflows.connection",
     "Limits": "parity",
     "MultiHeadAttentionConcat": "exporter",
+    "SearchOptions": "workflows.conversion_search",
     "ServeSettings": "workflows.serve_settings",
     "benchmark": "workflows.benchmark",
     "benchmark_server": "workflows.server_benchmark",
     "build_model": "exporter",
+    "convert": "workflows.convert",
     "deploy": "workflows.deploy",
+    "export_saved_model": "workflows.export",
     "inspect": "workflows.inspect",
     "load_model": "exporter",
     "metadata": "workflows.metadata",
@@ -64,12 +70,15 @@ __all__ = [
     "Connection",
     "Limits",
     "MultiHeadAttentionConcat",
+    "SearchOptions",
     "ServeSettings",
     "__version__",
     "benchmark",
     "benchmark_server",
     "build_model",
+    "convert",
     "deploy",
+    "export_saved_model",
     "inspect",
     "load_model",
     "metadata",

@@ -30,7 +30,11 @@ PAGE = 4096
         (["savedmodel", "--steps", "many"], 2, "neither a whole number nor 'dynamic'"),
         (["savedmodel", "--preset", "multihead", "--num-heads", "5"], 2, "num_heads a divisor of 64"),
         (["savedmodel", "--signature", "attention", "--signature", "attention"], 2, "'attention' is named twice"),
-        (["savedmodel", "--signature", "serve"], 2, "there is no signature that this model offers called 'serve'"),
+        (
+            ["savedmodel", "--signature", "serve"],
+            2,
+            "there is no signature 'serve'; did you mean 'serving_default'? there is 'attention'",
+        ),
         (["savedmodel", "--labels", "nope.txt"], 2, "labels nope.txt do not exist"),
         (["savedmodel", "--warmup", "nope.npz"], 2, "samples nope.npz do not exist"),
         (["savedmodel", "missing.keras"], 2, "model missing.keras does not exist"),

@@ -29,10 +29,9 @@ TOLD = {
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of many outputs, SavedModel and float32 .tflite: not to be changed."""
-    from attnexport.cli.tflite_versions import convert_version
-    from attnexport.exporter import AttentionConcatLayer, export_saved_model
-    from attnexport.store import ExportDirectory
-    from attnexport.tflite import RECIPES
+    from attnexport.exporter import AttentionConcatLayer
+    from attnexport.workflows.convert import convert
+    from attnexport.workflows.export import export_saved_model
 
     keras.utils.set_random_seed(0)
     x = keras.Input((4, 6), name="x")
@@ -40,7 +39,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     units = {"wide": 6, "square": 4}
     outputs = {name: keras.layers.Dense(units.get(name, 3), name=f"dense_{name}")(y) for name in TOLD}
     found = export_saved_model(keras.Model(x, outputs), tmp_path_factory.mktemp("whole"), name="m")
-    convert_version(ExportDirectory(found.directory), found.entry, [RECIPES["float32"]])
+    convert(found.directory)
     return Path(found.directory)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -60,12 +61,17 @@ def write(path: Path, data: Any, form: str) -> Path:
 
 @pytest.mark.parametrize("form", ["npy", "stored", "deflated", "float64"])
 def test_memory_stays_far_below_the_data(form: str, data: Any, tmp_path: Path, traced: None) -> None:
-    from attnexport.exporter import Original
     from attnexport.parity import Subject, validate
     from attnexport.workflows.validation_data import Data, batches
 
     path = write(tmp_path, data, form)
-    original = Original(Mean(), "numpy", Mean.signatures, {"serving_default": dict}, {})
+    original: Any = SimpleNamespace(
+        reference=Mean(),
+        signatures=Mean.signatures,
+        inputs=(SPEC,),
+        feeds={"serving_default": dict},
+        integers_below=None,
+    )
     tracemalloc.reset_peak()
     before, _ = tracemalloc.get_traced_memory()
     samples = load_samples(path, [SPEC])

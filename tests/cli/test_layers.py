@@ -20,16 +20,16 @@ WITHIN = ["scores", "softmax", "context", "concatenation"]
 
 def look(export: Path, samples: Any, keep: Callable[[Any], bool] = lambda artifact: True) -> Any:
     """What is inside the artifacts of an export that are kept."""
-    from attnexport.exporter import open_original, open_version
+    from attnexport.exporter import open_model, open_version
     from attnexport.store import ExportDirectory
     from attnexport.workflows.layers import look_inside
 
     directory = ExportDirectory(export)
     entry = directory.newest()
-    loaded = open_version(directory, entry)
+    origin = open_version(directory, entry)
     entry = replace(entry, artifacts=tuple(each for each in entry.artifacts if keep(each)))
-    with closing(open_original(loaded)) as original:
-        return look_inside(directory, entry, loaded, original, samples)
+    with closing(open_model(origin)) as original:
+        return look_inside(directory, entry, original, samples)
 
 
 @pytest.fixture(scope="module")
@@ -98,10 +98,9 @@ class Doubled(keras.layers.Layer):  # type: ignore[misc]
 
 
 def test_free_steps_a_batch_several_signatures_and_own_layers(tmp_path: Path) -> None:
-    from attnexport.cli.tflite_versions import convert_version
-    from attnexport.exporter import AttentionConcatLayer, export_saved_model
+    from attnexport.exporter import AttentionConcatLayer
     from attnexport.store import ExportDirectory
-    from attnexport.tflite import RECIPES
+    from attnexport.workflows.convert import convert
 
     keras.utils.set_random_seed(0)
     x = keras.Input((None, 6), name="x")
@@ -109,9 +108,8 @@ def test_free_steps_a_batch_several_signatures_and_own_layers(tmp_path: Path) ->
     y = Doubled(name="doubled")(keras.layers.Dense(6, name="dense")(y) + x)
     y = AttentionConcatLayer(use_causal_mask=True, name="second")(y)
     model = keras.Model(x, keras.layers.Dense(3, name="scores")(y))
-    found = export_saved_model(model, tmp_path, name="own")
-    directory = ExportDirectory(found.directory)
-    convert_version(directory, found.entry, [RECIPES["dynamic"]], signatures=["attention"], batch=2, steps=5)
+    converted = convert(model, "dynamic", output=tmp_path, name="own", signatures=["attention"], batch=2, steps=5)
+    directory = ExportDirectory(converted.directory)
     samples = {"x": np.random.default_rng(0).standard_normal((3, 5, 6)).astype(np.float32)}
     inside = look(directory.root, samples)
     places = by_place(inside, "dynamic")
@@ -130,12 +128,11 @@ def test_free_steps_a_batch_several_signatures_and_own_layers(tmp_path: Path) ->
 
 
 def test_a_saved_model_has_no_layers(exported: Path, rows: Any) -> None:
-    from attnexport.exporter import open_original, open_source
+    from attnexport.exporter import open_model
     from attnexport.store import ExportDirectory
     from attnexport.workflows.layers import Inside, look_inside
 
     directory = ExportDirectory(exported)
-    loaded = open_source(str(exported / "saved_model" / "1"))
-    with closing(open_original(loaded)) as original:
-        found = look_inside(directory, directory.newest(), loaded, original, rows)
+    with closing(open_model(exported / "saved_model" / "1")) as original:
+        found = look_inside(directory, directory.newest(), original, rows)
     assert found == Inside(notes=("version 1 was made from a SavedModel, which has no layers to look into",))

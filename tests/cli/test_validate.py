@@ -147,7 +147,7 @@ def test_a_perturbed_tflite_fails(
 def test_another_models_saved_model_fails(
     attnexport: Run, export: Path, digits: Any, tmp_path: Path, forget_hashes: Any
 ) -> None:
-    from attnexport.exporter import export_saved_model
+    from attnexport.workflows.export import export_saved_model
 
     other = export_saved_model(digits.models["digits-attention"], tmp_path / "other", output_names=["logits"])
     shutil.rmtree(export / "saved_model" / "1")

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from attnexport.core import ArgumentError
-from attnexport.exporter import export_saved_model
+from attnexport.workflows.export import export_saved_model
 
 X = np.random.default_rng(0).standard_normal((6, 4)).astype(np.float32)
 

@@ -13,14 +13,9 @@ import pytest
 import tensorflow as tf
 
 from attnexport.core import ArgumentError, ModelError, StorageError
-from attnexport.exporter import (
-    AttentionConcatLayer,
-    MultiHeadAttentionConcat,
-    PresetConfig,
-    build_model,
-    export_saved_model,
-)
+from attnexport.exporter import AttentionConcatLayer, MultiHeadAttentionConcat, PresetConfig, build_model
 from attnexport.store import ExportDirectory
+from attnexport.workflows.export import export_saved_model
 
 X = np.random.default_rng(0).standard_normal((5, 10, 64)).astype(np.float32)
 

@@ -14,17 +14,12 @@ import pytest
 import tensorflow as tf
 
 from attnexport.core import GateError, ModelError, ParityError, SamplesError
-from attnexport.exporter import (
-    AttentionConcatLayer,
-    KerasRunner,
-    SavedModelRunner,
-    build_model,
-    export_saved_model,
-)
+from attnexport.exporter import AttentionConcatLayer, KerasRunner, SavedModelRunner, build_model
 from attnexport.exporter.endpoints import model_endpoints
 from attnexport.exporter.gate import gate_saved_model
 from attnexport.exporter.model_inputs import model_inputs
 from attnexport.parity import Case
+from attnexport.workflows.export import export_saved_model
 
 X = np.random.default_rng(0).standard_normal((3, 10, 64)).astype(np.float32)
 

@@ -12,7 +12,8 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from attnexport.core import ArgumentError, GateError, ModelError, SamplesError, TensorSpec
-from attnexport.exporter import AttentionConcatLayer, Endpoint, PresetConfig, export_saved_model, load_model
+from attnexport.exporter import AttentionConcatLayer, Endpoint, PresetConfig, load_model
+from attnexport.workflows.export import export_saved_model
 
 X = np.random.default_rng(0).standard_normal((4, 9, 4)).astype(np.float32)
 

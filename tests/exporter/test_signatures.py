@@ -19,8 +19,8 @@ from attnexport.exporter import (
     PresetConfig,
     SavedModelRunner,
     build_model,
-    export_saved_model,
 )
+from attnexport.workflows.export import export_saved_model
 
 X = np.random.default_rng(0).standard_normal((5, 10, 64)).astype(np.float32)
 

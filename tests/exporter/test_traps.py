@@ -12,7 +12,8 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from attnexport.core import ModelError
-from attnexport.exporter import MultiHeadAttentionConcat, PresetConfig, export_saved_model
+from attnexport.exporter import MultiHeadAttentionConcat, PresetConfig
+from attnexport.workflows.export import export_saved_model
 
 STEPS, FEATURES = 16, 32
 

@@ -12,10 +12,8 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from attnexport.core import ArgumentError, SamplesError
-from attnexport.exporter import (
-    PresetConfig,
-    export_saved_model,
-)
+from attnexport.exporter import PresetConfig
+from attnexport.workflows.export import export_saved_model
 
 X = np.random.default_rng(0).standard_normal((5, 10, 64)).astype(np.float32)
 

@@ -15,7 +15,7 @@ STEPS, FEATURES = 12, 16
 @pytest.fixture(scope="session")
 def to_tflite(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
     """Convert a Keras model by recipes, on samples by input name; gives the conversions by recipe name."""
-    from attnexport.exporter import LoadedModel, open_original
+    from attnexport.exporter import open_model
     from attnexport.tflite import RECIPES, Recipe, convert, prepare_calibration, read_calibration
 
     def run(
@@ -28,9 +28,8 @@ def to_tflite(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
         **options: Any,
     ) -> dict[str, Any]:
         several = [recipes] if isinstance(recipes, str | Recipe) else recipes
-        original = open_original(LoadedModel("model", {"kind": "object"}, model))
+        original = open_model(model, classify=False).in_float32()
         path = tmp_path_factory.mktemp("fixed") / "saved_model"
-        assert original.write_fixed is not None
         fixed = original.write_fixed(path, signatures, batch)
         specs = fixed["serving_default"].inputs
         conversions = convert(

@@ -15,7 +15,7 @@ from attnexport.store.files import hash_of, make_directories, write_atomically
 from attnexport.tflite import Calibration, Conversion, recipe_text
 from attnexport.tflite.search import SearchResult
 
-from .tflite_auto import search_document
+from .conversion_search import search_document
 
 KIND = "tflite"
 RECIPES = "recipes"
@@ -34,11 +34,11 @@ def store(
     *,
     force: bool,
 ) -> list[str]:
-    """Add conversions to a version; says of each whether it is new, replaced, repaired or was there.
+    """Add conversions to a version; gives the state of each: "new", "replaced", "repaired" or "up to date".
 
     Raises:
-        StorageError: where other content is there already and `force` does not say otherwise, or the file system
-            refuses; nothing has changed then.
+        StorageError: if a file with other content exists and `force` is off, or the file system refuses; nothing was
+            changed then.
     """
     artifacts, states = [], []
     with directory.stage() as stage:
@@ -57,17 +57,17 @@ def store(
     return states
 
 
-def store_search(directory: ExportDirectory, entry: VersionEntry, found: SearchResult) -> Path:
-    """Write the recipe that a search found, and all of its candidates beside it; gives the recipe's path.
+def store_search(directory: ExportDirectory, entry: VersionEntry, search: SearchResult) -> Path:
+    """Write the recipe that a search chose, and all of its candidates beside it; gives the recipe's path.
 
     Raises:
         StorageError: where the file system refuses.
     """
-    path = directory.root / RECIPES / str(entry.version) / f"{found.recipe.name}.json"
+    path = directory.root / RECIPES / str(entry.version) / f"{search.recipe.name}.json"
     with writing(path):
         make_directories(path.parent)
-        write_atomically(path.with_suffix(".search.json"), json.dumps(search_document(found, path), indent=2) + "\n")
-        write_atomically(path, recipe_text(found.recipe))
+        write_atomically(path.with_suffix(".search.json"), json.dumps(search_document(search, path), indent=2) + "\n")
+        write_atomically(path, recipe_text(search.recipe))
     return path
 
 

@@ -1,0 +1,120 @@
+"""A model that is open for export, conversion and comparison: loaded once, each of its signatures traced once."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from attnexport.core.errors import ArgumentError, ModelError, no_such
+from attnexport.core.runner import Runner
+from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature, TensorSpec
+from attnexport.core.tracer import Tracer
+
+from .models.sources import ModelOrigin
+
+Feed = Callable[[Arrays], Arrays]
+
+
+@dataclass(frozen=True)
+class ModelSource(ABC):
+    """What artifacts are made from and compared with; a Keras model or a SavedModel.
+
+    Attributes:
+        origin: Where the model comes from.
+        reference: Runs the model as it is.
+        reference_name: Its name in verdicts.
+        feeds: By signature, how inputs of `serving_default` become its own; a signature without a feed takes inputs of
+            its own.
+        names: Exported input name to Keras name, where they differ.
+        integers_below: Synthetic integers must be less than this; None if no vocabulary limits them.
+        precision: The row of parity's table of budgets.
+        notes: What the model's owner should know, a sentence each.
+        keeps_warmup: Whether the SavedModel has warm-up records of its own.
+        tracer: Shows what the model's layers compute; None without a Keras model.
+        narrow: Runs the model in 16 bits, if this one is that model rebuilt in float32; else None.
+    """
+
+    origin: ModelOrigin
+    reference: Runner
+    reference_name: str
+    feeds: Mapping[str, Feed]
+    names: Mapping[str, str] = field(default_factory=dict)
+    integers_below: int | None = None
+    precision: str = "float32"
+    notes: tuple[str, ...] = ()
+    keeps_warmup: bool = False
+    tracer: Tracer | None = None
+    narrow: Runner | None = None
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        """The signatures that are open, by name."""
+        return self.reference.signatures
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What samples are for: the inputs of `serving_default`."""
+        return self.signatures[DEFAULT_SIGNATURE].inputs
+
+    @property
+    @abstractmethod
+    def content_hash(self) -> str:
+        """The hash of what the signatures compute; see `content`."""
+
+    @abstractmethod
+    def write(self, path: Path) -> None:
+        """Write the signatures as a SavedModel."""
+
+    def write_original(self, path: Path) -> list[str] | None:
+        """Write the `.keras` that parity is measured against; gives notes on it, or None without a Keras model."""
+        return None
+
+    def write_fixed(self, path: Path, names: Sequence[str], batch: int | None) -> dict[str, Signature]:
+        """Write some signatures as a SavedModel of a fixed batch, for TFLite's converter.
+
+        Args:
+            path: The directory to write.
+            names: The signatures; `serving_default` must be among them.
+            batch: The batch; None leaves it as it is.
+
+        Returns:
+            The signatures as written.
+
+        Raises:
+            ModelError: if there is no Keras model; `tflite.fix_shapes` does the same for a SavedModel.
+        """
+        raise ModelError(f"{self.origin.name!r} is a SavedModel; its shapes are fixed without Keras")
+
+    def in_float32(self, *, steps: int | None = None, signatures: Sequence[str] = ()) -> ModelSource:
+        """The source to convert to TFLite: in float32, which its converter asks for, and with its free steps fixed.
+
+        A model that computes in 16 or 64 bits is rebuilt with the same weights; it is not loaded again. A source that
+        is so already is returned as it is.
+
+        Args:
+            steps: Fix free steps to this.
+            signatures: The signatures that are needed; all that are open if empty.
+
+        Raises:
+            ArgumentError: if the steps are fixed to another size.
+            ModelError: if the model cannot be rebuilt.
+        """
+        return self
+
+    def check_offered(self, names: Iterable[str]) -> None:
+        """Refuse the names of signatures that are not open.
+
+        Raises:
+            ArgumentError: with the names that there are.
+        """
+        for name in names:
+            if name not in self.signatures:
+                raise ArgumentError(no_such("signature", name, sorted(self.signatures)))
+
+    def close(self) -> None:
+        """Free the Runners."""
+        self.reference.close()
+        if self.narrow is not None:
+            self.narrow.close()

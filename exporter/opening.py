@@ -1,0 +1,84 @@
+"""Opening a model: whatever it is given as, it becomes one ModelSource."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from attnexport.core.errors import ArgumentError
+
+from .endpoint import Endpoint
+from .model_source import ModelSource
+from .models.sources import open_source
+
+
+def open_model(
+    model: Any,
+    *,
+    imports: Iterable[str] = (),
+    input_names: Sequence[str] = (),
+    output_names: Sequence[str] = (),
+    steps: int | None = None,
+    batch: int | None = None,
+    signatures: Sequence[str] = (),
+    endpoints: Sequence[Endpoint] = (),
+    labels: Sequence[str] | None = None,
+    classify: bool = True,
+) -> ModelSource:
+    """Load a model and trace its signatures.
+
+    Args:
+        model: A `keras.Model`, a PresetConfig, the path of a `.keras` file, an export or a SavedModel, a factory's
+            `package.module:function`, or what `open_source` or `open_version` gave.
+        imports: Modules that register custom layers.
+        input_names: Names for the inputs, in order (a dict's: of its sorted keys); Keras's if empty.
+        output_names: Names for the outputs, in order (a dict's: of its sorted keys); the model's own if empty.
+        steps: Fix free steps to this.
+        batch: Fix the batch to this; free if None.
+        signatures: Which of the offered signatures to open beside `serving_default`; all if empty.
+        endpoints: Signatures of your own.
+        labels: Names of the classes, for the signature `classify`.
+        classify: Whether to offer the signature `classify`, if the model can.
+
+    Raises:
+        ArgumentError: for names or sizes that do not fit the model, or any choice for a SavedModel.
+        ModelError: if the model cannot be loaded or traced, or was never built.
+
+    Example:
+        >>> from attnexport.exporter import build_model, open_model
+        >>> source = open_model(build_model(steps=4, features=8, units=16, classes=3))
+        >>> print(source.signatures["serving_default"])
+        serving_default(sequence: float32 [?, 4, 8]) -> (logits: float32 [?, 4, 3])
+    """
+    origin = open_source(model, imports)
+    if origin.saved_model is None:
+        from .keras_source import KerasSource
+
+        return KerasSource.open(
+            origin,
+            input_names=input_names,
+            output_names=output_names,
+            steps=steps,
+            batch=batch,
+            signatures=signatures,
+            endpoints=endpoints,
+            labels=labels,
+            classify=classify,
+        )
+    chosen = {
+        "input names": input_names,
+        "output names": output_names,
+        "steps": steps,
+        "batch": batch,
+        "signatures": signatures,
+        "endpoints": endpoints,
+        "labels": labels,
+    }
+    if given := [name for name, value in chosen.items() if value is not None and value not in ((), [])]:
+        raise ArgumentError(
+            f"{', '.join(given)} cannot be chosen for a SavedModel, whose signatures are written already; export the "
+            "Keras model instead"
+        )
+    from .saved_model_source import SavedModelSource
+
+    return SavedModelSource.open(origin, origin.saved_model)

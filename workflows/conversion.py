@@ -1,0 +1,175 @@
+"""From an open model to the .tflite files of a version: where exporter and tflite meet."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from attnexport.core import DEFAULT_SIGNATURE, ArgumentError, Arrays, Samples, Signature, batched
+from attnexport.core.progress import Progress
+from attnexport.core.samples import SampleSource
+from attnexport.exporter import ModelSource
+from attnexport.parity import Figures, evaluate
+from attnexport.parity.metrics import scores_name
+from attnexport.store import ExportDirectory, VersionEntry
+from attnexport.tflite import (
+    Conversion,
+    Prepared,
+    Recipe,
+    Rejected,
+    TFLiteRunner,
+    convert_prepared,
+    delegation,
+    fix_shapes,
+    prepare_calibration,
+    prepare_conversion,
+    read_calibration,
+    without_shared,
+)
+from attnexport.tflite.search import SearchResult
+
+from .choices import AUTO
+from .conversion_samples import calibration_samples, difference_from_narrow
+from .conversion_search import SearchRequest, run_search
+from .convert_result import ConvertResult, TFLiteFile
+from .tflite_files import path_of, store, store_search
+
+
+@dataclass(frozen=True)
+class ConversionRequest:
+    """What to convert, how, and what it is measured on; see `convert`."""
+
+    recipes: tuple[Recipe, ...]
+    search: SearchRequest | None
+    signatures: tuple[str, ...]
+    batch: int | None
+    steps: int | None
+    calibration: SampleSource | None
+    evaluation: SampleSource | None
+    allow_flex: bool
+    max_size: int | None
+    keep_failed: bool
+    force: bool
+
+
+def convert_source(
+    directory: ExportDirectory, entry: VersionEntry, source: ModelSource, request: ConversionRequest, progress: Progress
+) -> ConvertResult:
+    """Convert an open model, and add the files to its version.
+
+    Args:
+        directory: The export.
+        entry: The version.
+        source: Its original, in float32.
+        request: What to convert, and how.
+        progress: Called with what is being done now.
+
+    Raises:
+        AttnexportError: as `tflite.convert`, if it is not the fault of one recipe; nothing was added then.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        saved_model = Path(temporary) / "saved_model"
+        signatures = _write_fixed(source, saved_model, request)
+        specs = signatures[DEFAULT_SIGNATURE].inputs
+        aliases = {old: new for new, old in entry.names.items()}
+        evaluation = None if request.evaluation is None else read_calibration(request.evaluation, specs, aliases)
+        samples, notes = calibration_samples(
+            source, request.recipes, request.search, signatures[DEFAULT_SIGNATURE], request.calibration, aliases
+        )
+        if request.search is not None and evaluation is not None:
+            evaluation = without_shared(evaluation, samples)
+        calibration = prepare_calibration(samples, specs, evaluation, made_up=request.calibration is None)
+        notes += [*(evaluation.notes if evaluation else ()), *calibration.notes]
+        notes += difference_from_narrow(source, calibration)
+        prepared = prepare_conversion(
+            saved_model,
+            calibration,
+            reference=source.reference,
+            signatures=signatures,
+            reference_name=source.reference_name,
+            allow_flex=request.allow_flex,
+            on_step=progress,
+        )
+    conversions, rejected, search = _quantize(prepared, request, evaluation, directory.root / "failed", progress)
+    notes += [note for each in conversions for note in each.notes]
+    figures: list[Figures | None] = [None] * len(conversions)
+    if evaluation:
+        progress(f"evaluating on {len(evaluation)} samples")
+        expected = batched(source.reference, evaluation.inputs)
+        figures = [_evaluate(each, evaluation, expected) for each in conversions]
+    states = store(directory, entry, conversions, calibration, force=request.force)
+    files = tuple(
+        TFLiteFile(path_of(directory, entry, conversion), conversion, state, _partitions(conversion), measured)
+        for conversion, state, measured in zip(conversions, states, figures, strict=True)
+    )
+    is_kept = any(each.recipe.name == AUTO for each in conversions)
+    path = store_search(directory, entry, search) if search is not None and is_kept else None
+    return ConvertResult(directory.root, entry.version, files, tuple(rejected), tuple(notes), search, path)
+
+
+def check_no_strings(entry: VersionEntry, names: Sequence[str]) -> None:
+    """Refuse signatures that a .tflite cannot hold.
+
+    Raises:
+        ArgumentError: naming the first tensor of strings.
+    """
+    for signature in (each for artifact in entry.artifacts for each in artifact.signatures):
+        strings = [spec for spec in (*signature.inputs, *signature.outputs) if spec.dtype == "string"]
+        if signature.name in names and strings:
+            raise ArgumentError(
+                f"signature {signature.name!r} has strings ({strings[0]}), which a .tflite cannot work on; leave it to "
+                "TF Serving"
+            )
+
+
+def _write_fixed(source: ModelSource, path: Path, request: ConversionRequest) -> dict[str, Signature]:
+    """The signatures with fixed shapes as a SavedModel at `path`."""
+    batch, names = request.batch, request.signatures
+    if source.origin.saved_model is not None:
+        return fix_shapes(source.origin.saved_model, path, source.signatures, names, batch=batch, steps=request.steps)
+    if batch is None and source.signatures[DEFAULT_SIGNATURE].fixed_batch is None:
+        batch = 1
+    return source.write_fixed(path, names, batch)
+
+
+def _quantize(
+    prepared: Prepared, request: ConversionRequest, evaluation: Samples | None, failed: Path, progress: Progress
+) -> tuple[list[Conversion], list[Rejected], SearchResult | None]:
+    """The conversions by all recipes, those that failed, and the search for another recipe, if one was asked for."""
+    keep_failed = failed if request.keep_failed else None
+    rejected: list[Rejected] = []
+    recipes, search = list(request.recipes), None
+    if request.search is not None:
+        search = run_search(prepared, request.search, evaluation, rejected, keep_failed, progress)
+        if search.chosen is not None:
+            recipes.append(search.recipe)
+    conversions = convert_prepared(
+        prepared,
+        recipes,
+        allow_flex=request.allow_flex,
+        max_size=request.max_size,
+        keep_failed=keep_failed,
+        rejected=rejected,
+    )
+    return conversions, rejected, search
+
+
+def _evaluate(conversion: Conversion, samples: Samples, expected: Arrays) -> Figures | None:
+    """The figures of the scores, or of the first output of floats; None if nothing here can run the file."""
+    if conversion.graph.flex_operators:
+        return None
+    with closing(TFLiteRunner(conversion.content)) as runner:
+        outputs = batched(runner, samples.inputs)
+    floats = [name for name in sorted(expected) if expected[name].dtype.kind == "f"]
+    scores = scores_name(expected) or next(iter(floats), None)
+    return None if scores is None else evaluate(expected[scores], outputs[scores], samples.labels)
+
+
+def _partitions(conversion: Conversion) -> int | None:
+    if conversion.graph.flex_operators:
+        return None
+    delegated = delegation(conversion.content, DEFAULT_SIGNATURE)
+    return None if delegated is None else delegated.partitions

@@ -1,0 +1,249 @@
+"""Convert: a model becomes .tflite files, by recipes, beside its SavedModel."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attnexport.core.errors import ArgumentError, AttnexportError, ParityError, no_such
+from attnexport.core.progress import Progress, silent
+
+from .choices import AUTO, RECIPES
+from .conversion_samples import check_calibrated, check_samples
+from .conversion_search import SearchOptions, search_request
+from .convert_result import ConvertResult
+from .export import DEFAULT_OUTPUT, check_texts, export_source
+from .versions import find_version
+
+if TYPE_CHECKING:
+    from attnexport.core.samples import SampleSource
+    from attnexport.exporter import PresetConfig
+    from attnexport.store.trust import trusting
+    from attnexport.tflite import Recipe
+
+    from .conversion import ConversionRequest
+    from .versions import ModelVersion
+
+_DEFAULT = "serving_default"
+_ADVICE = "More or better --calibration samples, another recipe, --keep-float or a lower --min-sqnr may help"
+
+
+def convert(
+    model: str | os.PathLike[str] | PresetConfig | Any,
+    recipes: str | os.PathLike[str] | Recipe | Sequence[str | os.PathLike[str] | Recipe] = "float32",
+    *,
+    calibration: SampleSource | None = None,
+    evaluation: SampleSource | None = None,
+    output: str | os.PathLike[str] = DEFAULT_OUTPUT,
+    name: str | None = None,
+    version: int | None = None,
+    imports: Iterable[str] = (),
+    trust: bool = False,
+    steps: int | None = None,
+    batch: int | None = None,
+    signatures: Sequence[str] = (),
+    integer_only: bool = False,
+    io: str | None = None,
+    keep_float: Sequence[str] = (),
+    calibrator: str | None = None,
+    min_sqnr_db: float | None = None,
+    max_size: int | None = None,
+    search: SearchOptions | None = None,
+    allow_flex: bool = False,
+    keep_failed: bool = False,
+    force: bool = False,
+    progress: Progress = silent,
+) -> ConvertResult:
+    """Convert a model to TFLite (LiteRT).
+
+    The files are added to the newest version of the model's export; the model is exported first if it has none. Each
+    file is run in a process of its own and compared with the original before it takes its name. The model is loaded
+    once.
+
+    Args:
+        model: A `keras.Model`, a PresetConfig, the path of a `.keras` file, an export or a SavedModel, or a factory's
+            `package.module:function`.
+        recipes: How to quantize: names (see `choices.RECIPES`), `Recipe`s or their JSON files; "auto" searches for a
+            recipe.
+        calibration: Samples to find ranges with (a path, arrays `[n, ...]` by input name, or an array); every fifth is
+            held out to compare on. Synthetic ones if None.
+        evaluation: Samples, with or without labels, to report accuracy on.
+        output: The directory of all exports.
+        name: The export's name; the preset's, the file's or the model's if None.
+        version: The version to add to; the newest if None.
+        imports: Modules that register custom layers.
+        trust: Import the modules that an export names, even if it was made elsewhere.
+        steps: Fix free steps to this.
+        batch: Samples of a call; 1 if None, or what the model has fixed.
+        signatures: Signatures beside `serving_default`.
+        integer_only: Fail unless every operator is integer.
+        io: Type of inputs and outputs; float32 if None.
+        keep_float: What stays float32: operators, or regular expressions of tensor names.
+        calibrator: How ranges are found; the best one on held-out samples if None.
+        min_sqnr_db: Least SQNR against the original, in dB; the recipe's budget if None.
+        max_size: Most bytes of a file.
+        search: What "auto" searches for.
+        allow_flex: Allow TensorFlow operators, which LiteRT alone cannot run.
+        keep_failed: Keep files that fail their checks, under `failed/`.
+        force: Replace files of the same name and other content.
+        progress: Called with what is being done now.
+
+    Returns:
+        The files; recipes that failed are in `rejected`, if another one did not.
+
+    Raises:
+        ArgumentError: for arguments that cannot work.
+        ModelError: if the model cannot be loaded or converted.
+        SamplesError: if the samples do not fit the model.
+        GateError: if no file is what was asked for.
+        ParityError: if every recipe loses more than it may.
+        StorageError: if a file with other content exists, or the file system refuses.
+        KeyboardInterrupt: if a search is interrupted before it has a candidate.
+
+    Example:
+        >>> import attnexport as ax
+        >>> model = ax.build_model(steps=4, features=8, units=16, classes=3)
+        >>> result = ax.convert(model, "dynamic", name="small")
+        >>> [(file.path.name, file.state) for file in result.files]
+        [('small.dynamic.tflite', 'new')]
+    """
+    given = [recipes] if isinstance(recipes, str | os.PathLike) or not isinstance(recipes, Sequence) else list(recipes)
+    signatures, imports = check_texts("signatures", signatures), check_texts("imports", imports)
+    keep_float = check_texts("keep_float", keep_float)
+    is_search = AUTO in given
+    _check_search_options(is_search, search, integer_only=integer_only, io=io)
+    chosen = _recipes(given)
+    chosen = [
+        each.altered(
+            integer_only=integer_only,
+            io=io,
+            keep_float=keep_float,
+            calibrator=calibrator,
+            min_sqnr_db=None if is_search else min_sqnr_db,  # which is the search's then
+        )
+        for each in chosen
+    ]
+    _check_unique([*(each.name for each in chosen), *[AUTO] * is_search])
+    request = None
+    if is_search:
+        request = search_request(
+            search or SearchOptions(),
+            min_sqnr_db=min_sqnr_db,
+            max_size=max_size,
+            keep_float=keep_float,
+            calibrator=calibrator,
+        )
+    check_samples(request, calibration=calibration, evaluation=evaluation)
+    progress("loading TensorFlow")
+    from .conversion import ConversionRequest
+
+    with trusting(trust):
+        found = find_version(model, output=output, name=name, version=version, imports=imports, progress=progress)
+    if calibration is None:
+        check_calibrated(chosen, request, found.kind)
+    wanted = ConversionRequest(
+        recipes=tuple(chosen),
+        search=request,
+        signatures=tuple(dict.fromkeys([_DEFAULT, *signatures])),
+        batch=batch,
+        steps=steps,
+        calibration=calibration,
+        evaluation=evaluation,
+        allow_flex=allow_flex,
+        max_size=max_size,
+        keep_failed=keep_failed,
+        force=force,
+    )
+    return _check_files(_convert(found, wanted, progress))
+
+
+def _convert(found: ModelVersion, request: ConversionRequest, progress: Progress) -> ConvertResult:
+    """Open the model once, export it if it has no version, and convert it."""
+    from attnexport.exporter import check_exportable, open_model
+
+    from .conversion import check_no_strings, convert_source
+
+    entry, notes, names = found.entry, [], request.signatures
+    with ExitStack() as stack:
+        if found.source is not None:
+            source = found.source
+        elif entry is None:
+            if found.origin.saved_model is None:
+                check_exportable(found.origin.model)
+            progress("tracing its signatures")
+            source = open_model(found.origin)
+        elif found.origin.saved_model is None:
+            check_no_strings(entry, names)
+            progress("opening the original")
+            source = open_model(found.origin, steps=request.steps, signatures=names, classify=False)
+        else:
+            source = open_model(found.origin)
+        stack.enter_context(closing(source))
+        source.check_offered(names)
+        if entry is None:
+            exported = export_source(source, found.directory, progress=progress)
+            entry = exported.entry
+            notes += [*exported.notes, f"exported first as {exported.path}, for the .tflite to stand beside"]
+        check_no_strings(entry, names)
+        ready = stack.enter_context(closing(source.in_float32(steps=request.steps, signatures=names)))
+        result = convert_source(found.directory, entry, ready, request, progress)
+    notes += result.notes
+    if any(recipe.activations == "int16" for recipe in request.recipes):
+        notes.append("int16 activations have no fast kernels on this CPU: expect several times float32's latency")
+    return replace(result, notes=tuple(notes))
+
+
+def _check_files(result: ConvertResult) -> ConvertResult:
+    """The result, if there is a file in it; else the failures of all recipes as one error, with the notes."""
+    if result.files:
+        return result
+    if result.interrupted:
+        raise KeyboardInterrupt
+    message = "; ".join(str(each.error) for each in result.rejected)
+    kinds = [type(each.error) for each in result.rejected]
+    if all(issubclass(kind, ParityError) for kind in kinds):
+        error: AttnexportError = ParityError(f"{message}. {_ADVICE}")
+    else:  # more samples would not help
+        error = next(kind for kind in kinds if not issubclass(kind, ParityError))(message)
+    for note in result.notes:
+        error.add_note(note)
+    raise error
+
+
+def _recipes(given: Sequence[str | os.PathLike[str] | Recipe]) -> list[Recipe]:
+    """The recipes that are named, without the one to search for."""
+    from attnexport.tflite import RECIPES as KNOWN
+    from attnexport.tflite import Recipe, load_recipe
+
+    recipes = []
+    for each in given:
+        if isinstance(each, Recipe):
+            recipes.append(each)
+        elif str(each) in KNOWN:
+            recipes.append(KNOWN[str(each)])
+        elif str(each).endswith(".json") or Path(each).exists():
+            recipes.append(load_recipe(Path(each)))
+        elif each != AUTO:
+            raise ArgumentError(f"{no_such('recipe', str(each), (*RECIPES, AUTO))}, or a recipe's JSON file")
+    return recipes
+
+
+def _check_unique(names: Sequence[str]) -> None:
+    if len(set(names)) < len(names):
+        raise ArgumentError(f"two recipes are called {next(each for each in names if names.count(each) > 1)!r}")
+
+
+def _check_search_options(
+    is_search: bool, options: SearchOptions | None, *, integer_only: bool, io: str | None
+) -> None:
+    if not is_search and options is not None:
+        given = [each.name for each in fields(options) if getattr(options, each.name) != each.default]
+        raise ArgumentError(f"--{(given or ['trials'])[0].replace('_', '-')} is for --quantize {AUTO}")
+    if is_search and (integer_only or io):
+        raise ArgumentError(
+            f"{AUTO} searches among files with float inputs; --integer-only and --io are for recipes that are named"
+        )

@@ -1,0 +1,119 @@
+"""The version of an export that a workflow works on: an existing one of the same model, or the one to export first."""
+
+from __future__ import annotations
+
+import filecmp
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attnexport.core.errors import ArgumentError
+from attnexport.core.progress import Progress, silent
+
+from .export import DEFAULT_OUTPUT, export_directory
+
+if TYPE_CHECKING:
+    from attnexport.exporter import ModelSource
+    from attnexport.exporter.models import ModelOrigin
+    from attnexport.store import ExportDirectory, VersionEntry
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """A model and the version of its export.
+
+    Attributes:
+        directory: The export.
+        entry: The version; None if the model has to be exported first.
+        kind: Kind of the model's origin: "preset", "keras", "saved_model", "factory", "object" or "export".
+        origin: Where to load the model from: the original that is kept in the version, if there is one.
+        source: The model, if it had to be opened to find the version.
+    """
+
+    directory: ExportDirectory
+    entry: VersionEntry | None
+    kind: str
+    origin: ModelOrigin
+    source: ModelSource | None = None
+
+
+def find_version(
+    model: Any,
+    *,
+    output: str | os.PathLike[str] = DEFAULT_OUTPUT,
+    name: str | None = None,
+    version: int | None = None,
+    imports: Sequence[str] = (),
+    progress: Progress = silent,
+) -> ModelVersion:
+    """Find the version of a model's export.
+
+    If the model is an export, it is the newest version, or the given one. Else it is the newest version in
+    `output/name` that is of the same model, or the given one, which must be. A Keras model in memory, or from a
+    factory, is the same if its weights, its configuration and its signatures are.
+
+    Args:
+        model: A `keras.Model`, a PresetConfig, the path of a `.keras` file, an export or a SavedModel, or a factory's
+            `package.module:function`.
+        output: The directory of all exports.
+        name: The export's name; the preset's, the file's or the model's if None.
+        version: The version; the newest that fits if None.
+        imports: Modules that register custom layers.
+        progress: Called with what is being done now.
+
+    Raises:
+        ArgumentError: if the version does not exist, or is of another model.
+        ModelError: if the model cannot be loaded.
+    """
+    from attnexport.core.user_modules import import_modules
+    from attnexport.exporter import open_model, open_source, open_version
+    from attnexport.store import ExportDirectory
+    from attnexport.store.kinds import is_export
+
+    if isinstance(model, str | os.PathLike) and is_export(Path(model)):
+        import_modules(imports)
+        directory = ExportDirectory(Path(model))
+        entry = directory.newest() if version is None else directory.manifest().entry(version)
+        kind = str(entry.source.get("kind", "export"))
+        return ModelVersion(directory, entry, kind, open_version(directory, entry))
+    progress("loading the model")
+    origin = open_source(model, imports)
+    directory = export_directory(output, origin.name if name is None else name)
+    kind, versions = str(origin.source["kind"]), directory.manifest().versions
+    candidates = versions if version is None else (directory.manifest().entry(version),)
+    source = open_model(origin) if candidates and kind in ("object", "factory") else None
+    entries = (each for each in reversed(candidates) if _is_of(directory, each, origin, source))
+    if (found := next(entries, None)) is not None:
+        kept = open_version(directory, found) if source is None else origin
+        return ModelVersion(directory, found, kind, kept, source)
+    if version is not None:
+        raise ArgumentError(
+            f"version {version} of {directory.root} is not known to be of this model; name the export itself, "
+            f"{directory.root}, to work on that version, or leave --version out"
+        )
+    return ModelVersion(directory, None, kind, origin, source)
+
+
+def _is_of(directory: ExportDirectory, entry: VersionEntry, origin: ModelOrigin, source: ModelSource | None) -> bool:
+    """Whether a version is of this very model."""
+    root = directory.root
+    keras, saved_model = entry.artifact("keras"), entry.artifact("saved_model")
+    if source is not None:
+        return keras is not None and keras.content_hash == source.content_hash
+    if origin.keras_file:
+        return keras is not None and _is_same(origin.keras_file, root / keras.path)
+    if origin.saved_model:
+        return keras is None and saved_model is not None and _is_same(origin.saved_model, root / saved_model.path)
+    # A preset is seeded.
+    details = {key: value for key, value in entry.source.items() if key != "labels"}
+    return details == {**origin.source, "imports": list(origin.imports)}
+
+
+def _is_same(source: Path, kept: Path) -> bool:
+    """Whether a file is kept unchanged, or all of a directory's, apart from warm-up records."""
+    if source.is_file():
+        return kept.is_file() and filecmp.cmp(source, kept, shallow=False)
+    files = [each for each in source.rglob("*") if each.is_file() and "assets.extra" not in each.parts]
+    return all(_is_same(each, kept / each.relative_to(source)) for each in files)
