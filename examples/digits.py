@@ -6,7 +6,6 @@ The data are scikit-learn's bundled digits: 1797 images of 8x8 (UCI ML hand-writ
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 
 from attnexport.core.errors import ArgumentError
 from attnexport.core.os_errors import writing
+from attnexport.core.progress import Progress, silent
 from attnexport.core.signature import Arrays
 
 LABELS = tuple(str(digit) for digit in range(10))
@@ -27,7 +27,7 @@ HELD_OUT = 397
 
 @dataclass(frozen=True)
 class Digits:
-    """The digits, split: images `[n, 8, 8]` in 0..1 and labels `[n]`."""
+    """The digits in two splits: images `[n, 8, 8]` in 0..1, and labels `[n]`."""
 
     train: Arrays
     held_out: Arrays
@@ -35,11 +35,11 @@ class Digits:
 
 @dataclass(frozen=True)
 class TrainedDigits:
-    """What training left on disk.
+    """The files that training wrote.
 
     Attributes:
         models: `.keras` files by model name.
-        accuracies: Held-out accuracy of each, 0 to 1.
+        accuracies: Held-out accuracy of each model, 0 to 1.
         calibration: Samples of the training split.
         evaluation: Samples of the held-out split, with labels.
     """
@@ -51,16 +51,16 @@ class TrainedDigits:
 
 
 def load_digits() -> Digits:
-    """The digits in a fixed split of 1400 to train on and 397 held out.
+    """Load the digits in a fixed split: 1400 for training, 397 held out.
 
     Raises:
-        ArgumentError: where scikit-learn is not installed.
+        ArgumentError: if scikit-learn is not installed.
     """
     try:
         from sklearn.datasets import load_digits as load
     except ModuleNotFoundError as error:
         raise ArgumentError(
-            "the digits come with scikit-learn, which is not installed: pip install 'attnexport[examples]'"
+            "the digits are part of scikit-learn, which is not installed: pip install 'attnexport[examples]'"
         ) from error
     data = load()
     order = np.random.default_rng(0).permutation(len(data.target))
@@ -71,14 +71,17 @@ def load_digits() -> Digits:
     )
 
 
-def train_digits(
-    directory: Path, *, epochs: int = 30, on_step: Callable[[str], None] = lambda step: None
-) -> TrainedDigits:
+def train_digits(directory: Path, *, epochs: int = 30, progress: Progress = silent) -> TrainedDigits:
     """Train both classifiers and write them with their samples to a directory.
 
+    Args:
+        directory: Directory to write.
+        epochs: Epochs of training.
+        progress: Called with what is being done.
+
     Raises:
-        ArgumentError: where scikit-learn is not installed.
-        StorageError: where the directory cannot be written.
+        ArgumentError: if scikit-learn is not installed.
+        StorageError: if the directory cannot be written.
     """
     digits = load_digits()
     with writing(directory):
@@ -88,7 +91,7 @@ def train_digits(
         np.savez(evaluation, rows=digits.held_out[INPUT], labels=digits.held_out["labels"])
     models, accuracies = {}, {}
     for name in (ATTENTION, MULTIHEAD):
-        on_step(f"training {name}")
+        progress(f"training {name}")
         model, accuracies[name] = _train(name, digits, epochs)
         models[name] = directory / f"{name}.keras"
         with writing(models[name]):
