@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import atexit
-import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from attnexport.core.errors import StorageError
 from attnexport.core.progress import Progress, silent
@@ -38,14 +37,14 @@ class Terminal:
     _stdout: TextIO = field(default_factory=lambda: sys.stdout)
     _stderr: TextIO = field(default_factory=lambda: sys.stderr)
 
-    def result(self, document: Any, show: Callable[[Console], None]) -> None:
-        """Print a command's result: the document with --json, else what `show` draws."""
+    def show(self, result: Result) -> None:
+        """Print a workflow's result: its document with --json, else its tables."""
         if self.json:
-            text = json.dumps(document, indent=2, allow_nan=False)
+            text = result.to_json()
         else:
             console = self._console(self._stdout)
             with console.capture() as captured:
-                show(console)
+                print_blocks(console, result.blocks())
             text = "\n".join(line.rstrip() for line in captured.get().rstrip().split("\n"))
         try:
             print(text, file=self._stdout, flush=True)
@@ -55,10 +54,6 @@ class Terminal:
             raise StorageError(
                 f"the result cannot be printed on stdout ({error.strerror}); the command itself succeeded"
             ) from error
-
-    def show(self, result: Result) -> None:
-        """Print a workflow's result: its document with --json, else its tables."""
-        self.result(result.to_dict(), lambda console: print_blocks(console, result.blocks()))
 
     def note(self, text: str) -> None:
         """Print a note on stderr."""
@@ -80,27 +75,6 @@ class Terminal:
         """Close stderr at exit, before LiteRT's destructors print on it."""
         if not self.debug:
             atexit.register(_close_stderr)
-
-    @contextmanager
-    def steps(self) -> Iterator[Callable[[str], None]]:
-        """A spinner that says what is being done, where stderr is a terminal."""
-        if self.quiet or not self._stderr.isatty():
-            yield lambda step: None
-            return
-        with self._console(self._stderr).status("starting") as status:
-            yield lambda step: status.update(f"{step}…")
-
-    @contextmanager
-    def progress(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
-        """A bar that is told how much more is done, where stderr is a terminal."""
-        if self.quiet or not self._stderr.isatty():
-            yield lambda more: None
-            return
-        from rich.progress import Progress
-
-        with Progress(console=self._console(self._stderr), transient=True) as bar:
-            task = bar.add_task(what, total=total)
-            yield lambda more: bar.advance(task, more)
 
     @contextmanager
     def working(self) -> Iterator[Progress]:
