@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from attnexport.core.errors import ArgumentError, ContentError
+from attnexport.core.reading import read_bytes
 from attnexport.workflows import export as workflow
 from attnexport.workflows.choices import PresetConfig
 
@@ -14,6 +15,8 @@ from .command import command
 from .model_options import PRESET_OPTIONS, NumberOr, model_options
 from .option_groups import grouped
 from .terminal import Terminal
+
+_MAX_LABELS_BYTES = 1 << 24
 
 
 @command(
@@ -99,7 +102,7 @@ def savedmodel(
 
 def _read_labels(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8-sig").rstrip().splitlines()
+        return read_bytes(path, _MAX_LABELS_BYTES).decode("utf-8-sig").rstrip().splitlines()
     except FileNotFoundError as error:
         raise ArgumentError(f"labels {path} do not exist") from error
     except (OSError, UnicodeDecodeError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 import tempfile
 import zipfile
@@ -11,10 +12,13 @@ from typing import IO, Any
 
 import numpy as np
 
+from .errors import StorageError
 from .os_errors import writing
 from .signature import Array
 
 LARGE = 1 << 25  # bytes; smaller arrays are read into memory
+MAX_IN_MEMORY = 1 << 28  # bytes of small arrays; further ones are mapped, too
+MAX_ARRAYS = 1024  # in an .npz
 _PIECE = 1 << 22  # bytes in memory at a time
 _LOCAL_HEADER = struct.Struct("<26xHH")  # of a zip's member: the lengths of its name and of its extra field
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -29,10 +33,14 @@ def read_npz(path: Path) -> dict[str, Array]:
     """
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         members = {info.filename: info for info in archive.zip.infolist()}
-        arrays = {}
+        if len(members) > MAX_ARRAYS:
+            raise ValueError(f"it holds {len(members)} arrays; at most {MAX_ARRAYS} are read")
+        arrays, in_memory = {}, 0
         for name in archive.files:
             info = members.get(f"{name}.npy")
-            is_large = info is not None and info.file_size >= LARGE
+            size = info.file_size if info is not None else 0
+            is_large = size >= LARGE or in_memory + size > MAX_IN_MEMORY
+            in_memory += 0 if is_large else size
             arrays[name] = _map_member(path, archive.zip, info) if info and is_large else archive[name]
         return arrays
 
@@ -61,6 +69,9 @@ def _map_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> 
 
     It is read to its end in both cases, since that is when zipfile checks its sum.
     """
+    is_stored = info.compress_type == zipfile.ZIP_STORED
+    if not is_stored:
+        _check_space(info)
     with archive.open(info) as member, _temporary_file() as unpacked:
         version = np.lib.format.read_magic(member)
         if version not in _HEADERS:
@@ -71,7 +82,6 @@ def _map_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> 
         start = member.tell()
         if info.file_size - start != dtype.itemsize * int(np.prod(shape, dtype=object)):
             raise ValueError(f"{info.filename} does not hold as many values as it says")
-        is_stored = info.compress_type == zipfile.ZIP_STORED
         while piece := member.read(_PIECE):
             if not is_stored:
                 with writing(Path(tempfile.gettempdir())):
@@ -79,6 +89,16 @@ def _map_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> 
         if is_stored:
             return _map(path, dtype, shape, _data_offset(path, info) + start, in_fortran_order)
         return _map(unpacked, dtype, shape, 0, in_fortran_order)
+
+
+def _check_space(info: zipfile.ZipInfo) -> None:
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    if info.file_size > free:
+        raise StorageError(
+            f"{info.filename} would unpack to {info.file_size:,} bytes, and {folder} has {free:,}; save it with "
+            "numpy.savez, which does not compress, or set TMPDIR to a larger disk"
+        )
 
 
 def _map(

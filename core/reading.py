@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
+import zipfile
 from pathlib import Path
 
 from .errors import ContentError
+
+MAX_RATIO = 20  # of unpacked to packed; weights and samples have 1 to 3
 
 
 def is_regular(path: Path) -> bool:
@@ -15,6 +18,22 @@ def is_regular(path: Path) -> bool:
         return stat.S_ISREG(path.stat().st_mode)
     except OSError:
         return False
+
+
+def check_unpacked_size(archive: zipfile.ZipFile, packed: int, what: str) -> None:
+    """Refuse a zip archive that unpacks to far more than it is, before any of it is unpacked.
+
+    Args:
+        archive: The archive.
+        packed: Its own size, in bytes.
+        what: What messages call it.
+
+    Raises:
+        ContentError: if it would take more than 1 GiB and more than `MAX_RATIO` times its own size.
+    """
+    unpacked = sum(each.file_size for each in archive.infolist())
+    if unpacked > max(1 << 30, MAX_RATIO * packed):
+        raise ContentError(f"{what} has {packed:,} bytes and would unpack to {unpacked:,}; it is not unpacked")
 
 
 def read_bytes(path: Path, limit: int, what: str = "") -> bytes:

@@ -12,6 +12,7 @@ import numpy as np
 
 from .errors import ArgumentError, AttnexportError, SamplesError, first_line
 from .mapped import cast, read_npz, row_pieces
+from .reading import is_regular
 from .signature import Array, Arrays, TensorSpec, dtype_name, fits, format_shape
 
 LABELS = "labels"
@@ -163,10 +164,11 @@ def read_arrays(path: Path) -> dict[str, Array]:
             files = sorted(path.glob("*.npy"))
             if not files:
                 raise SamplesError(f"{path}: the directory holds no .npy file; one per input is wanted")
-            return {file.stem: np.lib.format.open_memmap(file, mode="r") for file in files}
+            return {file.stem: _map_npy(file) for file in files}
         if path.suffix == ".npy":
-            return {"": np.lib.format.open_memmap(path, mode="r")}
+            return {"": _map_npy(path)}
         if path.suffix == ".npz":
+            _check_regular(path)
             return read_npz(path)
     except AttnexportError:
         raise
@@ -175,6 +177,16 @@ def read_arrays(path: Path) -> dict[str, Array]:
         reason = "damaged, or it holds Python objects" if "pickle" in str(error) else first_line(error)
         raise SamplesError(f"{path}: not a readable numpy file: {reason}") from error
     raise SamplesError(f"{path}: samples are an .npz, an .npy or a directory of .npy files")
+
+
+def _map_npy(path: Path) -> Array:
+    _check_regular(path)
+    return np.lib.format.open_memmap(path, mode="r")
+
+
+def _check_regular(path: Path) -> None:
+    if not is_regular(path):
+        raise SamplesError(f"{path} is not a regular file")
 
 
 def _match_names(

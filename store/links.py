@@ -1,21 +1,22 @@
-"""Links inside an export, which may come from somebody else: none may lead out of it."""
+"""Links, pipes and devices inside an export, which may come from somebody else: none may lead out of it."""
 
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from attnexport.core.errors import StorageError
 
 
 def check_links(root: Path) -> None:
-    """Refuse a directory with a link that leads out of it.
+    """Refuse a directory with a link that leads out of it, or with something that is not a file.
 
     Args:
         root: The directory of an export. It may itself be a link, and need not exist.
 
     Raises:
-        StorageError: naming the link.
+        StorageError: naming the link, pipe, device or socket.
 
     Example:
         >>> import tempfile
@@ -31,7 +32,13 @@ def check_links(root: Path) -> None:
     for folder, folders, files in os.walk(root):
         for name in (*folders, *files):
             path = os.path.join(folder, name)
-            if os.path.islink(path):
+            try:
+                mode = os.lstat(path).st_mode
+            except FileNotFoundError:  # of an export that is running, or that ended meanwhile
+                continue
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)):
+                raise StorageError(f"{path} is neither a file nor a directory; remove it from the export")
+            if stat.S_ISLNK(mode):
                 target = os.path.realpath(path)
                 if os.path.commonpath([inside, target]) != inside:
                     raise StorageError(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import TypedDict
 
-from attnexport.core import GateError, StorageError
+from attnexport.core import ContentError, GateError, StorageError
+from attnexport.core.documents import check, read_json
 from attnexport.core.os_errors import writing
 from attnexport.docker import Deployment
 from attnexport.store import Artifact
@@ -16,6 +18,11 @@ from attnexport.store.links import check_plain
 _RECORD = "deploy.json"
 _SCHEMA = 1
 _PROGRAMS = (".sh",)
+
+
+class _Record(TypedDict):
+    schema: int
+    files: dict[str, str]
 
 
 def check_output(path: Path, *, force: bool) -> None:
@@ -77,9 +84,9 @@ def write_deployment(
 def _recorded(path: Path) -> dict[str, str] | None:
     """The hashes recorded by an earlier deploy; None if there is no record."""
     try:
-        document = json.loads((path / _RECORD).read_text(encoding="utf-8"))
-        return dict(document["files"]) if document["schema"] == _SCHEMA else None
-    except (OSError, ValueError, KeyError, TypeError):
+        document = check(read_json(path / _RECORD), _Record, str(path / _RECORD))
+        return document["files"] if document["schema"] == _SCHEMA else None
+    except (OSError, ContentError):
         return None
 
 

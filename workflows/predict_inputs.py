@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from attnexport.core import Arrays, Signature, TensorSpec, load_samples
-from attnexport.core.errors import ArgumentError, AttnexportError, SamplesError, first_line
+from attnexport.core.errors import ArgumentError, AttnexportError, ContentError, SamplesError, first_line
 from attnexport.core.exact import exact_array
+from attnexport.core.reading import check_unpacked_size
 from attnexport.serving.codec.dtypes import numpy_dtype
 
 Source = Path | bytes | Mapping[str, Any] | Sequence[Any] | np.ndarray[Any, Any]
+_MAX_BYTES = 1 << 30  # of JSON
 _WHOLE_BODIES = ("inputs", "instances")  # of a REST request
 
 
@@ -40,7 +42,7 @@ def open_source(samples: str | Source) -> Source:
     if path.suffix != ".json":
         return path
     try:
-        return _json(path.read_bytes(), str(path))
+        return _json(_read(path), str(path))
     except OSError as error:
         raise SamplesError(f"input {path} cannot be read: {error.strerror}") from error
 
@@ -86,12 +88,25 @@ def _text(value: bytes) -> str | dict[str, str]:
         return {"b64": base64.b64encode(value).decode()}
 
 
+def _read(path: Path) -> bytes:
+    """The bytes of a file or a pipe, up to a limit: a device never ends."""
+    with path.open("rb") as file:
+        data = file.read(_MAX_BYTES + 1)
+    if len(data) > _MAX_BYTES:
+        raise SamplesError(f"{path} is larger than {_MAX_BYTES:,} bytes; save such samples as .npz or .npy")
+    return data
+
+
 def _read_bytes(data: bytes) -> Source:
     """The values in bytes from standard input; the first bytes tell the format."""
     if data.startswith((b"PK", b"\x93NUMPY")):
         try:
             loaded = np.load(io.BytesIO(data), allow_pickle=False)
+            if isinstance(loaded, np.lib.npyio.NpzFile) and loaded.zip is not None:
+                check_unpacked_size(loaded.zip, len(data), "stdin")
             return loaded if isinstance(loaded, np.ndarray) else dict(loaded.items())
+        except ContentError as error:
+            raise SamplesError(str(error)) from error
         except Exception as error:  # numpy and zipfile raise whatever their parts raise
             raise SamplesError(f"stdin is not a readable numpy file: {first_line(error)}") from error
     return _json(data, "stdin")

@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from attnexport.core.errors import ModelError, first_line
+from attnexport.core.errors import ContentError, ModelError, first_line
+from attnexport.core.reading import check_unpacked_size
+
+_MAX_CONFIG_BYTES = 1 << 26
 
 
 def load_keras_file(path: Path) -> Any:
@@ -41,11 +44,16 @@ def load_keras_file(path: Path) -> Any:
 def _read_config(path: Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
+            check_unpacked_size(archive, path.stat().st_size, str(path))
+            if archive.getinfo("config.json").file_size > _MAX_CONFIG_BYTES:
+                raise ModelError(
+                    f"{path} has a config.json of more than {_MAX_CONFIG_BYTES:,} bytes, which is not read"
+                )
             damaged = archive.testzip()
             if damaged:
                 raise ModelError(f"{path} is damaged: its part {damaged} fails the checksum; copy it again")
             return json.loads(archive.read("config.json"))
-    except ModelError:
+    except ContentError:
         raise
     except Exception as error:  # on damaged files zipfile raises whatever its parts raise
         raise ModelError(

@@ -158,3 +158,10 @@ def test_only_files_are_copied_out_of_an_export(foreign: Path, make: str) -> Non
         (foreign / "saved_model").symlink_to("real")
     with pytest.raises(StorageError, match="link"):
         check_plain(foreign, "saved_model/1")
+
+
+@pytest.mark.parametrize("name", ["keras/2.keras", "saved_model", ".tmp-pipe"])
+def test_a_pipe_in_an_export_is_refused_and_not_opened(foreign: Path, name: str) -> None:
+    os.mkfifo(foreign / name)
+    with pytest.raises(StorageError, match="is neither a file nor a directory"):
+        ExportDirectory(foreign).newest()
