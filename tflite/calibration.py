@@ -15,30 +15,30 @@ from attnexport.core.errors import ArgumentError, SamplesError
 from attnexport.core.samples import Samples, content_hash, load_samples
 from attnexport.core.signature import Arrays, TensorSpec
 
-FEW = 32  # distinct samples below which ranges are a guess
-MOST = 4000  # distinct samples that are looked at; more cost time and change nothing
-_EVERY = 5
+MIN_SAMPLES = 32  # distinct samples below which ranges are a guess
+MAX_SAMPLES = 4000  # distinct samples that are used; more cost time and change nothing
+_HOLD_OUT_EVERY = 5
 
 CalibrationSource = str | os.PathLike[str] | Mapping[str, Any] | np.ndarray[Any, Any] | Iterable[Any]
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Samples to calibrate with, and samples held out from that to measure on.
+    """Samples to calibrate with, and held-out samples to measure on.
 
     Attributes:
         used: Arrays `[n, ...]` by input name.
-        held_out: As `used`; the same samples where there are too few to hold any out.
-        content_hash: Of all of them, whatever their order and repetition.
-        told: What `held_out` are, for messages.
-        given: Whether somebody gave them, and they were not made up.
-        notes: What their owner should know, a sentence each.
+        held_out: Arrays like `used`; the same samples if there are too few to hold any out.
+        content_hash: Hash of all samples, whatever their order and repetition.
+        description: What `held_out` is, for messages.
+        given: Whether the samples are the user's, not made_up.
+        notes: What the user should know, a sentence each.
     """
 
     used: Arrays
     held_out: Arrays
     content_hash: str
-    told: str = "held-out samples"
+    description: str = "held-out samples"
     given: bool = True
     notes: tuple[str, ...] = ()
 
@@ -54,12 +54,17 @@ def read_calibration(
     Args:
         source: A path or arrays, as `core.load_samples` takes them, or an iterable of batches: arrays `[n, ...]`, or
             dicts of them.
-        specs: The inputs to be fed.
-        aliases: Other names that an input may go by, to its exported name.
+        specs: The model's inputs.
+        aliases: Other names of inputs, such as Keras's, to their exported names.
 
     Raises:
-        ArgumentError: where the path does not exist.
-        SamplesError: where the samples do not fit.
+        ArgumentError: if the path does not exist.
+        SamplesError: if the samples do not fit.
+
+    Example:
+        >>> batches = ({"x": np.full((4, 3), number, np.float32)} for number in range(2))
+        >>> len(read_calibration(batches, [TensorSpec("x", "float32", (None, 3))]))
+        8
     """
     if isinstance(source, str | os.PathLike):
         return load_samples(Path(source), specs, aliases)
@@ -71,7 +76,7 @@ def read_calibration(
         )
     batches = [each if isinstance(each, Mapping) else {"": np.asarray(each)} for each in source]
     if not batches:
-        raise SamplesError("samples: the iterable gave no batch")
+        raise SamplesError("samples: the iterable yields no batch")
     if any(batch.keys() != batches[0].keys() for batch in batches):
         raise SamplesError("samples: the batches of the iterable have different names")
     try:
@@ -84,33 +89,42 @@ def read_calibration(
 def prepare_calibration(
     samples: Samples, specs: Sequence[TensorSpec], evaluation: Samples | None = None, *, made_up: bool = False
 ) -> Calibration:
-    """Deduplicate samples, order them by content and hold every fifth out.
+    """Remove repeated samples, order them by content and hold every fifth out.
 
     Args:
-        samples: What `read_calibration` gave.
-        specs: The inputs.
-        evaluation: Samples that the model is to be judged on, which must not be among those it is calibrated with.
-        made_up: Whether nobody gave them.
+        samples: Samples as `read_calibration` returns them.
+        specs: The model's inputs.
+        evaluation: Samples the model is evaluated on. A note says how many of them are among `samples`.
+        made_up: Whether the samples are generated, not the user's.
 
     Raises:
-        SamplesError: where every float input is constant.
+        SamplesError: if every float input is constant.
+
+    Example:
+        >>> values = np.linspace(-1, 1, 300, dtype=np.float32).reshape(100, 3)
+        >>> calibration = prepare_calibration(Samples({"x": values}), [TensorSpec("x", "float32", (None, 3))])
+        >>> len(calibration), len(calibration.held_out["x"]), calibration.description
+        (80, 20, 'held-out samples')
     """
     hashes = _hashes(samples.inputs)
-    order = sorted({each: index for index, each in reversed(list(enumerate(hashes)))}.items())
-    kept = [index for _, index in order][:MOST]
+    first_by_hash = {each: index for index, each in reversed(list(enumerate(hashes)))}
+    order = sorted(first_by_hash.items())
+    kept = [index for _, index in order][:MAX_SAMPLES]
     notes = list(samples.notes)
-    if len(order) > MOST:
-        notes.append(f"calibration uses {MOST} of {len(order)} distinct samples, chosen by their content")
+    if len(order) > MAX_SAMPLES:
+        notes.append(f"calibration uses {MAX_SAMPLES} of {len(order)} distinct samples, chosen by their content")
     arrays = {name: np.ascontiguousarray(array[kept]) for name, array in samples.inputs.items()}
     floats = [spec.name for spec in specs if spec.is_float and arrays[spec.name].size > 1]
     constant = [name for name in floats if arrays[name].min() == arrays[name].max()]
     if constant:
-        told = f"{constant[0]!r} is {arrays[constant[0]].flat[0]} throughout"
+        finding = f"{constant[0]!r} is {arrays[constant[0]].flat[0]} throughout"
         if len(constant) == len(floats):
-            raise SamplesError(f"calibration: {told}, which says nothing about its range")
-        notes.append(f"calibration: {told}")
-    if len(kept) < FEW:
-        notes.append(f"calibration has only {len(kept)} distinct samples; {FEW} and more give ranges to rely on")
+            raise SamplesError(f"calibration: {finding}, which says nothing about its range")
+        notes.append(f"calibration: {finding}")
+    if len(kept) < MIN_SAMPLES:
+        notes.append(
+            f"calibration has only {len(kept)} distinct samples; {MIN_SAMPLES} and more give ranges to rely on"
+        )
     if evaluation is not None:
         shared = len(set(hashes) & set(_hashes(evaluation.inputs)))
         if shared:
@@ -119,35 +133,44 @@ def prepare_calibration(
                 "figures measured on them flatter"
             )
     positions = np.arange(len(kept))
-    held_out = positions % _EVERY == _EVERY - 1
-    told = "made-up samples" if made_up else "samples"
+    held_out = positions % _HOLD_OUT_EVERY == _HOLD_OUT_EVERY - 1
+    kind = "made-up samples" if made_up else "samples"
     if not held_out.any():
         return Calibration(
-            arrays, arrays, content_hash(arrays), f"{told}, calibrated with as well", not made_up, tuple(notes)
+            arrays, arrays, content_hash(arrays), f"{kind}, calibrated with as well", not made_up, tuple(notes)
         )
-    used, apart = ({name: array[mask] for name, array in arrays.items()} for mask in (~held_out, held_out))
-    return Calibration(used, apart, content_hash(arrays), f"held-out {told}", not made_up, tuple(notes))
+    used, kept_out = ({name: array[mask] for name, array in arrays.items()} for mask in (~held_out, held_out))
+    return Calibration(used, kept_out, content_hash(arrays), f"held-out {kind}", not made_up, tuple(notes))
 
 
 def without_shared(evaluation: Samples, calibration: Samples) -> Samples:
     """The evaluation samples that are not among the calibration samples, with a note on those that were.
 
+    Args:
+        evaluation: Samples the model is evaluated on.
+        calibration: Samples it is calibrated with.
+
     Raises:
-        SamplesError: where there are none.
+        SamplesError: if all of them are.
+
+    Example:
+        >>> samples = Samples({"x": np.arange(4, dtype=np.float32)})
+        >>> without_shared(samples, samples.take(1)).notes
+        ('1 of 4 evaluation samples are among the calibration samples, and were left out',)
     """
     known = set(_hashes(calibration.inputs))
-    apart = np.array([each not in known for each in _hashes(evaluation.inputs)])
-    if apart.all():
+    distinct = np.array([each not in known for each in _hashes(evaluation.inputs)])
+    if distinct.all():
         return evaluation
-    if not apart.any():
+    if not distinct.any():
         raise SamplesError(
-            "all evaluation samples are among the calibration samples, and what is chosen by them would be worth "
-            "little; give samples that the model was not calibrated with"
+            "all evaluation samples are among the calibration samples; give samples the model was not calibrated with"
         )
-    labels = None if evaluation.labels is None else evaluation.labels[apart]
-    told = f"{(~apart).sum()} of {len(apart)} evaluation samples are among the calibration samples, and were left out"
-    inputs = {name: array[apart] for name, array in evaluation.inputs.items()}
-    return Samples(inputs, labels, (*evaluation.notes, told))
+    labels = None if evaluation.labels is None else evaluation.labels[distinct]
+    count = f"{(~distinct).sum()} of {len(distinct)} evaluation samples"
+    note = f"{count} are among the calibration samples, and were left out"
+    inputs = {name: array[distinct] for name, array in evaluation.inputs.items()}
+    return Samples(inputs, labels, (*evaluation.notes, note))
 
 
 def _hashes(inputs: Arrays) -> list[bytes]:

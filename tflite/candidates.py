@@ -1,4 +1,4 @@
-"""The ways that a recipe allows to quantize a model, and the best of them."""
+"""The ways a recipe allows to quantize a model, and the best of them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from .recipes import Recipe
 from .recipes.recipe import CALIBRATORS
 from .statistics import Statistics, ranges
 
-_AT_ONCE = 2  # child processes
+_MAX_CHILDREN = 2
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A file, and how it came about: None where there was no choice."""
+    """A quantized file, its calibrator and its weight algorithm; None if the recipe leaves no choice."""
 
     content: bytes
     calibrator: str | None
@@ -34,59 +34,59 @@ class Candidate:
 
 
 def candidates(model: bytes, recipe: Recipe, statistics: Statistics | None, places: Places) -> list[Candidate]:
-    """Every way that a recipe allows, each file once.
+    """Quantize in every way a recipe allows; each distinct file once.
 
     Args:
         model: A float32 .tflite.
-        recipe: What to do.
-        statistics: Of its activations, where the recipe needs calibration.
-        places: Where its exceptions are.
+        recipe: The recipe.
+        statistics: Statistics of its activations, if the recipe needs calibration.
+        places: Operators the recipe's exceptions apply to.
 
     Raises:
-        ModelError: where the quantizer fails.
+        ModelError: if the quantizer fails.
     """
     algorithms = recipe.weight_algorithms if recipe.weights.startswith("int") else ("minmax",)
     calibrators: Sequence[str | None] = [None]
     if recipe.needs_calibration:
         calibrators = CALIBRATORS if recipe.calibrator == "auto" else [recipe.calibrator]
-    found: dict[bytes, Candidate] = {}
+    by_content: dict[bytes, Candidate] = {}
     for calibrator in calibrators:
         bounds = ranges(statistics, calibrator) if statistics is not None and calibrator else None
         for algorithm in algorithms:
             content = quantize(model, recipe, bounds, algorithm, places)
-            told = algorithm if recipe.weights.startswith("int") else None
-            found.setdefault(content, Candidate(content, calibrator, told))
-    return list(found.values())
+            chosen = algorithm if recipe.weights.startswith("int") else None
+            by_content.setdefault(content, Candidate(content, calibrator, chosen))
+    return list(by_content.values())
 
 
-def best(found: Sequence[Candidate], cases: Mapping[str, Arrays], expected: Mapping[str, Arrays]) -> Candidate:
-    """The candidate whose worst output has the greatest SQNR; they run in processes of their own.
+def best(several: Sequence[Candidate], cases: Mapping[str, Arrays], expected: Mapping[str, Arrays]) -> Candidate:
+    """The candidate whose worst output has the greatest SQNR; they run in child processes.
 
     Args:
-        found: At least one.
+        several: At least one.
         cases: Held-out inputs `[n, ...]` by signature.
-        expected: The original's outputs of them.
+        expected: The original's outputs.
     """
-    if len(found) == 1:
-        return found[0]
-    with tempfile.TemporaryDirectory() as directory, ThreadPoolExecutor(_AT_ONCE) as pool:
-        files = [Path(directory) / f"{number}.tflite" for number in range(len(found))]
-        for file, each in zip(files, found, strict=True):
+    if len(several) == 1:
+        return several[0]
+    with tempfile.TemporaryDirectory() as directory, ThreadPoolExecutor(_MAX_CHILDREN) as pool:
+        files = [Path(directory) / f"{number}.tflite" for number in range(len(several))]
+        for file, each in zip(files, several, strict=True):
             file.write_bytes(each.content)
-        # A process starts slower than it runs a file, so each has several.
-        size = -(-len(files) // _AT_ONCE)
+        # Starting a process takes longer than running a file, so each runs several.
+        size = -(-len(files) // _MAX_CHILDREN)
         shares = [files[start : start + size] for start in range(0, len(files), size)]
-        several = pool.map(lambda share: probe_all(share, list(cases.items())), shares)
-        probes = [each for share in several for each in share]
-    figures = [_told(each, cases, expected) for each in probes]
-    return found[figures.index(max(figures))]
+        results = pool.map(lambda share: probe_all(share, list(cases.items())), shares)
+        probes = [each for share in results for each in share]
+    figures = [_sqnr_db(each, cases, expected) for each in probes]
+    return several[figures.index(max(figures))]
 
 
 def worst_sqnr_db(expected: Arrays, actual: Arrays) -> float:
-    """Of the worst output, in dB; infinite where none differs.
+    """The SQNR of the worst output, in dB; infinite if nothing differs.
 
     Raises:
-        GateError: where one has another shape or type, holds NaN, or differs where it must be equal.
+        GateError: if an output has another shape or type, holds NaN, or is of integers and differs.
     """
     figures = [inf]
     for name, wanted in expected.items():
@@ -100,8 +100,8 @@ def worst_sqnr_db(expected: Arrays, actual: Arrays) -> float:
     return min(figures)
 
 
-def _told(probed: Probe | GateError, cases: Mapping[str, Arrays], expected: Mapping[str, Arrays]) -> float:
-    """In dB; less than anything for a file that does not run, or gives what it must not."""
+def _sqnr_db(probed: Probe | GateError, cases: Mapping[str, Arrays], expected: Mapping[str, Arrays]) -> float:
+    """In dB; minus infinity for a file that does not run, or whose outputs are wrong."""
     if isinstance(probed, GateError):
         return -inf
     try:

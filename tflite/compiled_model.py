@@ -14,16 +14,16 @@ from .runner import TFLiteRunner
 
 
 class CompiledModelRunner(TFLiteRunner):
-    """Runs the signatures of a .tflite by LiteRT's newer API, on this CPU.
+    """Runs the signatures of a .tflite with LiteRT's newer API, on this CPU.
 
-    Everything about the file is as TFLiteRunner sees it; the calls are CompiledModel's.
+    Signatures are read as TFLiteRunner reads them; calls go through CompiledModel.
 
     Args:
         path: The file.
 
     Raises:
-        ArgumentError: where the file does not exist.
-        ModelError: where it is no .tflite, or does not compile, or a call fails.
+        ArgumentError: if the file does not exist.
+        ModelError: if it is not a .tflite, or does not compile, or a call fails.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,7 +32,7 @@ class CompiledModelRunner(TFLiteRunner):
 
         try:
             self._compiled: Any = CompiledModel.from_file(str(path))
-        except Exception as error:  # its own, which are not documented
+        except Exception as error:  # its errors are not documented
             raise ModelError(f"{path} does not compile: {first_line(error)}") from error
 
     def close(self) -> None:

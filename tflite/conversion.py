@@ -1,4 +1,4 @@
-"""Conversion: from a SavedModel of fixed shapes to .tflite files by recipes, through the gate."""
+"""Conversion of a SavedModel of fixed shapes to .tflite files by recipes, through the gate."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from attnexport.store.files import replacing
 from .calibration import Calibration
 from .candidates import best, candidates
 from .float_core import place
-from .gate import gate_tflite, told_shares, weight_shares
+from .gate import format_shares, gate_tflite, weight_shares
 from .graph import Graph
-from .preparation import Prepared, check_patterns, prepare_conversion, take
+from .preparation import Prepared, check_patterns, first_samples, prepare_conversion
 from .recipes import Recipe
 
-_MEASURED = 64  # held-out samples on which ways to quantize are measured
+_MAX_MEASURED = 64  # held-out samples on which ways to quantize are measured
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,16 @@ class Conversion:
     """A .tflite that passed its gate.
 
     Attributes:
-        recipe: What it was made by.
+        recipe: The recipe.
         content: The file.
-        signatures: As they stand in it, quantized types and fixed batch included.
-        verdict: Its parity with the original; without findings where nothing here can run it (Flex).
-        graph: What is in it.
-        calibrator: How ranges were found, None where none were needed.
-        weight_algorithm: How weights were rounded, None where they were not.
-        peak_memory_bytes: Of a process that ran it, None where nothing here can.
-        float_size_bytes: Of the float32 file that it was made from.
-        notes: What its owner should know, a sentence each.
+        signatures: The file's signatures, with quantized types and fixed batch.
+        verdict: Parity with the original; without findings if no interpreter here runs the file (Flex).
+        graph: The file's contents.
+        calibrator: How ranges were found; None if none were needed.
+        weight_algorithm: How weights were rounded; None if they were not.
+        peak_memory_bytes: Peak memory of a process that ran the file; None if no interpreter here does.
+        float_size_bytes: Size of the float32 file it was made from.
+        notes: What the user should know, a sentence each.
     """
 
     recipe: Recipe
@@ -82,25 +82,46 @@ def convert(
     Args:
         saved_model: A SavedModel whose signatures have fixed shapes; see `fix_shapes`.
         recipes: How to quantize.
-        calibration: What `prepare_calibration` gave: samples for ranges, and others to compare on.
+        calibration: Samples for ranges, and others to compare on, as `prepare_calibration` returns them.
         reference: Runs the original.
-        signatures: What to convert, by name, as the SavedModel has it: all take the calibration's inputs.
-        reference_name: What the original is called in verdicts.
-        allow_flex: Leave operators without a TFLite kernel to TensorFlow's, which only apps that link them can run.
-        max_size: The most bytes that a file may have.
-        keep_failed: A directory in which a file that fails its gate is kept, as NAME.failed.tflite.
-        rejected: Where recipes that fail are put, the others going on; the first failure is raised where None.
-        on_step: Called with what is being done now.
+        signatures: The SavedModel's signatures to convert, by name. All take the calibration's inputs.
+        reference_name: Name of the original in verdicts.
+        allow_flex: Leave operators without a TFLite kernel to TensorFlow's (Flex), which only apps that link them can
+            run.
+        max_size: Bytes a file may have at most.
+        keep_failed: Directory in which a file that fails its gate is kept, as NAME.failed.tflite.
+        rejected: List that recipes that fail are appended to, while the others go on; the first failure is raised if
+            None.
+        on_step: Called with what is being done.
 
     Returns:
         A conversion for each recipe that passed, in order.
 
     Raises:
         ArgumentError: for signatures or patterns that do not fit.
-        ModelError: where the model cannot be converted.
-        SamplesError: where it computes NaN on the calibration samples.
-        GateError: where a file is not what was asked for.
-        ParityError: where its numbers differ more than its recipe may.
+        ModelError: if the model cannot be converted.
+        SamplesError: if it computes NaN on the calibration samples.
+        GateError: if a file is not what the recipe claims.
+        ParityError: if its outputs differ more than its recipe allows.
+
+    Example:
+        >>> import numpy as np
+        >>> import tensorflow as tf
+        >>> from attnexport.core import Samples
+        >>> from attnexport.exporter import SavedModelRunner
+        >>> from attnexport.tflite import RECIPES, fix_shapes, prepare_calibration
+        >>> weights = np.random.default_rng(0).standard_normal((16, 16)).astype(np.float32)
+        >>> layer = tf.function(lambda x: {"y": x @ weights}, [tf.TensorSpec((None, 16), tf.float32, name="x")])
+        >>> tf.saved_model.save(tf.Module(), "model", signatures=layer)
+        >>> original = SavedModelRunner(Path("model"))
+        >>> signatures = fix_shapes(Path("model"), Path("fixed"), original.signatures, ["serving_default"])
+        >>> samples = Samples({"x": np.random.default_rng(1).standard_normal((64, 16)).astype(np.float32)})
+        >>> calibration = prepare_calibration(samples, signatures["serving_default"].inputs)
+        >>> [conversion] = convert(
+        ...     Path("fixed"), RECIPES["dynamic"], calibration, reference=original, signatures=signatures
+        ... )
+        >>> bool(conversion.verdict), conversion.signatures["serving_default"].fixed_batch
+        (True, 1)
     """
     prepared = prepare_conversion(
         saved_model,
@@ -125,21 +146,43 @@ def convert_prepared(
     keep_failed: Path | None = None,
     rejected: list[Rejected] | None = None,
 ) -> list[Conversion]:
-    """Quantize by each recipe what `prepare_conversion` gave; arguments, result and errors are those of `convert`."""
+    """Quantize a prepared model by each recipe.
+
+    Arguments, result and errors are those of `convert`.
+
+    Example:
+        >>> import numpy as np
+        >>> import tensorflow as tf
+        >>> from attnexport.core import Samples
+        >>> from attnexport.exporter import SavedModelRunner
+        >>> from attnexport.tflite import RECIPES, fix_shapes, prepare_calibration
+        >>> weights = np.random.default_rng(0).standard_normal((16, 16)).astype(np.float32)
+        >>> layer = tf.function(lambda x: {"y": x @ weights}, [tf.TensorSpec((None, 16), tf.float32, name="x")])
+        >>> tf.saved_model.save(tf.Module(), "model", signatures=layer)
+        >>> original = SavedModelRunner(Path("model"))
+        >>> signatures = fix_shapes(Path("model"), Path("fixed"), original.signatures, ["serving_default"])
+        >>> samples = Samples({"x": np.random.default_rng(1).standard_normal((64, 16)).astype(np.float32)})
+        >>> calibration = prepare_calibration(samples, signatures["serving_default"].inputs)
+        >>> from attnexport.tflite import prepare_conversion
+        >>> prepared = prepare_conversion(Path("fixed"), calibration, reference=original, signatures=signatures)
+        >>> small, exact = convert_prepared(prepared, [RECIPES["int8"], RECIPES["float32"]])
+        >>> len(small.content) < len(exact.content) == small.float_size_bytes
+        True
+    """
     recipes = [recipes] if isinstance(recipes, Recipe) else list(recipes)
     graph = prepared.graph
     check_patterns(graph, recipes)
     _check_flex(graph, recipes)
     statistics = prepared.statistics if any(recipe.needs_calibration for recipe in recipes) else None
-    few = {case.signature: take(case.inputs, _MEASURED) for case in prepared.cases}
-    answers = {case.signature: take(case.expected or {}, _MEASURED) for case in prepared.cases}
-    found = []
+    few = {case.signature: first_samples(case.inputs, _MAX_MEASURED) for case in prepared.cases}
+    expected = {case.signature: first_samples(case.expected or {}, _MAX_MEASURED) for case in prepared.cases}
+    conversions = []
     for recipe in recipes:
         try:
             prepared.on_step(f"quantizing by {recipe.name}")
             places = place(graph, recipe)
             ways = candidates(prepared.model, recipe, statistics, places)
-            chosen = ways[0] if graph.flex_operators else best(ways, few, answers)
+            chosen = ways[0] if graph.flex_operators else best(ways, few, expected)
             prepared.on_step(f"checking {recipe.name}")
             with _kept(chosen.content, recipe, keep_failed) as file:
                 passed = gate_tflite(
@@ -158,7 +201,7 @@ def convert_prepared(
                 raise
             rejected.append(Rejected(recipe, error))
             continue
-        found.append(
+        conversions.append(
             Conversion(
                 recipe,
                 chosen.content,
@@ -172,14 +215,14 @@ def convert_prepared(
                 tuple(_notes(recipe, passed.graph, prepared.calibration)),
             )
         )
-    return found
+    return conversions
 
 
 def keep(content: bytes, recipe: Recipe, directory: Path) -> Path:
-    """Keep a file that is not what was asked for, to be looked at; gives its path.
+    """Keep a file that failed its gate, for inspection; returns its path.
 
     Raises:
-        StorageError: where the file system refuses.
+        StorageError: if it cannot be written.
     """
     path = directory / f"{recipe.name}.failed.tflite"
     with writing(path):
@@ -190,14 +233,14 @@ def keep(content: bytes, recipe: Recipe, directory: Path) -> Path:
 
 
 def quantized(prepared: Prepared, recipe: Recipe) -> bytes:
-    """The file that a recipe gives, or the first one where it allows several, without any check."""
+    """The file of a recipe, without any check; of a recipe that allows several ways, the first."""
     statistics = prepared.statistics if recipe.needs_calibration else None
     return candidates(prepared.model, recipe, statistics, place(prepared.graph, recipe))[0].content
 
 
 @contextmanager
 def _kept(content: bytes, recipe: Recipe, keep_failed: Path | None) -> Iterator[Path]:
-    """The content as a file for the gate, which stays under another name where it fails and that is wanted."""
+    """The content as a file for the gate; if it fails there, it is kept as `keep_failed` says."""
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / f"{recipe.name}.tflite"
         file.write_bytes(content)
@@ -214,12 +257,12 @@ def _notes(recipe: Recipe, graph: Graph, calibration: Calibration) -> list[str]:
     notes = []
     if recipe.needs_calibration and recipe.calibrated_on not in (None, calibration.content_hash):
         notes.append(
-            f"{recipe.name}: the recipe was found with other calibration samples; these give other ranges, and a file "
-            "with other figures than were promised"
+            f"{recipe.name}: the recipe was found with other calibration samples; these give other ranges and other "
+            "figures"
         )
     if graph.flex_operators:
         notes.append(
-            f"{recipe.name}: no interpreter here can run {', '.join(graph.flex_operators)}, so its numbers were not "
+            f"{recipe.name}: no interpreter here can run {', '.join(graph.flex_operators)}, so its outputs were not "
             "compared; an app must link the Flex delegate, and should be tested on its device"
         )
     shares = weight_shares(graph)
@@ -232,8 +275,8 @@ def _notes(recipe: Recipe, graph: Graph, calibration: Calibration) -> list[str]:
             }
         )
         notes.append(
-            f"{recipe.name}: weights are {told_shares(shares)}: those of {', '.join(left)} have no {recipe.weights} "
-            "kernels or are kept float"
+            f"{recipe.name}: weights are {format_shares(shares)}; {', '.join(left)} have no {recipe.weights} kernels "
+            "or are kept float"
         )
     return notes
 
@@ -242,6 +285,6 @@ def _check_flex(graph: Graph, recipes: Sequence[Recipe]) -> None:
     for recipe in recipes:
         if recipe.needs_calibration and graph.flex_operators:
             raise ModelError(
-                f"recipe {recipe.name!r} must run the model to calibrate it, and no interpreter here can run "
+                f"recipe {recipe.name!r} runs the model to calibrate it, and no interpreter here can run "
                 f"{', '.join(graph.flex_operators)}; float32, float16, dynamic and int4 need no calibration"
             )

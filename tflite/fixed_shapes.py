@@ -1,4 +1,4 @@
-"""A SavedModel with the shapes of its signatures fixed, for the converter cannot fix them."""
+"""A SavedModel with the shapes of its signatures fixed, which the converter cannot do itself."""
 
 from __future__ import annotations
 
@@ -24,22 +24,33 @@ def fix_shapes(
     batch: int | None = None,
     steps: int | None = None,
 ) -> dict[str, Signature]:
-    """Save signatures of a SavedModel again, with their batch, and where asked their steps, fixed.
+    """Save signatures of a SavedModel again, with fixed batch and, if given, fixed steps.
 
     Args:
         saved_model: The SavedModel.
-        path: Where to write.
-        signatures: What it has, by name.
+        path: Directory to write.
+        signatures: The SavedModel's signatures by name.
         names: The signatures to keep.
-        batch: For first dimensions; 1 where they are free, and what they are fixed to where they are not, if None.
-        steps: For free second dimensions.
+        batch: Size of first dimensions. If None, 1 for free ones; fixed ones stay.
+        steps: Size of free second dimensions.
 
     Returns:
         The signatures as written.
 
     Raises:
-        ArgumentError: for names that are not there, strings, and dimensions that stay free.
-        ModelError: where TensorFlow cannot load or save it.
+        ArgumentError: for unknown names, for strings, and for dimensions that stay free.
+        ModelError: if TensorFlow cannot load or save it.
+
+    Example:
+        >>> twice = tf.function(lambda x: {"y": 2 * x}, [tf.TensorSpec((None, None, 3), tf.float32, name="x")])
+        >>> tf.saved_model.save(tf.Module(), "model", signatures=twice)
+        >>> spec = TensorSpec("x", "float32", (None, None, 3))
+        >>> free = Signature("serving_default", (spec,), (TensorSpec("y", "float32", (None, None, 3)),))
+        >>> fixed = fix_shapes(
+        ...     Path("model"), Path("fixed"), {"serving_default": free}, ["serving_default"], steps=10
+        ... )
+        >>> print(fixed["serving_default"].inputs[0])
+        x: float32 [1, 10, 3]
     """
     for name in names:
         if name in signatures:
@@ -55,7 +66,7 @@ def fix_shapes(
         module.loaded = loaded  # its variables are found through it
         functions = {name: _wrap(loaded.signatures[name], fixed[name]) for name in names}
         tf.saved_model.save(module, str(path), signatures=functions)
-    except Exception as error:  # TensorFlow's own, and whatever its parts raise
+    except Exception as error:  # TensorFlow raises whatever its parts raise
         raise ModelError(f"the shapes of {saved_model} cannot be fixed: {first_line(error)}") from error
     return {name: fixed[name] for name in names}
 
@@ -85,4 +96,4 @@ def _check_sizes(signature: Signature, batch: int | None, steps: int | None) -> 
     for axis, what, size in ((0, "batch", batch), (1, "steps", steps)):
         sizes = {spec.shape[axis] for spec in signature.inputs if spec.shape and axis < len(spec.shape)}
         if size is not None and sizes and not sizes & {None, size}:
-            raise ArgumentError(f"{what} cannot be {size}: {signature} has it fixed already")
+            raise ArgumentError(f"{what} cannot be {size}: {signature} fixes it already")

@@ -1,4 +1,4 @@
-"""Damage in a .tflite that takes the interpreter down, instead of being refused by it."""
+"""Checks for damage in a .tflite that would crash the interpreter."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import Any
 
 
 def check_model(model: Any) -> None:
-    """Refuse a flatbuffer, as the objects of its schema, that points at what is not there.
+    """Refuse a flatbuffer whose indices point at nothing, or whose scales are not positive.
+
+    Args:
+        model: The objects of its schema, as `parse_model` returns them.
 
     Raises:
-        ValueError: naming the first damage.
+        ValueError: naming the first problem.
     """
     buffers, codes = len(model.buffers), len(model.operatorCodes or ())
     for number, subgraph in enumerate(model.subgraphs):
@@ -38,7 +41,7 @@ def check_model(model: Any) -> None:
 
 
 def _check(what: str, indices: Iterable[int] | None, count: int, *, optional: bool = False) -> None:
-    """Whether indices are below a count; -1 stands for an optional tensor that is left out."""
+    """Check that indices are below a count; -1 stands for an optional tensor that is left out."""
     for index in () if indices is None else indices:
         if not (-1 if optional else 0) <= index < count:
             raise ValueError(f"{what} {index}, of {count} there are")

@@ -1,9 +1,9 @@
-"""Which operators stay float32 in a recipe that quantizes activations.
+"""The operators that stay float32 in a recipe that quantizes activations.
 
-A recipe names the seeds: the attention core, normalization, what the user asked for. Around them everything that has no
-weights of its own stays float as well, up to the next operator that has: a transpose between a projection and the
-scores, the mask added to them (whose -1e9 would use up all of an int8 scale), the residual sum before a normalization.
-Quantizing those buys nothing and costs a conversion each.
+A recipe names the seeds: the attention core, normalization, the user's own choice. Around them, operators without
+weights stay float as well, up to the next operator with weights: a transpose between a projection and the scores, the
+mask added to them (whose -1e9 would use up an int8 scale), the residual sum before a normalization. Quantizing those
+gains nothing and costs a conversion each.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _OPERATOR = re.compile(r"[A-Z][A-Z0-9_]*")
 
 @dataclass(frozen=True)
 class Places:
-    """Where in a model a recipe says other things than everywhere.
+    """The operators of a model to which a recipe's exceptions apply. Each is named by its first output tensor.
 
     Attributes:
-        kept_float: First outputs, by tensor name, of the operators that stay float.
-        layers: The recipe's rules that have operators, each with the first outputs of those.
-        scopes: By first output, what litert-quantizer calls its operator: all its outputs, a semicolon behind each.
+        kept_float: The operators that stay float.
+        layers: The recipe's rules that match operators, each with those operators.
+        scopes: litert-quantizer's name of each operator: all its outputs, each followed by a semicolon.
     """
 
     kept_float: tuple[str, ...] = ()
@@ -35,33 +35,33 @@ class Places:
 
     @property
     def outputs(self) -> frozenset[str]:
-        """All of them."""
+        """All operators with an exception."""
         return frozenset(self.kept_float).union(*(names for _, names in self.layers))
 
 
 def float_outputs(graph: Graph, keep_float: Sequence[str]) -> list[str]:
-    """The names of the first output tensors of all operators that stay float.
+    """The first output tensors of all operators that stay float.
 
-    All operators of loops and branches are among them: no calibration sees what goes on inside.
+    All operators of loops and branches are among them, since calibration does not see their values.
 
     Args:
         graph: The float32 model.
-        keep_float: Operators by name in capitals, or regular expressions searched for in output tensor names.
+        keep_float: Operators by name in capitals, or regular expressions that are searched for in output tensor names.
     """
     called = set(graph.signatures.values())
-    found = []
+    names = []
     for number, subgraph in enumerate(graph.subgraphs):
         kept = list(subgraph.operators)
         if number in called:
             kept = joined(subgraph, [each for each in kept if _is_seed(subgraph, each, keep_float)])
-        found += [subgraph.tensors[operator.outputs[0]].name for operator in kept if operator.outputs]
-    return found
+        names += [subgraph.tensors[operator.outputs[0]].name for operator in kept if operator.outputs]
+    return names
 
 
 def place(graph: Graph, recipe: Recipe) -> Places:
-    """Find what a recipe says of some operators in a model."""
+    """Find the operators of a model to which a recipe's exceptions apply."""
     rules = ((rule, tuple(_matching(graph, [rule.tensors]))) for rule in recipe.layers)
-    # Where activations are not quantized, neighbours and loops need not be kept for those that are.
+    # If activations are not quantized, neighbours and loops need not stay float.
     find = float_outputs if recipe.activations in ("int8", "int16") else _matching
     scopes = {
         subgraph.tensors[operator.outputs[0]].name: "".join(f"{subgraph.tensors[at].name};" for at in operator.outputs)
@@ -82,13 +82,13 @@ def unmatched(graph: Graph, keep_float: Sequence[str]) -> list[str]:
 
 
 def _matching(graph: Graph, patterns: Sequence[str]) -> list[str]:
-    """The first output tensors of the operators that are meant themselves."""
-    found = (
+    """The first output tensors of the operators that match, without their neighbours."""
+    names = (
         subgraph.tensors[operator.outputs[0]].name
         for subgraph, operator in graph.operators
         if operator.outputs and _is_seed(subgraph, operator, patterns)
     )
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(names))
 
 
 def _is_seed(subgraph: Subgraph, operator: Operator, patterns: Sequence[str]) -> bool:
@@ -104,19 +104,19 @@ def _is_seed(subgraph: Subgraph, operator: Operator, patterns: Sequence[str]) ->
 
 
 def joined(subgraph: Subgraph, seeds: Sequence[Operator]) -> list[Operator]:
-    """The seeds, and all operators without weights that are joined to them through such operators only."""
+    """The seeds, and all operators without weights that connect to them through such operators only."""
     consumers: dict[int, list[Operator]] = defaultdict(list)
     for operator in subgraph.operators:
         for index in operator.inputs:
             consumers[index].append(operator)
-    found = {id(seed): seed for seed in seeds}
+    members = {id(seed): seed for seed in seeds}
     waiting = [seed for seed in seeds if not subgraph.weights(seed)]
     while waiting:
         operator = waiting.pop()
         neighbours = [subgraph.producers[index] for index in operator.inputs if index in subgraph.producers]
         neighbours += [each for index in operator.outputs for each in consumers[index]]
         for each in neighbours:
-            if id(each) not in found and not subgraph.weights(each):
-                found[id(each)] = each
+            if id(each) not in members and not subgraph.weights(each):
+                members[id(each)] = each
                 waiting.append(each)
-    return [each for each in subgraph.operators if id(each) in found]
+    return [each for each in subgraph.operators if id(each) in members]

@@ -1,4 +1,4 @@
-"""From a SavedModel to a float32 .tflite, by TensorFlow's converter."""
+"""Conversion of a SavedModel to a float32 .tflite by TensorFlow's converter."""
 
 from __future__ import annotations
 
@@ -22,36 +22,36 @@ _DETAILS = re.compile(r"^\s*(?:TF Select|Custom) ops: (.+)$", re.MULTILINE)
 def convert_float(
     saved_model: Path, signatures: Sequence[str] = (DEFAULT_SIGNATURE,), *, allow_flex: bool = False
 ) -> bytes:
-    """Convert signatures of a SavedModel, in float32 and over shared weights.
+    """Convert signatures of a SavedModel to float32, sharing their weights.
 
     Args:
         saved_model: A SavedModel whose signatures have fixed shapes.
-        signatures: The signatures to convert, with their names.
+        signatures: Names of the signatures to convert.
         allow_flex: Leave operators without a TFLite kernel to TensorFlow's.
 
     Raises:
-        ModelError: where an operator has no kernel, or the model is larger than a flatbuffer can be.
+        ModelError: if an operator has no kernel, or the model is larger than a flatbuffer can be.
     """
     size = size_of(saved_model)
     if size > MAX_BYTES:
         raise ModelError(
-            f"the SavedModel holds {size / 1e9:.1f} GB, and a .tflite is a flatbuffer of at most 2 GB, also before it "
-            "is quantized; split the model, or serve the SavedModel"
+            f"the SavedModel has {size / 1e9:.1f} GB, and a .tflite at most 2 GB, even before it is quantized; split "
+            "the model, or serve the SavedModel"
         )
     converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=list(signatures))
     if allow_flex:
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
     try:
         return bytes(converter.convert())
-    except Exception as error:  # the converter's own, and whatever its parts raise
+    except Exception as error:  # the converter raises whatever its parts raise
         raise ModelError(f"the model cannot become a .tflite: {_reason(error)}") from error
 
 
 def check_convertible(signatures: Mapping[str, Signature], names: Sequence[str]) -> None:
-    """Refuse signatures that are not there or that a .tflite cannot hold.
+    """Refuse signatures that do not exist or that a .tflite cannot have.
 
     Raises:
-        ArgumentError: naming what is wrong, and the signatures there are.
+        ArgumentError: naming the problem, and the signatures that exist.
     """
     for name in names:
         if name not in signatures:
@@ -60,36 +60,39 @@ def check_convertible(signatures: Mapping[str, Signature], names: Sequence[str])
         for spec in (*signature.inputs, *signature.outputs):
             if spec.dtype == "string":
                 raise ArgumentError(
-                    f"signature {name!r} has strings ({spec}), which a .tflite cannot work on; "
-                    f"name another with --signature, {DEFAULT_SIGNATURE} is the default"
+                    f"signature {name!r} has strings ({spec}), which a .tflite does not support; "
+                    f"name another with --signature ({DEFAULT_SIGNATURE} is the default)"
                 )
         for spec in signature.inputs:
             if spec.shape is None or None in spec.shape:
                 raise ArgumentError(
                     f"input {spec.name!r} of signature {name!r} has shape {format_shape(spec.shape)}, and a .tflite "
-                    "has fixed ones; fix the steps with --steps N"
+                    "needs fixed ones; fix the steps with --steps N"
                 )
             if not spec.shape:
                 raise ArgumentError(
-                    f"input {spec.name!r} of signature {name!r} is a scalar: it has no batch dimension to feed "
-                    "samples in"
+                    f"input {spec.name!r} of signature {name!r} is a scalar, without a batch dimension for samples"
                 )
 
 
 def _reason(error: BaseException) -> str:
     text = str(error)
-    found: dict[str, list[str]] = {}
+    layers_by_operator: dict[str, list[str]] = {}
     for place, operator in _UNSUPPORTED.findall(text):
         layer = place.rpartition("/")[0] or place
-        found.setdefault(operator, [])
-        if layer not in found[operator]:
-            found[operator].append(layer)
-    if not found:
+        layers = layers_by_operator.setdefault(operator, [])
+        if layer not in layers:
+            layers.append(layer)
+    if not layers_by_operator:
         details = _DETAILS.search(text)
         if details is None:
             return first_line(error)
-        found = {operator.strip(): [] for operator in details.group(1).split(",")}
-    told = "; ".join(
-        f"{operator} in {', '.join(map(repr, layers))}" if layers else operator for operator, layers in found.items()
+        layers_by_operator = {operator.strip(): [] for operator in details.group(1).split(",")}
+    operators = "; ".join(
+        f"{operator} in {', '.join(map(repr, layers))}" if layers else operator
+        for operator, layers in layers_by_operator.items()
     )
-    return f"there is no TFLite kernel for {told}; write it with other operations, or allow TensorFlow's (--allow-flex)"
+    return (
+        f"there is no TFLite kernel for {operators}; write it with other operations, or allow TensorFlow's "
+        "(--allow-flex)"
+    )

@@ -1,4 +1,4 @@
-"""The gate of a .tflite: what it must pass before it takes its final name."""
+"""The gate of a .tflite: the checks it must pass before it takes its final name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .probe import Probe, probe
 from .recipes import LayerRule, Recipe
 
 _VARIABLES = {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"}
-_LEAST_SHARE = 0.9  # of the weights that have the type which the recipe claims, where nothing of theirs is kept float
+_MIN_SHARE = 0.9  # of the weights have the type that the recipe claims, unless they are kept float
 _FLOATS = {"float16", "float32"}
 _TABLES = {"GATHER"}  # what an Embedding becomes
 _NO_INT4 = {"BATCH_MATMUL", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"}
@@ -27,7 +27,7 @@ _NO_INT4 = {"BATCH_MATMUL", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"}
 
 @dataclass(frozen=True)
 class Passed:
-    """What the gate found out about a file that passed; no probe where nothing here can run it (Flex)."""
+    """The results of a file that passed; no probe if no interpreter here runs it (Flex)."""
 
     verdict: Verdict
     probe: Probe | None
@@ -46,22 +46,36 @@ def gate_tflite(
     allow_flex: bool = False,
     max_size: int | None = None,
 ) -> Passed:
-    """Look into a .tflite, run it in a child process, and hold it against its original.
+    """Read a .tflite, run it in a child process, and compare it with its original.
 
     Args:
         file: The .tflite.
-        recipe: What it is said to be made by.
-        reference: The original.
-        cases: What is compared, on samples that it was not calibrated with.
-        signatures: What must be there, with its types before quantization.
-        places: Where the recipe's exceptions are.
-        reference_name: What the original is called.
-        allow_flex: Whether it may hold Flex operators; one that does cannot be run here, and is not compared.
-        max_size: The most bytes that it may have.
+        recipe: The recipe it was made by.
+        reference: Runs the original.
+        cases: Samples to compare on, which it was not calibrated with.
+        signatures: The signatures it must have, with types from before quantization.
+        places: Operators the recipe's exceptions apply to.
+        reference_name: Name of the original in messages.
+        allow_flex: Allow Flex operators; a file that has some is not run here, nor compared.
+        max_size: Bytes it may have at most.
 
     Raises:
-        GateError: where it is not what was asked for.
-        ParityError: where only the numbers differ.
+        GateError: if it is not what the recipe claims.
+        ParityError: if only the numbers differ.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> from attnexport.exporter import SavedModelRunner
+        >>> from attnexport.tflite import RECIPES
+        >>> twice = tf.function(lambda x: {"y": 2 * x}, [tf.TensorSpec((1, 3), tf.float32, name="x")])
+        >>> tf.saved_model.save(tf.Module(), "model", signatures=twice)
+        >>> original = SavedModelRunner(Path("model"))
+        >>> file = Path("model.tflite")
+        >>> _ = file.write_bytes(tf.lite.TFLiteConverter.from_saved_model("model").convert())
+        >>> case = Case("ones", {"x": tf.ones((1, 3)).numpy()}, "serving_default")
+        >>> passed = gate_tflite(file, RECIPES["float32"], original, [case], signatures=original.signatures)
+        >>> bool(passed.verdict)
+        True
     """
     try:
         content = file.read_bytes()
@@ -70,7 +84,7 @@ def gate_tflite(
         _check_names(graph, signatures)
         check_recipe(graph, recipe, places)
         if max_size is not None and len(content) > max_size:
-            raise GateError(f"it has {len(content):,} bytes, and at most {max_size:,} were asked for (--max-size)")
+            raise GateError(f"it has {len(content):,} bytes; --max-size allows {max_size:,}")
         if graph.flex_operators:
             return Passed(Verdict(reference_name, f"the {recipe.name} .tflite", recipe.precision, ()), None, graph)
         probed = probe(file, [(case.signature, case.inputs) for case in cases])
@@ -93,10 +107,10 @@ def gate_tflite(
 
 
 def check_recipe(graph: Graph, recipe: Recipe, places: Places | None = None) -> None:
-    """Whether the types that a recipe claims are there.
+    """Check that a file has the types its recipe claims.
 
     Raises:
-        GateError: saying which are there instead.
+        GateError: naming the types it has instead.
     """
     places = places or Places()
     _check_weights("its", recipe, weight_shares(graph, claimed_operators(recipe), without=places.outputs))
@@ -116,17 +130,17 @@ def check_recipe(graph: Graph, recipe: Recipe, places: Places | None = None) -> 
         advice = "write them with operations that have integer kernels"
         if "NEG" in left or "SQUARED_DIFFERENCE" in left:
             advice += " (a LayerNormalization as d * rsqrt(mean(d * d) + e) * g + b)"
-        raise GateError(f"not every operator is integer; in float compute {_told_operators(left)}: {advice}")
+        raise GateError(f"not every operator is integer; in float compute {_format_counts(left)}: {advice}")
 
 
 def _check_weights(whose: str, claimed: Recipe | LayerRule, shares: Mapping[str, float]) -> None:
     share = shares.get(claimed.weights, 0.0)
-    if shares and share < _LEAST_SHARE:
-        raise GateError(f"{share:.0%} of {whose} weights are {claimed.weights}; there is {told_shares(shares)}")
+    if shares and share < _MIN_SHARE:
+        raise GateError(f"{share:.0%} of {whose} weights are {claimed.weights}; there is {format_shares(shares)}")
 
 
 def claimed_operators(recipe: Recipe | LayerRule) -> frozenset[str]:
-    """The operators whose weights a recipe can quantize; others have no kernels for it."""
+    """The operators whose weights a recipe can quantize; the others have no kernels for it."""
     if recipe.activations == "int8" or recipe.weights == "float32":
         return WEIGHTED
     return WEIGHTED - (_TABLES | _NO_INT4 if recipe.weights == "int4" else _TABLES)
@@ -139,29 +153,29 @@ def weight_shares(
     without: frozenset[str] = frozenset(),
     within: frozenset[str] | None = None,
 ) -> dict[str, float]:
-    """The share of the elements of all weight matrices by type, 0 to 1; nothing where there are no weights.
+    """The share of the elements of all weight matrices by type, 0 to 1; empty if there are no weights.
 
     Args:
         graph: The model.
-        operators: Whose weights count.
-        without: Outputs, by tensor name, of operators that do not count.
-        within: Of those alone that count; all where None.
+        operators: Kinds of operators whose weights count.
+        without: Operators that do not count, by the tensor name of their output.
+        within: The only operators that count, likewise; all if None.
     """
-    found: dict[int, Tensor] = {}
+    weights: dict[int, Tensor] = {}
     for subgraph, operator in graph.operators:
         if operator.name not in operators or not operator.outputs:
             continue
         name = subgraph.tensors[operator.outputs[0]].name
         if name not in without and (within is None or name in within):
-            found |= {tensor.buffer: tensor for tensor in subgraph.weights(operator)}
+            weights |= {tensor.buffer: tensor for tensor in subgraph.weights(operator)}
     elements: Counter[str] = Counter()
-    for tensor in found.values():
+    for tensor in weights.values():
         elements[tensor.dtype] += math.prod(tensor.shape)
     return {dtype: count / elements.total() for dtype, count in elements.items()}
 
 
 def float_operators(graph: Graph) -> dict[str, int]:
-    """The operators that work on floats, with counts; conversions at the edges are not among them."""
+    """Counts of the operators that compute in float, without the conversions at the edges."""
     counts: dict[str, int] = {}
     for subgraph, operator in graph.operators:
         touched = (*operator.inputs, *operator.outputs)
@@ -184,22 +198,22 @@ def _check_names(graph: Graph, signatures: Mapping[str, Signature]) -> None:
             raise GateError(f"its signature {name!r} is missing; it has {one_of(graph.signatures)}")
 
 
-def _check_io(found: Mapping[str, Signature], wanted: Mapping[str, Signature], recipe: Recipe) -> None:
-    """Floats come and go in the type that the recipe says, all else as it was."""
+def _check_io(actual_signatures: Mapping[str, Signature], wanted: Mapping[str, Signature], recipe: Recipe) -> None:
+    """Check that float inputs and outputs have the recipe's type, and all others their own."""
     for name, signature in wanted.items():
         for kind in ("inputs", "outputs"):
-            types = {spec.name: spec.dtype for spec in getattr(found[name], kind)}
+            types = {spec.name: spec.dtype for spec in getattr(actual_signatures[name], kind)}
             for spec in getattr(signature, kind):
                 expected = recipe.io_type if spec.dtype == "float32" else spec.dtype
-                actual = types.get(spec.name, expected)  # other names are parity's to tell
+                actual = types.get(spec.name, expected)  # the comparison reports other names
                 if actual != expected:
                     raise GateError(f"{spec.name!r} of {name!r} is {actual}, where {expected} is wanted")
 
 
-def told_shares(shares: Mapping[str, float]) -> str:
-    """Shares in words."""
+def format_shares(shares: Mapping[str, float]) -> str:
+    """Shares as people read them: `75% float32, 25% int8`."""
     return ", ".join(f"{share:.0%} {dtype}" for dtype, share in sorted(shares.items()))
 
 
-def _told_operators(counts: Mapping[str, int]) -> str:
+def _format_counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {name}" if count > 1 else name for name, count in sorted(counts.items()))

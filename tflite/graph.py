@@ -1,4 +1,4 @@
-"""What is in a .tflite: tensors, operators, subgraphs and signatures, read once into plain values."""
+"""The contents of a .tflite: tensors, operators, subgraphs and signatures as plain values."""
 
 from __future__ import annotations
 
@@ -33,9 +33,15 @@ CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
 class Tensor:
     """A tensor of a subgraph.
 
-    `constant_bytes` is 0 where it is computed; constants of one `buffer` are one; `quantized` where it has a scale,
-    `affine` its scale and zero point where the whole tensor has one; `declared` is its shape with None for what is
-    free, where `shape` has a 1.
+    Attributes:
+        name: Its name.
+        dtype: Its type, such as `int8`.
+        shape: Its shape, 1 for free dimensions.
+        constant_bytes: Size of a constant; 0 if the tensor is computed.
+        buffer: Number of its buffer; constants with the same buffer are the same.
+        quantized: Whether it has a scale.
+        declared: Its shape, None for free dimensions.
+        affine: Scale and zero point, if the whole tensor has one of each.
     """
 
     name: str
@@ -67,21 +73,21 @@ class Subgraph:
     outputs: tuple[int, ...]
 
     def activations(self, indices: tuple[int, ...]) -> list[int]:
-        """Those of the indices that are computed, not constant."""
+        """The indices of computed tensors, without those of constants."""
         return [index for index in indices if not self.tensors[index].constant_bytes]
 
     def weights(self, operator: Operator) -> list[Tensor]:
-        """The matrices of weights that an operator brings: constants of two dimensions or more."""
+        """The weight matrices of an operator: its constants of two dimensions or more."""
         if operator.name not in WEIGHTED:
             return []
         constants = (self.tensors[self._source(index)] for index in operator.inputs)
         return [each for each in constants if each.constant_bytes and len(each.shape) > 1]
 
     def function(self, name: str, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> Signature:
-        """A signature of it, whose inputs and outputs are these tensors.
+        """The signature with these tensors, by name, as inputs and outputs.
 
         Raises:
-            ModelError: where there are none.
+            ModelError: if there are none.
         """
         takes, gives = (
             tuple(
@@ -95,7 +101,7 @@ class Subgraph:
             raise ModelError(f"{error}, without which it cannot be run") from error
 
     def _source(self, index: int) -> int:
-        """Float16 weights are read through a DEQUANTIZE."""
+        """The tensor before a DEQUANTIZE, through which float16 weights are read."""
         producer = self.producers.get(index)
         return producer.inputs[0] if producer is not None and producer.name == "DEQUANTIZE" else index
 
@@ -107,9 +113,13 @@ class Subgraph:
 
 @dataclass(frozen=True)
 class Graph:
-    """A model: its subgraphs, and by name the signatures' subgraph indices.
+    """A model.
 
-    `tensors` are the signatures' inputs and outputs: by signature, by their names there, their indices.
+    Attributes:
+        subgraphs: Its functions.
+        signatures: Index of each signature's subgraph, by name.
+        min_runtime_version: The oldest TFLite runtime that runs it, if the file says so.
+        tensors: Inputs and outputs of each signature: tensor indices by their names there.
     """
 
     subgraphs: tuple[Subgraph, ...]
@@ -118,10 +128,10 @@ class Graph:
     tensors: Mapping[str, tuple[Mapping[str, int], Mapping[str, int]]] = field(default_factory=dict)
 
     def signature(self, name: str) -> Signature:
-        """A signature as it stands in the file: quantized types and fixed batch included.
+        """A signature as it is in the file, with quantized types and fixed batch.
 
         Raises:
-            ModelError: where there is none of that name, or it lacks inputs or outputs.
+            ModelError: if no signature has that name, or it lacks inputs or outputs.
         """
         check_signature_names(self, (name,))
         return self.subgraphs[self.signatures[name]].function(name, *self.tensors[name])
@@ -133,12 +143,12 @@ class Graph:
 
     @property
     def flex_operators(self) -> list[str]:
-        """TensorFlow's own operators, which no interpreter in Python can run since TensorFlow 2.20."""
+        """Names of TensorFlow's own operators, which no Python interpreter runs since TensorFlow 2.20."""
         return sorted({operator.name for _, operator in self.operators if operator.name.startswith("Flex")})
 
     @property
     def constants(self) -> Iterator[Tensor]:
-        """Every constant once, also where several subgraphs share it."""
+        """Every constant once, even if several subgraphs share it."""
         seen = set()
         for subgraph in self.subgraphs:
             for tensor in subgraph.tensors:
@@ -151,7 +161,7 @@ def parse_model(content: bytes) -> Any:
     """The flatbuffer as the generated objects of its schema.
 
     Raises:
-        ModelError: where it is no .tflite.
+        ModelError: if it is not a .tflite.
     """
     from ai_edge_litert.tools import flatbuffer_utils
 
@@ -161,7 +171,7 @@ def parse_model(content: bytes) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return flatbuffer_utils.read_model_from_bytearray(bytearray(content))
-    except Exception as error:  # on damaged files the generated code raises whatever its parts raise
+    except Exception as error:  # on damaged files the generated code raises anything
         raise ModelError(f"a damaged .tflite file: {first_line(error)}") from error
 
 
@@ -169,7 +179,7 @@ def read_graph(content: bytes) -> Graph:
     """Read a .tflite.
 
     Raises:
-        ModelError: where it is no .tflite, or a damaged one.
+        ModelError: if it is not a .tflite, or is damaged.
     """
     model = parse_model(content)
     try:
@@ -180,10 +190,10 @@ def read_graph(content: bytes) -> Graph:
 
 
 def check_signature_names(graph: Graph, names: tuple[str, ...]) -> None:
-    """Refuse signatures that are not there.
+    """Refuse unknown signatures.
 
     Raises:
-        ModelError: naming the ones there are.
+        ModelError: naming the signatures of the file.
     """
     for name in names:
         if name not in graph.signatures:

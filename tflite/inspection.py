@@ -1,4 +1,4 @@
-"""What a .tflite holds and what its delegate makes of it."""
+"""The contents of a .tflite, and what the XNNPACK delegate takes of it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class SignatureInspection:
     """One signature of a .tflite.
 
     Attributes:
-        signature: With quantized types and fixed batch as they stand in the file.
-        operators: Operators with counts.
-        delegation: None where it cannot be told.
-        activation_bytes: The most that is alive at once between operators, without what kernels need for themselves.
-        undelegated: Why the delegation cannot be told, None where it can.
-        quantization: By name, scale and zero point of quantized inputs and outputs: (q - zero point) * scale.
+        signature: The signature, with quantized types and fixed batch.
+        operators: Counts of operators.
+        delegation: None if it cannot be told.
+        activation_bytes: Peak size of the activations, without the kernels' own scratch memory.
+        undelegated: Why the delegation cannot be told, None if it can.
+        quantization: Scale and zero point of quantized inputs and outputs, by name: (q - zero point) * scale.
     """
 
     signature: Signature
@@ -38,14 +38,14 @@ class SignatureInspection:
 
 @dataclass(frozen=True)
 class TFLiteInspection:
-    """A .tflite, looked into.
+    """The contents of a .tflite.
 
     Attributes:
-        size_bytes: Of the file.
+        size_bytes: Size of the file.
         constant_bytes: Bytes of constants by type.
-        signatures: What can be run; where the file names none, its first subgraph as `main`.
-        min_runtime_version: The TFLite runtime that it needs.
-        advice: What would make it faster, a sentence each.
+        signatures: The signatures; if the file has none, its first subgraph as `main`.
+        min_runtime_version: The oldest TFLite runtime that runs it, if the file says so.
+        advice: Changes that would make it faster, a sentence each.
     """
 
     size_bytes: int
@@ -56,19 +56,30 @@ class TFLiteInspection:
 
 
 def inspect_tflite(content: bytes) -> TFLiteInspection:
-    """Look into a .tflite: what it holds is read, and what the delegate takes is found in a process of its own.
+    """Read the contents of a .tflite, and load it in a child process to see what the XNNPACK delegate takes.
+
+    Args:
+        content: The file's bytes.
 
     Raises:
-        ModelError: where it is no .tflite, or a damaged one, or takes that process down.
+        ModelError: if it is not a .tflite, or is damaged, or crashes the child process.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> twice = tf.function(lambda x: {"y": x + x}, [tf.TensorSpec((1, 3), tf.float32, name="x")])
+        >>> tf.saved_model.save(tf.Module(), "model", signatures=twice)
+        >>> found = inspect_tflite(tf.lite.TFLiteConverter.from_saved_model("model").convert())
+        >>> found.signatures[0].operators, found.signatures[0].delegation.partitions
+        ({'ADD': 1}, 1)
     """
     graph = read_graph(content)
     names = tuple(graph.signatures) or (None,)
-    found = tuple(_inspect(graph, name, each) for name, each in zip(names, delegations(content), strict=True))
+    signatures = tuple(_inspect(graph, name, each) for name, each in zip(names, delegations(content), strict=True))
     constants: Counter[str] = Counter()
     for tensor in graph.constants:
         constants[tensor.dtype] += tensor.constant_bytes
     return TFLiteInspection(
-        len(content), dict(constants), found, graph.min_runtime_version, tuple(_advice(graph, found))
+        len(content), dict(constants), signatures, graph.min_runtime_version, tuple(_advice(graph, signatures))
     )
 
 
@@ -86,17 +97,17 @@ def _inspect(graph: Graph, name: str | None, delegated: Delegation | str) -> Sig
 
 
 def _quantization(graph: Graph, name: str | None, subgraph: Subgraph) -> dict[str, tuple[float, int]]:
-    found = {}
+    affines = {}
     for named in graph.tensors.get(name or "", ()):
         for each, index in named.items():
             affine = subgraph.tensors[index].affine
             if affine is not None:
-                found[each] = affine
-    return found
+                affines[each] = affine
+    return affines
 
 
 def _unnamed(subgraph: Subgraph) -> Signature:
-    """What a file without signatures takes and gives, by the names of its tensors."""
+    """The signature of a file without one: its first subgraph, with the names of its tensors."""
     inputs, outputs = (
         {subgraph.tensors[index].name or str(index): index for index in indices}
         for indices in (subgraph.inputs, subgraph.outputs)
@@ -105,16 +116,16 @@ def _unnamed(subgraph: Subgraph) -> Signature:
 
 
 def _activation_bytes(subgraph: Subgraph) -> int:
-    """The most bytes of computed tensors alive at once, each from its operator to its last use."""
+    """Peak bytes of computed tensors, each alive from its operator to its last use."""
     last = {index: number for number, each in enumerate(subgraph.operators) for index in each.inputs}
     last |= dict.fromkeys(subgraph.outputs, len(subgraph.operators))
     alive = dict.fromkeys(subgraph.activations(subgraph.inputs), 0)
-    most = 0
+    peak = 0
     for number, operator in enumerate(subgraph.operators):
         alive |= dict.fromkeys(operator.outputs, number)
-        most = max(most, sum(_bytes(subgraph, index) for index in alive))
+        peak = max(peak, sum(_bytes(subgraph, index) for index in alive))
         alive = {index: since for index, since in alive.items() if last.get(index, -1) > number}
-    return most
+    return peak
 
 
 def _bytes(subgraph: Subgraph, index: int) -> int:
@@ -124,28 +135,28 @@ def _bytes(subgraph: Subgraph, index: int) -> int:
 
 
 def _bits(dtype: str) -> int:
-    """Of one element; 0 for those whose size is known when it runs."""
+    """Bits of one element; 0 for types whose size is known only at run time."""
     digits = "".join(each for each in dtype if each.isdigit())
     return int(digits) if digits else {"bool": 8}.get(dtype, 0)
 
 
 def _advice(graph: Graph, signatures: tuple[SignatureInspection, ...]) -> list[str]:
-    found = []
+    advice = []
     if not graph.signatures:
-        found.append("it has no signatures, and nothing of attnexport runs it; convert it again from a SavedModel")
+        advice.append("it has no signatures, so attnexport cannot run it; convert it again from a SavedModel")
     for each in signatures:
         name, delegated = each.signature.name, each.delegation
         if any(spec.shape and None in spec.shape for spec in each.signature.inputs):
-            found.append(f"{name}: free dimensions break the delegate's partitions; fix them with --batch and --steps")
+            advice.append(f"{name}: free dimensions break the delegate's partitions; fix them with --batch and --steps")
         if delegated is None or (delegated.partitions <= 1 and not delegated.left):
             continue
         heavy = sorted(delegated.left.keys() - CONVERSIONS)
         if "BATCH_MATMUL" in heavy:
-            found.append(
+            advice.append(
                 f"{name}: XNNPACK does not take BATCH_MATMUL of two quantized activations, so attention runs on slow "
                 "kernels; --quantize int8 keeps it in float32, unless with --integer-only"
             )
         elif heavy or delegated.partitions > 1:
             left = f", and leaves {', '.join(heavy)} to slower kernels" if heavy else ""
-            found.append(f"{name}: XNNPACK takes it in {delegated.partitions} partitions{left}")
-    return found
+            advice.append(f"{name}: XNNPACK takes it in {delegated.partitions} partitions{left}")
+    return advice

@@ -19,7 +19,13 @@ _CONTROL_FLOW = {"WHILE", "IF", "CALL_ONCE", "STABLEHLO_COMPOSITE", "STABLEHLO_W
 
 @dataclass(frozen=True)
 class Delegation:
-    """What the XNNPACK delegate took of a signature: how many operators, in how many partitions, and what it left."""
+    """The part of a signature that the XNNPACK delegate takes.
+
+    Attributes:
+        partitions: Number of partitions it takes the operators in.
+        taken: Number of operators it takes.
+        left: Counts of the operators it leaves.
+    """
 
     partitions: int
     taken: int
@@ -29,10 +35,21 @@ class Delegation:
 def delegation(content: bytes, signature: str) -> Delegation | None:
     """What the XNNPACK delegate takes of a signature; None if that is unknown: control flow, or Flex operators.
 
-    The file is loaded in this process. `delegations` is for files that have not been run yet.
+    The file is loaded in this process. `inspect_tflite` is for files that have not been run yet.
+
+    Args:
+        content: The file's bytes.
+        signature: Name of the signature.
 
     Raises:
         ModelError: if the file does not load, or has no such signature.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> twice = tf.function(lambda x: {"y": x + x}, [tf.TensorSpec((1, 3), tf.float32, name="x")])
+        >>> tf.saved_model.save(tf.Module(), "model", signatures=twice)
+        >>> delegation(tf.lite.TFLiteConverter.from_saved_model("model").convert(), "serving_default")
+        Delegation(partitions=1, taken=1, left={})
     """
     graph = read_graph(content)
     check_signature_names(graph, (signature,))
@@ -76,7 +93,7 @@ def _obstacle(subgraph: Subgraph) -> str | None:
     if flex := sorted(each for each in operators if each.startswith("Flex")):
         return f"it holds TensorFlow's own operators ({', '.join(flex)}), which no interpreter here can run"
     if flow := sorted(operators & _CONTROL_FLOW):
-        return f"it holds control flow ({', '.join(flow)}), whose parts have plans of their own"
+        return f"it holds control flow ({', '.join(flow)}), whose branches have plans of their own"
     return None
 
 
@@ -87,7 +104,7 @@ def _plan(content: bytes, graph: Graph, signature: str | None) -> Delegation:
         alone = content if signature is None or len(graph.subgraphs) == 1 else _cut(content, signature)
         interpreter = Interpreter(model_content=alone, num_threads=1)
         interpreter.allocate_tensors()
-        # Private, and the only way to see the plan; the tests would notice if it went away.
+        # Private, but the only way to see the plan; a test fails if it goes away.
         plan = interpreter._get_ops_details()
     except (ValueError, RuntimeError) as error:
         raise ModelError(f"the .tflite does not load: {first_line(error)}") from error

@@ -1,4 +1,4 @@
-"""What every recipe starts from: the float32 .tflite of a model, statistics of it, and samples with right answers."""
+"""What every recipe starts from: a float32 .tflite, its statistics, and samples with the original's outputs."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from .graph import Graph, read_graph
 from .recipes import RECIPES, Recipe
 from .statistics import Statistics, collect_statistics
 
-_COMPARED = 256  # held-out samples that the gate compares
+_MAX_COMPARED = 256  # held-out samples that the gate compares
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A float32 .tflite, and what it takes to quantize and to judge it.
+    """A float32 .tflite with everything that quantizing and comparing it needs.
 
     Attributes:
         model: The float32 .tflite.
-        graph: What is in it.
+        graph: Its contents.
         calibration: Samples to calibrate with, and others held out.
         reference: Runs the original.
-        reference_name: What the original is called in verdicts.
-        signatures: What was converted, by name, batch and steps fixed.
-        cases: Of each signature, held-out samples with the original's answers.
+        reference_name: Name of the original in verdicts.
+        signatures: The converted signatures by name, with fixed batch and steps.
+        cases: Held-out samples of each signature, with the original's outputs.
         on_step: Called with what is being done now.
     """
 
@@ -49,14 +49,14 @@ class Prepared:
 
     @cached_property
     def statistics(self) -> Statistics:
-        """Of every activation, in one pass over the calibration samples when they are first asked for."""
+        """Statistics of every activation, from one pass over the calibration samples at the first use."""
         self.on_step(f"calibrating on {len(self.calibration)} samples")
         samples = fill_batch(self.calibration.used, self.batch)
         return collect_statistics(self.model, dict.fromkeys(self.signatures, samples), len(self.calibration))
 
     @property
     def batch(self) -> int:
-        """The samples of one call."""
+        """Samples in a call."""
         return next(iter(self.signatures.values())).fixed_batch or 1
 
 
@@ -70,26 +70,45 @@ def prepare_conversion(
     allow_flex: bool = False,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> Prepared:
-    """Convert a SavedModel to float32, and ask the original what is right; as `convert`, which says more.
+    """Convert a SavedModel to float32, and run the original on the held-out samples.
+
+    The arguments are those of `convert`, which calls this first.
 
     Raises:
         ArgumentError: for signatures that do not fit.
-        ModelError: where the model cannot be converted.
+        ModelError: if the model cannot be converted.
+
+    Example:
+        >>> import numpy as np
+        >>> import tensorflow as tf
+        >>> from attnexport.core import Samples
+        >>> from attnexport.exporter import SavedModelRunner
+        >>> from attnexport.tflite import RECIPES, fix_shapes, prepare_calibration
+        >>> weights = np.random.default_rng(0).standard_normal((16, 16)).astype(np.float32)
+        >>> layer = tf.function(lambda x: {"y": x @ weights}, [tf.TensorSpec((None, 16), tf.float32, name="x")])
+        >>> tf.saved_model.save(tf.Module(), "model", signatures=layer)
+        >>> original = SavedModelRunner(Path("model"))
+        >>> signatures = fix_shapes(Path("model"), Path("fixed"), original.signatures, ["serving_default"])
+        >>> samples = Samples({"x": np.random.default_rng(1).standard_normal((64, 16)).astype(np.float32)})
+        >>> calibration = prepare_calibration(samples, signatures["serving_default"].inputs)
+        >>> prepared = prepare_conversion(Path("fixed"), calibration, reference=original, signatures=signatures)
+        >>> [operator.name for _, operator in prepared.graph.operators]
+        ['FULLY_CONNECTED']
     """
     check_convertible(signatures, list(signatures))
     _check_inputs(signatures, calibration)
     on_step("converting to float32")
     model = convert_float(saved_model, list(signatures), allow_flex=allow_flex)
-    compared = take(calibration.held_out, _COMPARED)
+    compared = first_samples(calibration.held_out, _MAX_COMPARED)
     count = len(next(iter(compared.values())))
     cases = tuple(
-        Case(f"{count} {calibration.told}", compared, name, batched(reference, compared, signature=name))
+        Case(f"{count} {calibration.description}", compared, name, batched(reference, compared, signature=name))
         for name in signatures
     )
     return Prepared(model, read_graph(model), calibration, reference, reference_name, signatures, cases, on_step)
 
 
-def take(inputs: Arrays, count: int) -> Arrays:
+def first_samples(inputs: Arrays, count: int) -> Arrays:
     """The first `count` samples."""
     return {name: array[:count] for name, array in inputs.items()}
 
@@ -99,17 +118,17 @@ def _check_inputs(signatures: Mapping[str, Signature], calibration: Calibration)
         names = {spec.name for spec in signature.inputs}
         if names != calibration.used.keys():
             raise ArgumentError(
-                f"signature {name!r} takes {', '.join(sorted(names))}, and the calibration samples are of "
-                f"{', '.join(sorted(calibration.used))}; convert signatures of other inputs than "
-                f"{DEFAULT_SIGNATURE}'s by themselves"
+                f"signature {name!r} takes {', '.join(sorted(names))}, and the calibration samples have "
+                f"{', '.join(sorted(calibration.used))}; convert signatures with other inputs than "
+                f"{DEFAULT_SIGNATURE}'s separately"
             )
 
 
 def check_patterns(graph: Graph, recipes: Sequence[Recipe]) -> None:
-    """Refuse what the user wants to keep float and is not there; a recipe's own list is for all models.
+    """Refuse patterns of the user's that match no operator; the lists of the named recipes are for all models.
 
     Raises:
-        ModelError: naming the operators there are.
+        ModelError: naming the operators that exist.
     """
     for recipe in recipes:
         own = [each for each in recipe.keep_float if not any(each in known.keep_float for known in RECIPES.values())]

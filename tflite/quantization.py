@@ -43,7 +43,7 @@ def quantize(
         A .tflite: the same bytes for the same arguments.
 
     Raises:
-        ModelError: where ranges are not finite, or the quantizer fails.
+        ModelError: if ranges are not finite, or the quantizer fails.
     """
     if recipe.weights == "float32" and not recipe.layers:
         return model

@@ -33,8 +33,8 @@ class TFLiteRunner:
         raw: Take and give quantized tensors as the integers that they are.
 
     Raises:
-        ArgumentError: where the file does not exist.
-        ModelError: where it is no .tflite, or a damaged one, or a call fails. Some damage takes the process down
+        ArgumentError: if the file does not exist.
+        ModelError: if it is no .tflite, or a damaged one, or a call fails. Some damage takes the process down
             instead: where a file comes from elsewhere, `read_graph` and `probe` look first.
         SamplesError: from a call whose inputs do not fit, or are NaN or infinite where they are quantized.
     """
@@ -139,8 +139,8 @@ def read_file(path: Path) -> bytes:
     """The content of a file that the user named.
 
     Raises:
-        ArgumentError: where it does not exist.
-        ModelError: where it cannot be read.
+        ArgumentError: if it does not exist.
+        ModelError: if it cannot be read.
     """
     try:
         return path.read_bytes()

@@ -60,14 +60,14 @@ def collect_statistics(model: bytes, samples: Mapping[str, Arrays], count: int |
     Args:
         model: A float32 .tflite of fixed batch.
         samples: By signature, arrays `[n, ...]` by input name, `n` a multiple of the batch.
-        count: How many of them count, the rest being there to fill the last batch; all where None.
+        count: How many of them count, the rest being there to fill the last batch; all if None.
 
     Returns:
         By tensor name, over all signatures.
 
     Raises:
-        SamplesError: where the model answers with NaN or infinity somewhere inside.
-        ModelError: where it does not run.
+        SamplesError: if the model answers with NaN or infinity somewhere inside.
+        ModelError: if it does not run.
     """
     found: dict[str, TensorStatistics] = {}
     with closing(TFLiteTracer(model)) as tracer:

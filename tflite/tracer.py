@@ -27,8 +27,8 @@ class TFLiteTracer(TFLiteRunner):
         source: The file, or its content.
 
     Raises:
-        ArgumentError: where the file does not exist.
-        ModelError: where it is no .tflite, or a damaged one, or a call fails.
+        ArgumentError: if the file does not exist.
+        ModelError: if it is no .tflite, or a damaged one, or a call fails.
     """
 
     def __init__(self, source: Path | bytes) -> None:

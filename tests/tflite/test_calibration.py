@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from attnexport.core import ArgumentError, ModelError, SamplesError, TensorSpec
 from attnexport.core.samples import Samples
 from attnexport.tflite import RECIPES, prepare_calibration, read_calibration
-from attnexport.tflite.calibration import FEW, MOST
+from attnexport.tflite.calibration import MAX_SAMPLES, MIN_SAMPLES
 from attnexport.tflite.quantization import quantize
 from attnexport.tflite.recipes.recipe import CALIBRATORS
 from attnexport.tflite.statistics import TensorStatistics, collect_statistics, ranges
@@ -47,12 +47,12 @@ def test_every_fifth_sample_is_held_out() -> None:
 def test_few_and_many_samples_are_told() -> None:
     few = prepare_calibration(Samples({"x": data(3)}), SPEC)
     assert len(few) == len(few.held_out["x"]) == 3
-    assert f"only 3 distinct samples; {FEW} and more" in few.notes[0]
-    assert few.told == "samples, calibrated with as well"
-    assert prepare_calibration(Samples({"x": data(50)}), SPEC, made_up=True).told == "held-out made-up samples"
-    many = prepare_calibration(Samples({"x": data(MOST + 10)}), SPEC)
-    assert len(many) + len(many.held_out["x"]) == MOST
-    assert f"uses {MOST} of {MOST + 10}" in many.notes[0]
+    assert f"only 3 distinct samples; {MIN_SAMPLES} and more" in few.notes[0]
+    assert few.description == "samples, calibrated with as well"
+    assert prepare_calibration(Samples({"x": data(50)}), SPEC, made_up=True).description == "held-out made-up samples"
+    many = prepare_calibration(Samples({"x": data(MAX_SAMPLES + 10)}), SPEC)
+    assert len(many) + len(many.held_out["x"]) == MAX_SAMPLES
+    assert f"uses {MAX_SAMPLES} of {MAX_SAMPLES + 10}" in many.notes[0]
 
 
 def test_evaluation_samples_among_them_are_told() -> None:

@@ -43,15 +43,15 @@ def search(
         prepared: The model, with samples to calibrate with.
         goal: What may be lost, and what is to be small.
         evaluation: Samples that it was not calibrated with, with labels where accuracy is asked for; the held-out
-            calibration samples where None.
+            calibration samples if None.
         keep_float: What stays float32 in any case, as in `Recipe.keep_float`.
         calibrators: The ways to find ranges that may be tried.
         limit: The most candidates that are measured.
         on_trial: Called with each one, and the best so far.
 
     Raises:
-        ModelError: where the model does not run here, or has nothing to judge it by.
-        SamplesError: where the samples cannot say what the goal asks for.
+        ModelError: if the model does not run here, or has nothing to judge it by.
+        SamplesError: if the samples cannot say what the goal asks for.
     """
     _check(prepared, goal, evaluation)
     check_patterns(prepared.graph, [Recipe(SEARCHED, "float32", keep_float=tuple(keep_float))])

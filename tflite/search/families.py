@@ -108,7 +108,7 @@ def families(graph: Graph, trials: Sequence[Trial], calibrator: str | None) -> l
     Args:
         graph: The float32 model.
         trials: The uniform candidates.
-        calibrator: How ranges are found where a recipe needs none, but a unit of it does; None where there are none.
+        calibrator: How ranges are found where a recipe needs none, but a unit of it does; None if there are none.
     """
     starts = {name: best_named(trials, name) for name in ("int4", "dynamic", "int8", "int16x8")}
     int4, dynamic = (

@@ -67,7 +67,7 @@ class Goal:
         objective: What is to be small: `size`, or `latency` on this machine.
 
     Raises:
-        ArgumentError: where nothing says what may be lost, or a figure is out of its bounds.
+        ArgumentError: if nothing says what may be lost, or a figure is out of its bounds.
     """
 
     min_sqnr_db: float | None = None

@@ -46,7 +46,7 @@ def climb(family: Family, trials: Trials) -> Trial:
     for their noise, as long as the goal holds.
 
     Raises:
-        ExhaustedError: where there are no more trials; what was found is among them.
+        ExhaustedError: if there are no more trials; what was found is among them.
     """
     state = dict(family.first)
     climb = _Climb(family, trials, state, measured(family, trials, state))

@@ -30,7 +30,7 @@ class SearchResult:
     Attributes:
         goal: What was asked for.
         trials: Every candidate, in the order in which they were measured.
-        chosen: The one that meets the goal best, None where none does.
+        chosen: The one that meets the goal best, None if none does.
         calibrated_on: Hash of the calibration samples.
         interrupted: Whether it was ended before its time.
     """
@@ -60,7 +60,7 @@ class SearchResult:
 
     @property
     def best_named(self) -> Trial | None:
-        """The best of the named recipes that meet the goal, as `--quantize NAME` makes them; None where none does."""
+        """The best of the named recipes that meet the goal, as `--quantize NAME` makes them; None if none does."""
         ways = (
             best_named(
                 [each for each in self.trials if each.recipe.weight_algorithms[0] in known.weight_algorithms], name

@@ -68,7 +68,7 @@ class Trials:
 
     @property
     def best(self) -> Trial | None:
-        """The one to take if the search ended now, None where none meets the goal."""
+        """The one to take if the search ended now, None if none meets the goal."""
         return min((each for each in self.all if self.goal.met_by(each.measured)), key=self.rank, default=None)
 
     def rank(self, trial: Trial) -> tuple[float, ...]:
@@ -82,7 +82,7 @@ class Trials:
         """Measure uniform candidates by name; what was measured already is not measured again.
 
         Raises:
-            ExhaustedError: where that would be more than the limit; what is within was measured.
+            ExhaustedError: if that would be more than the limit; what is within was measured.
         """
         new = {recipe: name for name, recipe in wanted if recipe not in self._known}
         for at in range(0, len(new), _TOGETHER):
@@ -98,7 +98,7 @@ class Trials:
         """Measure what came of a uniform candidate.
 
         Raises:
-            ExhaustedError: where that would be more than the limit.
+            ExhaustedError: if that would be more than the limit.
         """
         if recipe not in self._known:
             if len(self.all) >= self._limit:

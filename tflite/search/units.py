@@ -52,7 +52,7 @@ class Unit:
         name: For people.
         outputs: First outputs, by tensor name.
         operators: Their kernels.
-        elements: Of their weights, 0 where they have none.
+        elements: Of their weights, 0 if they have none.
     """
 
     name: str
