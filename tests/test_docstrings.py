@@ -34,17 +34,6 @@ PENDING: set[str] = {
     "attnexport.exporter.models.import_modules",
     "attnexport.exporter.models.open_version",
     "attnexport.exporter.open_version",
-    "attnexport.tflite.convert",
-    "attnexport.tflite.convert_prepared",
-    "attnexport.tflite.delegation",
-    "attnexport.tflite.fix_shapes",
-    "attnexport.tflite.gate_tflite",
-    "attnexport.tflite.inspect_tflite",
-    "attnexport.tflite.prepare_calibration",
-    "attnexport.tflite.prepare_conversion",
-    "attnexport.tflite.read_calibration",
-    "attnexport.tflite.search.search",
-    "attnexport.tflite.without_shared",
 }
 
 

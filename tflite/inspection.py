@@ -22,9 +22,9 @@ class SignatureInspection:
     Attributes:
         signature: The signature, with quantized types and fixed batch.
         operators: Counts of operators.
-        delegation: None if it cannot be told.
+        delegation: What the XNNPACK delegate takes; None if unknown.
         activation_bytes: Peak size of the activations, without the kernels' own scratch memory.
-        undelegated: Why the delegation cannot be told, None if it can.
+        undelegated: Why the delegation is unknown; None if it is known.
         quantization: Scale and zero point of quantized inputs and outputs, by name: (q - zero point) * scale.
     """
 

@@ -1,4 +1,4 @@
-"""Quantization: a float32 .tflite, a recipe and ranges to a quantized .tflite, by litert-quantizer."""
+"""Quantization of a float32 .tflite by a recipe and ranges, with litert-quantizer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from attnexport.core.errors import ModelError, first_line
 from .float_core import Places
 from .recipes import Recipe
 
-# By tensor name, the least and greatest value that it is to hold.
+# The least and greatest value of each tensor, by its name.
 Ranges = Mapping[str, tuple[float, float]]
 
 _ALGORITHMS = {"minmax": "min_max_uniform_quantize", "octav": "OCTAV", "mse": "MSE"}
@@ -34,10 +34,10 @@ def quantize(
 
     Args:
         model: A float32 .tflite.
-        recipe: What to do.
-        ranges: Of every activation, where the recipe needs calibration. Constants must not be among them.
-        weight_algorithm: One of the recipe's.
-        places: Where its exceptions are, as `place` finds them.
+        recipe: The recipe.
+        ranges: Range of every activation, if the recipe needs calibration. Constants must not be among them.
+        weight_algorithm: One of the recipe's algorithms.
+        places: Operators its exceptions apply to, as `place` finds them.
 
     Returns:
         A .tflite: the same bytes for the same arguments.
@@ -52,27 +52,27 @@ def quantize(
     statistics = _statistics(ranges or {}) if recipe.needs_calibration else None
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of its own use of the interpreter
+            warnings.simplefilter("ignore")  # about its own use of the interpreter
             result = Quantizer(model, _rules(recipe, weight_algorithm, places or Places())).quantize(statistics)
-    except Exception as error:  # it raises whatever its parts raise
+    except Exception as error:  # it raises anything
         raise ModelError(f"recipe {recipe.name!r} cannot quantize this model: {first_line(error)}") from error
     if not result.quantized_model:
-        raise ModelError(f"recipe {recipe.name!r} cannot quantize this model: the quantizer gave nothing")
+        raise ModelError(f"recipe {recipe.name!r} cannot quantize this model: the quantizer returned no model")
     return bytes(result.quantized_model)
 
 
 def _rules(recipe: Recipe, weight_algorithm: str, places: Places) -> Any:
-    """The recipe as litert-quantizer's list of rules, of which later ones win."""
+    """The recipe as litert-quantizer's list of rules; later ones win."""
     from litert_quantizer.recipe_manager import RecipeManager
 
     rules = RecipeManager()
     _add(rules, ".*", recipe.weights, recipe.activations, weight_algorithm)
-    # As a whole: one operator's scope may be the beginning of another's, since names of tensors hold semicolons, too.
+    # Matched as a whole: a scope may begin another one, since names of tensors can contain semicolons.
     for name in places.kept_float:
         _add(rules, f"^{re.escape(places.scopes[name])}$", "float32", "float32", "minmax")
     for number, (rule, names) in enumerate(places.layers):
         scopes = "|".join(re.escape(places.scopes[name]) for name in names)
-        # A pattern has one rule, and empty groups make others of it: float stays where the rule has no kernel.
+        # A pattern has one rule only; empty groups make distinct ones. Float stays if the rule has no kernel.
         _add(rules, f"^(?:{scopes}){'(?:)' * (2 * number + 1)}$", "float32", "float32", "minmax")
         level = rule.weights, rule.activations, rule.weight_algorithm
         _add(rules, f"^(?:{scopes}){'(?:)' * (2 * number + 2)}$", *level)
@@ -81,7 +81,7 @@ def _rules(recipe: Recipe, weight_algorithm: str, places: Places) -> Any:
 
 
 def _add(rules: Any, scope: str, weights: str, activations: str, algorithm: str) -> None:
-    """One precision for a scope."""
+    """Give a scope one precision."""
     from litert_quantizer.qtyping import TFLOperationName as Name
 
     everything, key = Name.ALL_SUPPORTED, _ALGORITHMS[algorithm]
@@ -121,9 +121,9 @@ def _set_io(rules: Any, recipe: Recipe) -> None:
 
 
 def _statistics(ranges: Ranges) -> dict[str, dict[str, Any]]:
-    """Ranges as litert-quantizer takes them.
+    """Ranges in the form litert-quantizer takes.
 
-    It writes NaN, infinite or equal bounds without a word, into a file that may crash the interpreter.
+    It accepts NaN, infinite and equal bounds, and writes files with them that can crash the interpreter.
     """
     statistics = {}
     for name, (low, high) in ranges.items():
@@ -131,7 +131,7 @@ def _statistics(ranges: Ranges) -> dict[str, dict[str, Any]]:
             raise ModelError(
                 f"the calibration found the range {low} to {high} for tensor {name!r}, which is not finite"
             )
-        # Zero must be among the values; and where nothing else was seen, any range will do.
+        # Zero must be in the range; a tensor that is always zero can have any.
         least, most = min(low, 0.0), max(high, 0.0)
         bounds = (least, most) if least < most else (0.0, 1.0)
         statistics[name] = {

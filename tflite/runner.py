@@ -13,7 +13,7 @@ from attnexport.core.errors import ArgumentError, ModelError, SamplesError, firs
 from attnexport.core.runner import find_signature
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature, TensorSpec
 
-# What the interpreter says, and what it means.
+# What the interpreter's messages mean.
 _REASONS = {
     "XNNPack delegate failed to reshape runtime": "an input has a shape that the file was not converted for",
     "gather index out of bounds": "the batch dimension is missing, or an index is outside its table",
@@ -24,19 +24,27 @@ _REASONS = {
 class TFLiteRunner:
     """Runs the signatures of a .tflite.
 
-    Shapes are those of the file: `core.batched` feeds any number of samples in its batch. A quantized input or output
-    is taken and given as float32, unless `raw`.
+    Shapes are those of the file; `core.batched` feeds any number of samples. Quantized inputs and outputs are float32
+    here, unless `raw`.
 
     Args:
         source: The file, or its content.
-        threads: Of the interpreter.
-        raw: Take and give quantized tensors as the integers that they are.
+        threads: Threads of the interpreter.
+        raw: Take and return quantized tensors as integers.
 
     Raises:
         ArgumentError: if the file does not exist.
-        ModelError: if it is no .tflite, or a damaged one, or a call fails. Some damage takes the process down
-            instead: where a file comes from elsewhere, `read_graph` and `probe` look first.
-        SamplesError: from a call whose inputs do not fit, or are NaN or infinite where they are quantized.
+        ModelError: if it is not a .tflite, or is damaged, or a call fails. Some damage crashes the process instead;
+            check files from elsewhere with `read_graph` and `probe` first.
+        SamplesError: from a call whose inputs do not fit, or have NaN or infinity for a quantized input.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> twice = tf.function(lambda x: {"y": x + x}, [tf.TensorSpec((1, 3), tf.float32, name="x")])
+        >>> tf.saved_model.save(tf.Module(), "model", signatures=twice)
+        >>> runner = TFLiteRunner(tf.lite.TFLiteConverter.from_saved_model("model").convert())
+        >>> runner.run({"x": np.ones((1, 3), np.float32)})["y"].tolist()
+        [[2.0, 2.0, 2.0]]
     """
 
     def __init__(self, source: Path | bytes, *, threads: int = 1, raw: bool = False) -> None:
@@ -59,11 +67,11 @@ class TFLiteRunner:
                 for name, (takes, gives) in self._details.items()
             }
             if len(self._runners) == 1 and not self._resizable():
-                self._runners.clear()  # while there are some, the interpreter itself is not to be called
-        except (ValueError, RuntimeError, LookupError, TypeError) as error:  # the details of a damaged file, too
+                self._runners.clear()  # while there are some, the interpreter itself must not be called
+        except (ValueError, RuntimeError, LookupError, TypeError) as error:  # also from the details of a damaged file
             raise ModelError(f"{self._name} does not load: {_reason(error)}") from error
         if not self._signatures:
-            raise ModelError(f"{self._name} has no signatures; convert it again from a SavedModel, which has")
+            raise ModelError(f"{self._name} has no signatures; convert it again from a SavedModel")
 
     @property
     def signatures(self) -> Mapping[str, Signature]:
@@ -93,7 +101,7 @@ class TFLiteRunner:
         return Interpreter(model_content=content, num_threads=threads)
 
     def _invoke(self, signature: str, inputs: Arrays) -> Arrays:
-        """One call, with tensors of the types that they have in the file."""
+        """One call, with tensors of the types in the file."""
         if signature in self._runners:
             outputs: Arrays = self._runners[signature](**inputs)
             return outputs
@@ -121,9 +129,9 @@ class TFLiteRunner:
         scale, zero = detail["quantization"]
         if self._raw or not _scale(detail):
             return array
-        if not np.isfinite(array).all():  # it would become some integer, and the answer look like any other
+        if not np.isfinite(array).all():  # it would become some integer, and the output look normal
             dtype = np.dtype(detail["dtype"]).name
-            raise SamplesError(f"input {name!r} holds NaN or infinity, which {dtype} has not; finite values are wanted")
+            raise SamplesError(f"input {name!r} holds NaN or infinity, which {dtype} does not have; pass finite values")
         bounds = np.iinfo(detail["dtype"])
         integers = np.clip(np.round(array / scale) + zero, bounds.min, bounds.max)
         return np.asarray(integers, detail["dtype"])
@@ -136,7 +144,7 @@ class TFLiteRunner:
 
 
 def read_file(path: Path) -> bytes:
-    """The content of a file that the user named.
+    """The content of a file.
 
     Raises:
         ArgumentError: if it does not exist.
@@ -151,7 +159,7 @@ def read_file(path: Path) -> bytes:
 
 
 def _scale(detail: Mapping[str, Any]) -> float:
-    if detail["dtype"] is np.float32:  # most are, and this is asked for each call
+    if detail["dtype"] is np.float32:  # most are, and this runs in each call
         return 0.0
     with contextlib.suppress(TypeError, ValueError):
         return float(detail["quantization"][0])
@@ -160,4 +168,6 @@ def _scale(detail: Mapping[str, Any]) -> float:
 
 def _reason(error: BaseException) -> str:
     text = str(error)
-    return next((f"{meaning} ({said})" for said, meaning in _REASONS.items() if said in text), first_line(error))
+    return next(
+        (f"{meaning} ({message})" for message, meaning in _REASONS.items() if message in text), first_line(error)
+    )

@@ -1,4 +1,4 @@
-"""Per-tensor statistics of a float32 model over samples, collected in one pass, and the ranges derived from them."""
+"""Statistics of each tensor of a float32 model over samples, and the ranges derived from them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from attnexport.core.signature import Arrays
 from .graph import Subgraph
 from .tracer import TFLiteTracer
 
-# Samples that come later go beyond the extremes of those that were looked at; int16 has room to spare for them.
+# Later samples exceed the extremes of the calibration samples; int16 has room to spare for them.
 _HEADROOM = {"minmax": 1.0, "minmax-wide": 1.25, "minmax-double": 2.0}
 _DECAY = 0.95  # of the moving average, as in litert-quantizer's own calibration
 _BINS = 1 << 16
@@ -23,14 +23,20 @@ _BINS = 1 << 16
 
 @dataclass
 class TensorStatistics:
-    """Of one tensor: the extremes of each sample, and how often each value occurred, cut to its upper 16 bits."""
+    """Statistics of one tensor.
+
+    Attributes:
+        lows: Least value of each sample.
+        highs: Greatest value of each sample.
+        counts: How often each value occurred, by its upper 16 bits.
+    """
 
     lows: list[float]
     highs: list[float]
     counts: np.ndarray[Any, Any]
 
     def range_by(self, calibrator: str) -> tuple[float, float]:
-        """The range by a calibrator of `recipes.recipe.CALIBRATORS`."""
+        """The range that a calibrator of `recipes.recipe.CALIBRATORS` derives."""
         low, high = min(self.lows), max(self.highs)
         if calibrator in _HEADROOM:
             return low * _HEADROOM[calibrator], high * _HEADROOM[calibrator]
@@ -38,11 +44,11 @@ class TensorStatistics:
             return _moving_average(self.lows), _moving_average(self.highs)
         share = float(calibrator.removeprefix("percentile-")) / 100
         below, above = self._quantiles(share)
-        # The bins' edges are coarse; nothing lies beyond the extremes.
+        # The edges of the bins are coarse, the extremes exact.
         return max(low, below), min(high, above)
 
     def _quantiles(self, share: float) -> tuple[float, float]:
-        """Bounds that hold `share` of the values between them, with half of the rest on each side."""
+        """Bounds with `share` of the values between them, and half of the rest on each side."""
         order, values = _ORDERED_BINS
         total = np.cumsum(self.counts[order])
         outside = (1 - share) / 2 * total[-1]
@@ -55,34 +61,34 @@ Statistics = Mapping[str, TensorStatistics]
 
 
 def collect_statistics(model: bytes, samples: Mapping[str, Arrays], count: int | None = None) -> Statistics:
-    """Run samples through a float32 model and watch every activation.
+    """Run samples through a float32 model and record every activation.
 
     Args:
         model: A float32 .tflite of fixed batch.
-        samples: By signature, arrays `[n, ...]` by input name, `n` a multiple of the batch.
-        count: How many of them count, the rest being there to fill the last batch; all if None.
+        samples: Arrays `[n, ...]` by input name for each signature, `n` a multiple of the batch.
+        count: Number of samples that count, the others filling the last batch; all if None.
 
     Returns:
-        By tensor name, over all signatures.
+        Statistics by tensor name, over all signatures.
 
     Raises:
-        SamplesError: if the model answers with NaN or infinity somewhere inside.
+        SamplesError: if the model computes NaN or infinity in any tensor.
         ModelError: if it does not run.
     """
-    found: dict[str, TensorStatistics] = {}
+    statistics: dict[str, TensorStatistics] = {}
     with closing(TFLiteTracer(model)) as tracer:
         for name, inputs in samples.items():
-            _watch(tracer, name, inputs, count, found)
-    return found
+            _record(tracer, name, inputs, count, statistics)
+    return statistics
 
 
 def ranges(statistics: Statistics, calibrator: str) -> dict[str, tuple[float, float]]:
-    """The range of every tensor by a calibrator."""
+    """The ranges that a calibrator derives, by tensor name."""
     return {name: each.range_by(calibrator) for name, each in statistics.items()}
 
 
-def _watch(
-    tracer: TFLiteTracer, signature: str, inputs: Arrays, count: int | None, found: dict[str, TensorStatistics]
+def _record(
+    tracer: TFLiteTracer, signature: str, inputs: Arrays, count: int | None, statistics: dict[str, TensorStatistics]
 ) -> None:
     shape = tracer.signatures[signature].inputs[0].shape
     batch = (shape[0] if shape else None) or 1
@@ -91,28 +97,28 @@ def _watch(
         tracer.run({name: array[start : start + batch] for name, array in inputs.items()}, signature)
         kept = min(batch, total - start)
         for name, value in tracer.computed(signature):
-            # A tensor that is not led by the batch (merged dimensions) is one sample as a whole.
+            # A tensor whose first dimension is not the batch (merged dimensions) is one sample as a whole.
             rows = value[:kept] if value.shape[:1] == (batch,) else value[None]
-            _add(found, name, rows.reshape(len(rows), -1))
-    _add_unread(tracer.graph.subgraphs[tracer.graph.signatures[signature]], found)
+            _add(statistics, name, rows.reshape(len(rows), -1))
+    _add_unread(tracer.graph.subgraphs[tracer.graph.signatures[signature]], statistics)
 
 
-def _add_unread(subgraph: Subgraph, found: dict[str, TensorStatistics]) -> None:
-    """An output that nothing reads has no data, but the quantizer asks for its range: that of its siblings will do."""
+def _add_unread(subgraph: Subgraph, statistics: dict[str, TensorStatistics]) -> None:
+    """Give outputs that nothing reads, and so have no data, the statistics of their siblings."""
     for operator in subgraph.operators:
         names = [subgraph.tensors[index].name for index in operator.outputs]
-        seen = next((found[name] for name in names if name in found), None)
-        if seen is not None:
+        known = next((statistics[name] for name in names if name in statistics), None)
+        if known is not None:
             for name in names:
-                found.setdefault(name, seen)
+                statistics.setdefault(name, known)
 
 
-def _add(found: dict[str, TensorStatistics], name: str, rows: np.ndarray[Any, Any]) -> None:
+def _add(by_name: dict[str, TensorStatistics], name: str, rows: np.ndarray[Any, Any]) -> None:
     """Add samples `[n, elements]` of a tensor."""
     lows, highs = rows.min(axis=1), rows.max(axis=1)
     if not (np.isfinite(lows).all() and np.isfinite(highs).all()):
         raise SamplesError(f"on the calibration samples the model computes NaN or infinity in tensor {name!r}")
-    statistics = found.setdefault(name, TensorStatistics([], [], np.zeros(_BINS, np.int64)))
+    statistics = by_name.setdefault(name, TensorStatistics([], [], np.zeros(_BINS, np.int64)))
     statistics.lows += lows.tolist()
     statistics.highs += highs.tolist()
     bins = np.ascontiguousarray(rows).reshape(-1).view(np.uint32) >> 16
@@ -131,7 +137,7 @@ def _moving_average(values: list[float]) -> float:
 
 
 def _order_bins() -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """The bins by their value, without those of NaN, and the values that they begin with."""
+    """The bins in the order of their values, without those of NaN, and their first values."""
     with np.errstate(invalid="ignore"):
         values = (np.arange(_BINS, dtype=np.uint32) << 16).view(np.float32)
     usable = np.flatnonzero(np.isfinite(values))

@@ -1,4 +1,4 @@
-"""A Tracer over a .tflite: the interpreter, told to keep what its operators compute."""
+"""A Tracer over a .tflite: an interpreter that keeps what its operators compute."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from .runner import TFLiteRunner, read_file
 
 
 class TFLiteTracer(TFLiteRunner):
-    """Runs the signatures of a .tflite, and shows every tensor that an operator computes.
+    """Runs the signatures of a .tflite, and gives every tensor that an operator computes.
 
-    XNNPACK takes what it takes otherwise: this is what the file computes on this CPU.
+    XNNPACK takes the same operators as without tracing, so values are those the file computes on this CPU.
 
     Args:
         source: The file, or its content.
 
     Raises:
         ArgumentError: if the file does not exist.
-        ModelError: if it is no .tflite, or a damaged one, or a call fails.
+        ModelError: if it is not a .tflite, or is damaged, or a call fails.
     """
 
     def __init__(self, source: Path | bytes) -> None:
@@ -38,20 +38,20 @@ class TFLiteTracer(TFLiteRunner):
 
     @cached_property
     def graph(self) -> Graph:
-        """What is in the file."""
+        """The contents of the file."""
         return read_graph(self._content)
 
     def trace(self, inputs: Arrays, signature: str = DEFAULT_SIGNATURE) -> Arrays:
-        """Every tensor `[n, ...]` of floats by name, in the order of computation; integers as the floats they mean."""
+        """Every tensor `[n, ...]` by name, in the order of computation; quantized integers as floats."""
 
-        def once(chunk: Arrays) -> Arrays:
+        def trace_chunk(chunk: Arrays) -> Arrays:
             self.run(chunk, signature)
             return dict(self.computed(signature))
 
-        return trace_batched(once, inputs, find_signature(self.signatures, signature).fixed_batch)
+        return trace_batched(trace_chunk, inputs, find_signature(self.signatures, signature).fixed_batch)
 
     def computed(self, signature: str) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
-        """Name and value of what the last call was given and has computed."""
+        """Name and value of the inputs of the last call, and of what it computed."""
         number = self.graph.signatures[signature]
         if signature not in self._computed:
             self._computed[signature] = self._find_computed(number)
@@ -63,7 +63,7 @@ class TFLiteTracer(TFLiteRunner):
             yield name, self._dequantized(value, detail)
 
     def sources(self, signature: str = DEFAULT_SIGNATURE) -> dict[str, tuple[str, ...]]:
-        """By tensor, the tensors that its operator takes."""
+        """The tensors that the operator of each tensor takes, by the tensor's name."""
         subgraph = self.graph.subgraphs[self.graph.signatures[signature]]
         return {
             subgraph.tensors[output].name: tuple(subgraph.tensors[index].name for index in operator.inputs)
@@ -87,5 +87,5 @@ class TFLiteTracer(TFLiteRunner):
         from ai_edge_litert.interpreter import Interpreter
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it advises against what is wanted here
+            warnings.simplefilter("ignore")  # it advises against keeping tensors
             return Interpreter(model_content=content, num_threads=threads, experimental_preserve_all_tensors=True)

@@ -124,7 +124,7 @@ def test_a_model_that_computes_in_16_bits_is_built_again(attnexport: Run, tmp_pa
         (["-q", "int8", "--io", "int12"], 2, "there is no type 'int12'"),
         (["-q", "int8", "--keep-float", "("], 2, "is not a regular expression"),
         (["-q", "int8", "--keep-float", "nowhere"], 3, "keep_float 'nowhere' matches no operator"),
-        (["-q", "int8", "--max-size", "10k"], 5, "at most 10,000 were asked for"),
+        (["-q", "int8", "--max-size", "10k"], 5, "--max-size allows 10,000"),
         (["--max-size", "small"], 2, "'small' is not a size in bytes"),
         (["-q", "int8", "--min-sqnr", "70"], 4, "(70 dB wanted)"),
         (["--steps", "dynamic"], 2, "a .tflite has fixed ones; fix the steps with --steps N"),

@@ -124,7 +124,7 @@ def test_samples_that_calibrated_do_not_judge(attnexport: Run, words: list[str],
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["-q", "auto"], "auto must know what may be lost: give --min-agreement 0.99, --min-sqnr 30"),
+        (["-q", "auto"], "auto needs a limit for what may be lost, such as --min-agreement 0.99, --min-sqnr 30"),
         (["-q", "auto", "--min-agreement", "99"], "min_agreement is a share from 0 to 1; received 99"),
         (["-q", "auto", "--max-accuracy-drop", "1"], "--max-accuracy-drop needs samples with labels: --evaluation"),
         (["-q", "auto", "--min-sqnr", "30", "--integer-only"], "auto looks among files with float inputs"),

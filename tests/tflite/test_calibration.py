@@ -80,7 +80,7 @@ def test_a_python_iterable_of_batches_is_taken() -> None:
         ({"x": np.ones((9, 4), np.float32)}, "has shape [9, 4]; [?, 3] is wanted"),
         ({"x": np.full((9, 3), np.nan, np.float32)}, "holds NaN or infinity at [0, 0]"),
         ({"x": np.empty((0, 3), np.float32)}, "holds no samples"),
-        (iter([]), "the iterable gave no batch"),
+        (iter([]), "the iterable yields no batch"),
         ([{"x": data(2)}, {"y": data(2)}], "different names"),
         ([data(2), np.ones((2, 5), np.float32)], "do not fit together"),
     ],

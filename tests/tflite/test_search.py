@@ -123,8 +123,8 @@ def test_the_sensitive_layer_alone_is_more_precise() -> None:
     assert found.chosen.measured.size_bytes == bytes_of(int4=3, int8=1)
     [rule] = found.recipe.layers
     assert (found.recipe.weights, rule.weights, rule.activations) == ("int4", "int8", "dynamic")
-    assert "It is int4 minmax but for b in dynamic, which makes +2,048 bytes and +" in found.why
-    assert "Of the named recipes it would be" in found.why
+    assert "It is int4 minmax except for b in dynamic: +2,048 bytes, +" in found.why
+    assert "The best named recipe is" in found.why
 
 
 def test_what_is_too_much_is_taken_back() -> None:

@@ -23,8 +23,8 @@ def test_half_a_point_is_half_a_point() -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({}, "auto must know what may be lost"),
-        ({"max_size": 100}, "auto must know what may be lost"),
+        ({}, "auto needs a limit for what may be lost"),
+        ({"max_size": 100}, "auto needs a limit for what may be lost"),
         ({"min_sqnr_db": float("nan")}, "min_sqnr must be a number of dB"),
         ({"min_agreement": 99.0}, "min_agreement is a share from 0 to 1; received 99"),
         ({"max_accuracy_drop": -1.0}, "max_accuracy_drop is 0 to 100"),

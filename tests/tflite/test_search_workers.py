@@ -119,8 +119,8 @@ def test_an_interruption_gives_the_best_so_far(prepared: Prepared) -> None:
 @pytest.mark.parametrize(
     ("goal", "kind", "told"),
     [
-        (Goal(max_accuracy_drop=1), SamplesError, "needs to know what is right: evaluation samples with 'labels'"),
-        (Goal(min_agreement=0.9), ModelError, "agreement and accuracy are of scores"),
+        (Goal(max_accuracy_drop=1), SamplesError, "needs evaluation samples with 'labels'"),
+        (Goal(min_agreement=0.9), ModelError, "agreement and accuracy need scores"),
     ],
 )
 def test_what_cannot_be_judged_is_said_before_anything_runs(

@@ -1,4 +1,4 @@
-"""The precision search: the smallest or fastest recipe that loses no more than it may."""
+"""The precision search: the smallest or fastest recipe whose losses stay within limits."""
 
 from typing import TYPE_CHECKING
 

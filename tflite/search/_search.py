@@ -1,4 +1,4 @@
-"""The precision search from beginning to end."""
+"""The precision search."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .greedy import climb
 from .result import SearchResult
 from .selection import choose
 from .trials import ExhaustedError, Trial, Trials
-from .workers import FULL, Workers
+from .workers import MAX_FULL, Workers
 
 
 def search(
@@ -33,29 +33,47 @@ def search(
     limit: int = DEFAULT_TRIALS,
     on_trial: Callable[[Trial, Trial | None], None] = lambda trial, best: None,
 ) -> SearchResult:
-    """Find the recipe that meets a goal: of the smallest file, or of the lowest latency on this machine.
+    """Find the recipe that meets a goal with the smallest file, or the lowest latency on this machine.
 
-    What is lost is measured on the evaluation samples, and SQNR on the held-out calibration samples as well. All is the
-    same from run to run but latencies, and what is chosen by them. An interruption (KeyboardInterrupt) ends the search
-    with the best so far.
+    Losses are measured on the evaluation samples; SQNR on the held-out calibration samples as well. Everything is the
+    same from run to run, except latencies and choices by latency. An interruption (KeyboardInterrupt) ends the search
+    with the best candidate so far.
 
     Args:
-        prepared: The model, with samples to calibrate with.
-        goal: What may be lost, and what is to be small.
-        evaluation: Samples that it was not calibrated with, with labels where accuracy is asked for; the held-out
+        prepared: The model, with calibration samples.
+        goal: Limits for the losses, and what to minimize.
+        evaluation: Samples the model is not calibrated with, with labels if the goal limits accuracy; the held-out
             calibration samples if None.
-        keep_float: What stays float32 in any case, as in `Recipe.keep_float`.
-        calibrators: The ways to find ranges that may be tried.
-        limit: The most candidates that are measured.
-        on_trial: Called with each one, and the best so far.
+        keep_float: Operators that stay float32, as in `Recipe.keep_float`.
+        calibrators: Ways to find ranges that may be tried.
+        limit: Candidates measured at most.
+        on_trial: Called with each candidate, and the best so far.
 
     Raises:
-        ModelError: if the model does not run here, or has nothing to judge it by.
-        SamplesError: if the samples cannot say what the goal asks for.
+        ModelError: if the model does not run here, or the goal limits agreement and no output holds scores.
+        SamplesError: if the goal limits accuracy and the samples have no labels.
+
+    Example:
+        >>> import numpy as np
+        >>> import tensorflow as tf
+        >>> from pathlib import Path
+        >>> from attnexport.exporter import SavedModelRunner
+        >>> from attnexport.tflite import fix_shapes, prepare_calibration, prepare_conversion
+        >>> weights = np.random.default_rng(0).standard_normal((16, 16)).astype(np.float32)
+        >>> layer = tf.function(lambda x: {"y": x @ weights}, [tf.TensorSpec((None, 16), tf.float32, name="x")])
+        >>> tf.saved_model.save(tf.Module(), "model", signatures=layer)
+        >>> original = SavedModelRunner(Path("model"))
+        >>> signatures = fix_shapes(Path("model"), Path("fixed"), original.signatures, ["serving_default"])
+        >>> samples = Samples({"x": np.random.default_rng(1).standard_normal((64, 16)).astype(np.float32)})
+        >>> calibration = prepare_calibration(samples, signatures["serving_default"].inputs)
+        >>> prepared = prepare_conversion(Path("fixed"), calibration, reference=original, signatures=signatures)
+        >>> result = search(prepared, Goal(min_sqnr_db=50), limit=2)
+        >>> [trial.name for trial in result.trials], result.chosen.name
+        (['float32', 'float16'], 'float16')
     """
     _check(prepared, goal, evaluation)
     check_patterns(prepared.graph, [Recipe(SEARCHED, "float32", keep_float=tuple(keep_float))])
-    interrupted, confirm = False, evaluation is not None and len(evaluation) > FULL
+    interrupted, confirm = False, evaluation is not None and len(evaluation) > MAX_FULL
     with Workers(prepared, evaluation, calibrators) as workers:
         trials = Trials(workers, goal, limit, lambda trial: on_trial(trial, trials.best))
         try:
@@ -70,7 +88,7 @@ def search(
 
 
 def explore(trials: Trials, graph: Graph, calibrators: Sequence[str], keep_float: Sequence[str] = ()) -> None:
-    """Measure the uniform candidates, then what the best of them can be changed to, until there are no more trials."""
+    """Measure the uniform candidates, then changes of the best of them, until the limit of trials."""
     with suppress(ExhaustedError):
         trials.measure(cheap_candidates(keep_float))
         trials.measure(calibrated_candidates(calibrators, keep_float))
@@ -85,15 +103,15 @@ def explore(trials: Trials, graph: Graph, calibrators: Sequence[str], keep_float
 def _check(prepared: Prepared, goal: Goal, evaluation: Samples | None) -> None:
     if prepared.graph.flex_operators:
         raise ModelError(
-            f"auto must run the model, and no interpreter here can run {', '.join(prepared.graph.flex_operators)}"
+            f"auto runs the model, and no interpreter here can run {', '.join(prepared.graph.flex_operators)}"
         )
     if goal.max_accuracy_drop is not None and (evaluation is None or evaluation.labels is None):
-        raise SamplesError("--max-accuracy-drop needs to know what is right: evaluation samples with 'labels'")
+        raise SamplesError("--max-accuracy-drop needs evaluation samples with 'labels'")
     if goal.min_agreement is not None or goal.max_accuracy_drop is not None:
         outputs = next(case.expected or {} for case in prepared.cases if case.signature == DEFAULT_SIGNATURE)
         if scores_name(outputs) is None:
-            told = ", ".join(map(str, prepared.signatures[DEFAULT_SIGNATURE].outputs))
+            specs = ", ".join(map(str, prepared.signatures[DEFAULT_SIGNATURE].outputs))
             raise ModelError(
-                f"agreement and accuracy are of scores [n, classes], and the outputs are {told}; --min-sqnr says what "
-                "may be lost of any output"
+                f"agreement and accuracy need scores [n, classes], and the outputs are {specs}; --min-sqnr limits the "
+                "losses of any output"
             )

@@ -1,4 +1,4 @@
-"""Uniform candidates, and what can be changed in each of them."""
+"""Uniform candidates, and the precisions that can be changed in each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .trials import Trial
 from .units import FLOAT32, Level, Unit, joined_units, pattern_of, rule_for, weighted_units
 
 Named = list[tuple[str, Recipe]]
-# By unit the place of its precision on its ladder.
+# The place of each unit's precision on its ladder.
 State = Mapping[Unit, int]
 
 _WEIGHTS_ONLY = "int8 weights"
@@ -24,13 +24,13 @@ _INTEGER_CORE = "int8 throughout"
 
 @dataclass(frozen=True)
 class Family:
-    """A uniform candidate with the precisions that its units can have instead.
+    """A uniform candidate with the precisions its units can have instead.
 
     Attributes:
         start: The uniform candidate.
-        ladders: By unit, precisions from the least on.
-        own: By unit, the one that it has in the uniform candidate.
-        calibrator: How ranges are found where some are needed.
+        calibrator: How ranges are found, if some are needed.
+        ladders: Precisions of each unit, the lowest first.
+        own: Precision of each unit in the uniform candidate.
     """
 
     start: Trial
@@ -40,22 +40,22 @@ class Family:
 
     @property
     def first(self) -> State:
-        """The state that a search sets out from: tables that the uniform candidate leaves float have the least."""
+        """The state a search starts from; tables that the uniform candidate leaves float get the lowest precision."""
         return {
             unit: 0 if self.own[unit] == FLOAT32 else ladder.index(self.own[unit])
             for unit, ladder in self.ladders.items()
         }
 
     def changes(self, state: State) -> dict[Level, list[Unit]]:
-        """By precision, the units that have another one than in the uniform candidate."""
-        found: dict[Level, list[Unit]] = {}
+        """The units whose precision differs from the uniform candidate's, by their precision."""
+        changed: dict[Level, list[Unit]] = {}
         for unit, at in state.items():
             if self.ladders[unit][at] != self.own[unit]:
-                found.setdefault(self.ladders[unit][at], []).append(unit)
-        return found
+                changed.setdefault(self.ladders[unit][at], []).append(unit)
+        return changed
 
     def recipe(self, state: State) -> Recipe:
-        """The uniform candidate's with what is changed."""
+        """The recipe of the uniform candidate with the changes of a state."""
         recipe = self.start.recipe
         for level, units in self.changes(state).items():
             weighted = [unit for unit in units if unit.elements]
@@ -67,18 +67,18 @@ class Family:
 
 
 def cheap_candidates(keep_float: Sequence[str] = ()) -> Named:
-    """What needs no calibration: the named recipes by every way to round, and int8 weights under float activations."""
-    found = []
+    """Candidates without calibration: the named recipes with every weight algorithm, and int8 weights alone."""
+    candidates = []
     for name, recipe in _plain(keep_float).items():
         if recipe.needs_calibration:
             continue
         ways = WEIGHT_ALGORITHMS if recipe.weights.startswith("int") else ("minmax",)
-        found += [(_named(name, each, ways), replace(recipe, weight_algorithms=(each,))) for each in ways]
-    return [*found, (_WEIGHTS_ONLY, Recipe(SEARCHED, "int8", keep_float=tuple(keep_float)))]
+        candidates += [(_named(name, each, ways), replace(recipe, weight_algorithms=(each,))) for each in ways]
+    return [*candidates, (_WEIGHTS_ONLY, Recipe(SEARCHED, "int8", keep_float=tuple(keep_float)))]
 
 
 def calibrated_candidates(calibrators: Sequence[str], keep_float: Sequence[str] = ()) -> Named:
-    """The named recipes of integer activations by every way to find ranges."""
+    """The named recipes of integer activations with every calibrator."""
     return [
         (f"{name} {each}", replace(recipe, calibrator=each))
         for name, recipe in _plain(keep_float).items()
@@ -88,13 +88,13 @@ def calibrated_candidates(calibrators: Sequence[str], keep_float: Sequence[str] 
 
 
 def integer_core(calibrator: str, keep_float: Sequence[str] = ()) -> Named:
-    """int8 with the attention core in int8 as well."""
+    """int8 with the attention core in int8, too."""
     recipe = Recipe(SEARCHED, "int8", "int8", keep_float=tuple(keep_float), calibrator=calibrator)
     return [(_INTEGER_CORE, recipe)]
 
 
 def best_named(trials: Sequence[Trial], name: str) -> Trial | None:
-    """Of the ways to carry out a named recipe, the one nearest to the original."""
+    """The candidate of a named recipe that is nearest to the original."""
     ways = [
         each for each in trials if not each.changes and each.name.split(" ")[0] == name and not each.measured.problem
     ]
@@ -103,19 +103,20 @@ def best_named(trials: Sequence[Trial], name: str) -> Trial | None:
 
 
 def families(graph: Graph, trials: Sequence[Trial], calibrator: str | None) -> list[Family]:
-    """What the best ways to carry out the quantized recipes can be changed to.
+    """The changes that the best candidates of the quantized recipes allow.
 
     Args:
         graph: The float32 model.
         trials: The uniform candidates.
-        calibrator: How ranges are found where a recipe needs none, but a unit of it does; None if there are none.
+        calibrator: How ranges are found if a unit of a recipe needs some but the recipe does not; None if no calibrator
+            is allowed.
     """
     starts = {name: best_named(trials, name) for name in ("int4", "dynamic", "int8", "int16x8")}
     int4, dynamic = (
         Level(weights, "dynamic", "minmax" if start is None else start.recipe.weight_algorithms[0])
         for weights, start in (("int4", starts["int4"]), ("int8", starts["dynamic"]))
     )
-    found = []
+    several = []
     for start in filter(None, starts.values()):
         recipe = start.recipe
         static = Level("int8", recipe.activations if recipe.needs_calibration else "int8")
@@ -134,14 +135,14 @@ def families(graph: Graph, trials: Sequence[Trial], calibrator: str | None) -> l
             level = Level(recipe.weights, recipe.activations, recipe.weight_algorithms[0])
             own[unit] = level if unit.can_be(level) else FLOAT32
         if ladders:
-            found.append(
+            several.append(
                 Family(start, recipe.calibrator if recipe.needs_calibration else calibrator or "auto", ladders, own)
             )
-    return found
+    return several
 
 
 def _plain(keep_float: Sequence[str]) -> dict[str, Recipe]:
-    """The named recipes with what else is to stay float, under the name of what a search makes."""
+    """The named recipes with the user's `keep_float`, under the name of a search's recipes."""
     return {
         name: replace(
             recipe, name=SEARCHED, keep_float=recipe.keep_float + (tuple(keep_float) if name != "float32" else ())

@@ -9,7 +9,7 @@ from typing import Any
 from attnexport.core.errors import ArgumentError
 from attnexport.parity import Figures, Limits
 
-SEARCHED = "auto"  # what recipes of a search, and their files, are called
+SEARCHED = "auto"  # name of recipes found by a search, and of their files
 OBJECTIVES = ("size", "latency")
 DEFAULT_TRIALS = 200
 
@@ -57,17 +57,21 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Goal:
-    """What may be lost, and what is wanted for it.
+    """The goal of a search: limits for what a candidate may lose, and what to minimize within them.
 
     Attributes:
-        min_sqnr_db: The least SQNR in dB.
-        min_agreement: The least share of samples with the original's top-1 class, 0 to 1.
-        max_accuracy_drop: The most that accuracy may fall below the original's, in percent points.
-        max_size: The most bytes of the file.
-        objective: What is to be small: `size`, or `latency` on this machine.
+        min_sqnr_db: Least SQNR, in dB.
+        min_agreement: Least share of samples with the original's top-1 class, 0 to 1.
+        max_accuracy_drop: Greatest loss of accuracy against the original, in percentage points.
+        max_size: Bytes of the file at most.
+        objective: What to minimize: `size`, or `latency` on this machine.
 
     Raises:
-        ArgumentError: if nothing says what may be lost, or a figure is out of its bounds.
+        ArgumentError: if no limit is given, or one is out of range.
+
+    Example:
+        >>> print(Goal(min_agreement=0.99, max_size=100_000))
+        agreement 0.99 and at most 100,000 bytes
     """
 
     min_sqnr_db: float | None = None
@@ -79,14 +83,17 @@ class Goal:
     def __post_init__(self) -> None:
         if self.min_sqnr_db is None and self.min_agreement is None and self.max_accuracy_drop is None:
             raise ArgumentError(
-                "auto must know what may be lost: give --min-agreement 0.99, --min-sqnr 30 or --max-accuracy-drop 0.5"
+                "auto needs a limit for what may be lost, such as --min-agreement 0.99, --min-sqnr 30 or "
+                "--max-accuracy-drop 0.5"
             )
         Limits(min_sqnr_db=self.min_sqnr_db, min_agreement=self.min_agreement)
         if self.max_accuracy_drop is not None and not 0 <= self.max_accuracy_drop <= 100:
-            raise ArgumentError(f"max_accuracy_drop is 0 to 100 percent points; received {self.max_accuracy_drop}")
+            raise ArgumentError(
+                f"max_accuracy_drop must be 0 to 100 percentage points; received {self.max_accuracy_drop}"
+            )
 
     def loses_too_much(self, measured: Measurement) -> float:
-        """How far the losses exceed what is allowed, 0 if they do not: a dB counts as much as a percentage point."""
+        """How far the losses exceed the limits, 0 if they do not. A dB counts as much as a percentage point."""
         figures = measured.figures
         if measured.problem or figures is None:
             return inf
@@ -101,7 +108,7 @@ class Goal:
         return excess
 
     def misses(self, measured: Measurement) -> float:
-        """As `loses_too_much`; ten percent of size beyond the limit counts as much as a dB."""
+        """How far a candidate misses the goal; ten percent of size over the limit count as much as a dB."""
         excess = 0.0 if self.max_size is None else max(0.0, measured.size_bytes / self.max_size - 1)
         return self.loses_too_much(measured) + 10 * excess
 
@@ -110,13 +117,13 @@ class Goal:
         return self.misses(measured) == 0
 
     def __str__(self) -> str:
-        told = []
+        limits = []
         if self.min_sqnr_db is not None:
-            told.append(f"SQNR {self.min_sqnr_db:g} dB")
+            limits.append(f"SQNR {self.min_sqnr_db:g} dB")
         if self.min_agreement is not None:
-            told.append(f"agreement {self.min_agreement:g}")
+            limits.append(f"agreement {self.min_agreement:g}")
         if self.max_accuracy_drop is not None:
-            told.append(f"at most {self.max_accuracy_drop:g} points of accuracy lost")
+            limits.append(f"at most {self.max_accuracy_drop:g} points of accuracy lost")
         if self.max_size is not None:
-            told.append(f"at most {self.max_size:,} bytes")
-        return " and ".join(told)
+            limits.append(f"at most {self.max_size:,} bytes")
+        return " and ".join(limits)

@@ -1,4 +1,4 @@
-"""The greedy search from a uniform candidate: up until the goal is met, then down again where it costs nothing."""
+"""The greedy search from a uniform candidate: more precision until the goal is met, then less where it allows."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from .goal import Measurement
 from .trials import Trial, Trials
 from .units import Unit
 
-_PAYS = 0.05  # dB or percent points that a step must gain
-_HOPE = 2.0  # times the noise that the goal allows: what is predicted to be above is not tried
-_MOST = 0.5  # of the noise that could go
-_CONVERSIONS = 64  # bytes that a change costs at least, for the operators around it
+_MIN_GAIN = 0.05  # dB or percentage points that a step must gain
+_MAX_PREDICTED = 2.0  # times the noise that the goal allows; steps with more predicted noise are not tried
+_MIN_SHARE = 0.5  # of the noise that a unit could lose
+_MIN_BYTES = 64  # that a change costs, for the conversions around it
 
 
 @dataclass
@@ -28,7 +28,7 @@ class _Climb:
 
     def bytes_between(self, unit: Unit, low: int, high: int) -> int:
         ladder = self.family.ladders[unit]
-        return max(unit.bytes_at(ladder[high]) - unit.bytes_at(ladder[low]), _CONVERSIONS)
+        return max(unit.bytes_at(ladder[high]) - unit.bytes_at(ladder[low]), _MIN_BYTES)
 
     def attempt(self, unit: Unit, at: int) -> Trial:
         """The trial with one unit changed."""
@@ -41,12 +41,12 @@ class _Climb:
 def climb(family: Family, trials: Trials) -> Trial:
     """Search among the changes of a uniform candidate.
 
-    The unit whose noise falls most for a byte is made more precise, one after another, until the losses are within the
-    goal. A step that does not pay is undone. Then units are made less precise again, those first that save most bytes
-    for their noise, as long as the goal holds.
+    One unit after another is made more precise, the one whose noise falls most per byte first, until the losses are
+    within the goal. A step that gains too little is undone. Then units are made less precise again, those that save
+    most bytes for their noise first, as long as the goal holds.
 
     Raises:
-        ExhaustedError: if there are no more trials; what was found is among them.
+        ExhaustedError: if the limit of trials is reached; the best is among them.
     """
     state = dict(family.first)
     climb = _Climb(family, trials, state, measured(family, trials, state))
@@ -77,7 +77,7 @@ def _ascend(climb: _Climb) -> bool:
             return False
         _, unit, higher = max(steps, key=lambda step: step[0])
         trial = climb.attempt(unit, higher)
-        if _pays(climb, trial.measured):
+        if _gains_enough(climb, trial.measured):
             climb.accept(unit, higher, trial)
         else:
             climb.refused.add((unit, higher))
@@ -85,29 +85,29 @@ def _ascend(climb: _Climb) -> bool:
 
 
 def _step_up(climb: _Climb, unit: Unit) -> tuple[float, Unit, int] | None:
-    """What noise a byte takes away, and the place on the ladder: the lowest that takes most of what can be taken."""
+    """Noise removed per byte, the unit, and its new place: the lowest that removes most of what can be removed."""
     at = climb.state[unit]
     gains = {
         higher: climb.noise(unit, at) - climb.noise(unit, higher)
         for higher in range(at + 1, len(climb.family.ladders[unit]))
         if (unit, higher) not in climb.refused
     }
-    most = max(gains.values(), default=0.0)
-    if most <= 0:
+    greatest = max(gains.values(), default=0.0)
+    if greatest <= 0:
         return None
-    higher = min(place for place, gain in gains.items() if gain >= _MOST * most)
+    higher = min(place for place, gain in gains.items() if gain >= _MIN_SHARE * greatest)
     return gains[higher] / climb.bytes_between(unit, at, higher), unit, higher
 
 
-def _pays(climb: _Climb, measured: Measurement) -> bool:
+def _gains_enough(climb: _Climb, measured: Measurement) -> bool:
     before, after = (climb.trials.goal.loses_too_much(each) for each in (climb.now.measured, measured))
     if after == before:
-        return measured.sqnr_db >= climb.now.measured.sqnr_db + _PAYS
-    return after == 0 or after <= before - _PAYS
+        return measured.sqnr_db >= climb.now.measured.sqnr_db + _MIN_GAIN
+    return after == 0 or after <= before - _MIN_GAIN
 
 
 def _is_beaten(climb: _Climb) -> bool:
-    """Whether going on cannot lead to the choice: every step up makes the file larger."""
+    """Whether further steps cannot be chosen, since every step up makes the file larger."""
     goal, size, best = climb.trials.goal, climb.now.measured.size_bytes, climb.trials.best
     if goal.max_size is not None and size > goal.max_size:
         return True
@@ -115,7 +115,7 @@ def _is_beaten(climb: _Climb) -> bool:
 
 
 def _is_hopeless(climb: _Climb) -> bool:
-    """Whether neither way can lead to the choice, with every unit as small as it can be."""
+    """Whether no step in either direction can be chosen, even with every unit as small as it can be."""
     measured, best = climb.now.measured, climb.trials.best
     if climb.trials.goal.loses_too_much(measured):
         return _is_beaten(climb)
@@ -152,10 +152,10 @@ def _descend(climb: _Climb) -> None:
 
 
 def _is_hopeful(climb: _Climb, unit: Unit, lower: int) -> bool:
-    """Whether what is known of the unit's noise leaves hope that the goal holds without its precision."""
-    least = climb.trials.goal.min_sqnr_db
-    if least is None:
+    """Whether the goal may hold with less precision of a unit, as far as its noise is known."""
+    min_sqnr_db = climb.trials.goal.min_sqnr_db
+    if min_sqnr_db is None:
         return True
     now = 10 ** (-climb.now.measured.sqnr_db / 10)
     predicted = now + climb.noise(unit, lower) - climb.noise(unit, climb.state[unit])
-    return predicted <= _HOPE * float(10 ** (-least / 10))
+    return predicted <= _MAX_PREDICTED * float(10 ** (-min_sqnr_db / 10))

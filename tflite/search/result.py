@@ -1,4 +1,4 @@
-"""What a search found, and why."""
+"""The result of a search, and the reasons for it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .goal import Goal
 from .trials import Trial
 
 _NOISE = 0.1  # of a latency ratio from a few calls
-_LISTED = 4  # names of layers in a sentence
+_MAX_LISTED = 4  # names of layers in a sentence
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class SearchResult:
     """All candidates, and the one that was chosen.
 
     Attributes:
-        goal: What was asked for.
-        trials: Every candidate, in the order in which they were measured.
-        chosen: The one that meets the goal best, None if none does.
+        goal: The goal.
+        trials: Every candidate, in the order of measurement.
+        chosen: The candidate that meets the goal best; None if none does.
         calibrated_on: Hash of the calibration samples.
-        interrupted: Whether it was ended before its time.
+        interrupted: Whether the search was interrupted.
     """
 
     goal: Goal
@@ -43,24 +43,24 @@ class SearchResult:
 
     @property
     def nearest(self) -> Trial:
-        """The one that misses the goal least, or meets it."""
+        """The chosen candidate, or if there is none, the one that misses the goal least."""
         return self.chosen or min(self.trials, key=lambda each: (self.goal.misses(each.measured), each.number))
 
     @property
     def recipe(self) -> Recipe:
-        """That of the chosen or nearest candidate, with the SQNR that it is to be held to."""
+        """The recipe of the nearest candidate, with the SQNR its file must have."""
         recipe, sqnr = self.nearest.recipe, self.nearest.measured.sqnr_db
-        least = self.goal.min_sqnr_db
-        usual = BUDGETS[recipe.precision].min_sqnr_db
-        if least is None and usual is not None and -inf < sqnr < usual:
-            least = floor(sqnr) - 1.0
+        min_sqnr_db = self.goal.min_sqnr_db
+        budget = BUDGETS[recipe.precision].min_sqnr_db
+        if min_sqnr_db is None and budget is not None and -inf < sqnr < budget:
+            min_sqnr_db = floor(sqnr) - 1.0
         return replace(
-            recipe, min_sqnr_db=least, calibrated_on=self.calibrated_on if recipe.needs_calibration else None
+            recipe, min_sqnr_db=min_sqnr_db, calibrated_on=self.calibrated_on if recipe.needs_calibration else None
         )
 
     @property
     def best_named(self) -> Trial | None:
-        """The best of the named recipes that meet the goal, as `--quantize NAME` makes them; None if none does."""
+        """The best named recipe that meets the goal, as `--quantize NAME` makes it; None if none does."""
         ways = (
             best_named(
                 [each for each in self.trials if each.recipe.weight_algorithms[0] in known.weight_algorithms], name
@@ -93,9 +93,9 @@ class SearchResult:
 
     @property
     def front(self) -> list[Trial]:
-        """The candidates that no other one beats in size, latency and SQNR at once, the best for the objective first.
+        """The candidates that no other beats in size, latency and SQNR at once, the best for the objective first.
 
-        Latencies that differ by less than noise does are one, and of equal candidates the first one stays.
+        Latencies that differ by less than the noise count as equal. Of equal candidates the first is kept.
         """
         points = {}
         ran = (each for each in self.trials if each.measured.figures is not None)
@@ -111,28 +111,28 @@ class SearchResult:
 
     @property
     def why(self) -> str:
-        """A plain sentence or two: what was chosen, what is more precise than the rest and what that costs."""
+        """What was chosen, and why, in a few sentences."""
         if not self.trials:
             return "interrupted before any candidate was measured"
         trial, measured = self.nearest, self.nearest.measured
         if self.chosen is None:
             return f"none of {len(self.trials)} candidates has {self.goal}; nearest is {trial.name}: {measured}"
         kind = "smallest" if self.goal.objective == "size" else "fastest"
-        told = [f"Of {len(self.trials)} candidates, the {kind} with {self.goal} is {trial.name}: {measured}."]
+        sentences = [f"Of {len(self.trials)} candidates, the {kind} with {self.goal} is {trial.name}: {measured}."]
         start = next(each for each in self.trials if each.name == trial.start)
         if trial.changes:
             changed = "; ".join(f"{_listed(names)} in {level}" for level, names in trial.changes.items())
             size = measured.size_bytes - start.measured.size_bytes
             sqnr = measured.sqnr_db - start.measured.sqnr_db
-            told.append(f"It is {start.name} but for {changed}, which makes {size:+,} bytes and {sqnr:+.1f} dB.")
+            sentences.append(f"It is {start.name} except for {changed}: {size:+,} bytes, {sqnr:+.1f} dB.")
         if trial.recipe.activations in ("int8", "int16") and trial.recipe.keep_float:
-            told.append("The attention core and normalization stay float32.")
+            sentences.append("The attention core and normalization stay float32.")
         named = self.best_named
         if named is None:
-            told.append("No named recipe meets that.")
+            sentences.append("No named recipe meets the goal.")
         elif named.name != trial.name:
-            told.append(f"Of the named recipes it would be {named.name}: {named.measured}.")
-        return " ".join(told)
+            sentences.append(f"The best named recipe is {named.name}: {named.measured}.")
+        return " ".join(sentences)
 
     def _cost(self, trial: Trial) -> tuple[float, ...]:
         measured = trial.measured
@@ -174,5 +174,5 @@ def read_candidates(path: Path) -> tuple[Candidate, ...]:
 
 
 def _listed(names: Sequence[str]) -> str:
-    told = ", ".join(names[:_LISTED])
-    return told if len(names) <= _LISTED else f"{told} and {len(names) - _LISTED} more"
+    listed = ", ".join(names[:_MAX_LISTED])
+    return listed if len(names) <= _MAX_LISTED else f"{listed} and {len(names) - _MAX_LISTED} more"

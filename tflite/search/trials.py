@@ -1,4 +1,4 @@
-"""Candidates, measured once each and remembered, up to a limit."""
+"""The candidates of a search: each is measured once, up to a limit."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from attnexport.tflite.recipes import Recipe
 from .goal import SEARCHED, Goal, Measurement
 from .units import Level, Unit, rule_for
 
-_TOGETHER = 2  # candidates under way at once
-_UNUSABLE = 1e12  # noise of what leaves nothing of the signal: finite, since it is subtracted
+_MAX_CONCURRENT = 2  # candidates measured at once
+_MAX_NOISE = 1e12  # of a signal that is lost; finite, since it is subtracted
 
 
 class Bench(Protocol):
@@ -25,7 +25,7 @@ class Bench(Protocol):
 
 
 class ExhaustedError(Exception):
-    """There were as many trials as allowed."""
+    """The limit of trials is reached."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class Trial:
     """A candidate.
 
     Attributes:
-        number: From 1, in the order in which they were tried.
-        name: What it is called.
-        recipe: What it is made by.
+        number: Number from 1, in the order of measurement.
+        name: Name for people.
+        recipe: Its recipe.
         measured: Its size, latency and figures.
-        start: Name of the uniform candidate that it comes from; its own where it is one.
-        changes: By precision, what has another one than there.
+        start: Name of the uniform candidate it was changed from; its own name if it is uniform.
+        changes: Names of the units that were changed, by their new precision.
     """
 
     number: int
@@ -53,10 +53,10 @@ class Trials:
     """All candidates so far.
 
     Args:
-        bench: What measures them.
-        goal: What they are measured for.
-        limit: The most there may be.
-        on_trial: Called with each new one.
+        bench: Measures them.
+        goal: The goal of the search.
+        limit: Number of trials at most.
+        on_trial: Called with each new trial.
     """
 
     def __init__(self, bench: Bench, goal: Goal, limit: int, on_trial: Callable[[Trial], None]) -> None:
@@ -68,25 +68,25 @@ class Trials:
 
     @property
     def best(self) -> Trial | None:
-        """The one to take if the search ended now, None if none meets the goal."""
+        """The best trial so far that meets the goal; None if none does."""
         return min((each for each in self.all if self.goal.met_by(each.measured)), key=self.rank, default=None)
 
     def rank(self, trial: Trial) -> tuple[float, ...]:
-        """Least for the best of those that meet the goal."""
+        """Sort key of trials that meet the goal, the best first."""
         measured = trial.measured
         ratio = measured.latency_ratio if measured.latency_ratio is not None else inf
         size = (float(measured.size_bytes), -measured.sqnr_db, float(trial.number))
         return (ratio, *size) if self.goal.objective == "latency" else size
 
     def measure(self, wanted: Sequence[tuple[str, Recipe]]) -> list[Trial]:
-        """Measure uniform candidates by name; what was measured already is not measured again.
+        """Measure uniform candidates by name, except those measured before.
 
         Raises:
-            ExhaustedError: if that would be more than the limit; what is within was measured.
+            ExhaustedError: if the limit is reached; the candidates up to it were measured.
         """
         new = {recipe: name for name, recipe in wanted if recipe not in self._known}
-        for at in range(0, len(new), _TOGETHER):
-            some = list(new)[at : at + _TOGETHER]
+        for at in range(0, len(new), _MAX_CONCURRENT):
+            some = list(new)[at : at + _MAX_CONCURRENT]
             allowed = some[: self._limit - len(self.all)]
             for recipe, measured in zip(allowed, self._bench.measure(allowed), strict=True):
                 self._add(Trial(len(self.all) + 1, new[recipe], recipe, measured, new[recipe]))
@@ -95,10 +95,10 @@ class Trials:
         return [self._known[recipe] for _, recipe in wanted]
 
     def try_changed(self, start: Trial, recipe: Recipe, changes: Mapping[str, tuple[str, ...]]) -> Trial:
-        """Measure what came of a uniform candidate.
+        """Measure a changed uniform candidate.
 
         Raises:
-            ExhaustedError: if that would be more than the limit.
+            ExhaustedError: if the limit is reached.
         """
         if recipe not in self._known:
             if len(self.all) >= self._limit:
@@ -109,22 +109,22 @@ class Trials:
         return self._known[recipe]
 
     def learn_noise(self, pairs: Sequence[tuple[Unit, Level]], calibrator: str) -> None:
-        """Measure what precisions of single units cost, all else being float32."""
+        """Measure the noise of single units in some precisions, with everything else in float32."""
         new = [pair for pair in dict.fromkeys(pairs) if (*pair, calibrator) not in self._noise]
         recipes = [
             Recipe(SEARCHED, "float32", layers=(rule_for([unit], level),), calibrator=calibrator) for unit, level in new
         ]
         for pair, measured in zip(new, self._bench.measure(recipes, "few"), strict=True):
             self._noise[*pair, calibrator] = (
-                _UNUSABLE if measured.problem else min(10 ** (-measured.sqnr_db / 10), _UNUSABLE)
+                _MAX_NOISE if measured.problem else min(10 ** (-measured.sqnr_db / 10), _MAX_NOISE)
             )
 
     def noise(self, unit: Unit, level: Level, calibrator: str) -> float:
-        """Of one unit in this precision, as a share of the signal's energy; none where nobody measured it: 16 bits."""
+        """Noise of a unit in a precision, as a share of the signal's energy; 0 if not measured, as for 16 bits."""
         return self._noise.get((unit, level, calibrator), 0.0)
 
     def confirm(self, trial: Trial) -> Trial:
-        """The trial with its figures on all evaluation samples."""
+        """The trial, measured on all evaluation samples."""
         [measured] = self._bench.measure([trial.recipe], "all")
         old = trial.measured
         measured = replace(measured, latency_ratio=old.latency_ratio, float_latency_ms=old.float_latency_ms)
@@ -133,7 +133,7 @@ class Trials:
         return confirmed
 
     def race(self, trials: Sequence[Trial], *, rounds: int, seconds: float) -> list[float]:
-        """Medians in ms, from calls in turn: of float32, of float32 again, and of candidates."""
+        """Median latencies in ms, from calls in turn: float32, float32 again, and the candidates."""
         return self._bench.race([each.recipe for each in trials], rounds=rounds, seconds=seconds)
 
     def _add(self, trial: Trial) -> None:

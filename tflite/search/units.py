@@ -1,4 +1,4 @@
-"""The parts of a model that a search gives a precision each, and the precisions that each can have."""
+"""The units of a model, to each of which a search gives a precision, and the precisions each can have."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from attnexport.tflite.float_core import float_outputs, joined
 from attnexport.tflite.graph import Graph, Operator, Subgraph
 from attnexport.tflite.recipes import LayerRule
 
-# What the quantizer and the kernels know, by the type of weights and activations.
+# Operators that the quantizer and the kernels support, by the type of weights and activations.
 _INT4 = frozenset({"FULLY_CONNECTED", "CONV_2D", "EMBEDDING_LOOKUP"})
 _DYNAMIC = _INT4 | {"BATCH_MATMUL", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"}
 _STATIC = (_DYNAMIC | {"GATHER"}) - {"EMBEDDING_LOOKUP"}
@@ -31,7 +31,7 @@ class Level:
 
     @property
     def name(self) -> str:
-        """What the recipe of this precision is called."""
+        """Name of the recipe with this precision."""
         if self.weights in ("float32", "float16"):
             return self.weights
         if self.activations == "float32":
@@ -46,13 +46,13 @@ FLOAT32, FLOAT16 = Level("float32"), Level("float16")
 
 @dataclass(frozen=True)
 class Unit:
-    """Operators that have one precision: those of one weight matrix, or joined ones without weights.
+    """Operators with a common precision: those of one weight matrix, or connected ones without weights.
 
     Attributes:
-        name: For people.
-        outputs: First outputs, by tensor name.
-        operators: Their kernels.
-        elements: Of their weights, 0 if they have none.
+        name: Name for people.
+        outputs: Tensor names of their first outputs.
+        operators: Names of their kernels.
+        elements: Number of their weights; 0 if they have none.
     """
 
     name: str
@@ -61,11 +61,11 @@ class Unit:
     elements: int = 0
 
     def bytes_at(self, level: Level) -> int:
-        """Of its weights."""
+        """Bytes of its weights in a precision."""
         return self.elements * _BITS[level.weights] // 8
 
     def can_be(self, level: Level) -> bool:
-        """Whether there are kernels for it; float32 there is always."""
+        """Whether kernels support a precision; float32 always is."""
         if level.weights == "float32":
             return True
         if level.weights == "float16":
@@ -75,23 +75,23 @@ class Unit:
         return bool(self.elements) and self.operators <= (_INT4 if level.weights == "int4" else _DYNAMIC)
 
     def ladder(self, levels: Sequence[Level]) -> tuple[Level, ...]:
-        """Those of the levels, the least one first, that it can have: float16 as the last one, else float32."""
-        found = [level for level in levels if self.can_be(level)]
-        return (*found, FLOAT16 if self.can_be(FLOAT16) else FLOAT32)
+        """The levels it can have, the lowest first; the last is float16 if it can have that, else float32."""
+        usable = [level for level in levels if self.can_be(level)]
+        return (*usable, FLOAT16 if self.can_be(FLOAT16) else FLOAT32)
 
 
 def pattern_of(units: Sequence[Unit]) -> str:
-    """A regular expression for the operators of units, and no others."""
+    """A regular expression that matches exactly the operators of some units."""
     return f"^(?:{'|'.join(re.escape(name) for unit in units for name in unit.outputs)})$"
 
 
 def rule_for(units: Sequence[Unit], level: Level) -> LayerRule:
-    """What gives units a precision."""
+    """The rule that gives units a precision."""
     return LayerRule(pattern_of(units), level.weights, level.activations, level.weight_algorithm)
 
 
 def weighted_units(graph: Graph) -> list[Unit]:
-    """The units with weights; operators that share a matrix, also over signatures, are one."""
+    """The units with weights; operators that share a matrix, even across signatures, are one unit."""
     groups: dict[int, tuple[list[tuple[Subgraph, Operator]], int]] = {}
     for subgraph, operator in graph.operators:
         weights = subgraph.weights(operator)
@@ -102,7 +102,7 @@ def weighted_units(graph: Graph) -> list[Unit]:
 
 
 def joined_units(graph: Graph, keep_float: Sequence[str]) -> list[Unit]:
-    """The operators without weights that a recipe quantizes, those joined through such operators together."""
+    """The units without weights that a recipe quantizes: operators connected through such operators."""
     done, units = set(float_outputs(graph, keep_float)), []
     for subgraph in graph.subgraphs:
         for operator in subgraph.operators:
@@ -125,13 +125,13 @@ def _unit(graph: Graph, members: Sequence[tuple[Subgraph, Operator]], elements: 
 
 
 def _name(graph: Graph, subgraph: Subgraph, operator: Operator) -> str:
-    """The layer's path without the model's name and what the converter put behind it; an output's own name."""
+    """An output's name, or the layer's path without the model's name and the converter's suffix."""
     for signature, number in graph.signatures.items():
         if graph.subgraphs[number] is subgraph:
             for name, index in graph.tensors.get(signature, ({}, {}))[1].items():
                 if index in operator.outputs:
                     return name
-    # Fused operators have the names of all: the product's tells the layer, not those of what it is fused with.
+    # Fused operators have the names of all their parts; the product's names the layer.
     paths = subgraph.tensors[operator.outputs[0]].name.split(";")
     path = next((each for each in paths if each.endswith(_PRODUCTS)), paths[0])
     parts = [_SCOPE.sub("", part) for part in path.split("/")]

@@ -30,16 +30,16 @@ from .worker import measure_candidate, race_candidates
 _MAX_CHILDREN = 2
 _TIMEOUT = 300.0  # seconds for one candidate
 _BATCH = 256  # samples in one call of the original
-_FEW, FULL = 64, 512  # samples for a sensitivity, and evaluation samples for a candidate
+_MAX_FEW, MAX_FULL = 64, 512  # samples for the noise of a unit, and evaluation samples for a candidate
 
 
 class Workers:
-    """Up to two children, which start when they are needed.
+    """Up to two child processes, started when they are needed.
 
     Args:
         prepared: The model, ranges and held-out samples.
-        evaluation: Samples to judge on beside, with labels or without.
-        calibrators: Of which ranges will be asked for; none where the model is not to be calibrated.
+        evaluation: Samples to evaluate on in addition, with or without labels.
+        calibrators: The calibrators whose ranges candidates may use; empty if none need calibration.
     """
 
     def __init__(self, prepared: Prepared, evaluation: Samples | None, calibrators: Sequence[str]) -> None:
@@ -107,25 +107,25 @@ class Workers:
 
 
 def _cases(prepared: Prepared, evaluation: Samples | None) -> dict[str, list[tuple[Case, Any, bool]]]:
-    """By what is asked for: cases, their labels, and whether agreement and accuracy are of them."""
+    """Cases by the name of their set, with labels, and whether agreement and accuracy are measured on them."""
     held_out = [(case, None, evaluation is None and case.signature == DEFAULT_SIGNATURE) for case in prepared.cases]
     if evaluation is None:
         few = next(case for case in prepared.cases if case.signature == DEFAULT_SIGNATURE)
-        return {"few": [(_some(few, _FEW), None, True)], "full": held_out}
+        return {"few": [(_some(few, _MAX_FEW), None, True)], "full": held_out}
     answers = batched(prepared.reference, evaluation.inputs, batch_size=_BATCH)
     given = Case("evaluation samples", evaluation.inputs, DEFAULT_SIGNATURE, answers)
     labels = evaluation.labels
     several = {
-        "few": [(_some(given, _FEW), None, True)],
-        "full": [*held_out, (_some(given, FULL), _spread(labels, FULL), True)],
+        "few": [(_some(given, _MAX_FEW), None, True)],
+        "full": [*held_out, (_some(given, MAX_FULL), _spread(labels, MAX_FULL), True)],
     }
-    if len(evaluation) > FULL:
+    if len(evaluation) > MAX_FULL:
         several["all"] = [*held_out, (given, labels, True)]
     return several
 
 
 def _some(case: Case, count: int) -> Case:
-    """A case with so many of its samples at most, evenly spread: files are often sorted by class."""
+    """A case with at most `count` samples, evenly spread, since files are often sorted by class."""
     inputs, expected = (
         {name: _spread(array, count) for name, array in arrays.items()} for arrays in (case.inputs, case.expected or {})
     )
