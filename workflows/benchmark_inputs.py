@@ -1,4 +1,4 @@
-"""One call for all artifacts that are measured side by side: the same samples of the same shapes, where they can."""
+"""The calls of artifacts measured side by side: the same samples of the same shapes, if their signatures allow it."""
 
 from __future__ import annotations
 
@@ -8,20 +8,26 @@ from dataclasses import dataclass, replace
 from attnexport.core.errors import ModelError
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature
 
-_FREE_BATCH = 1
-_FREE_SIZE = 32  # of any other dimension that no artifact fixes
+_FREE_BATCH = 1  # size of a batch that no artifact fixes
+_FREE_SIZE = 32  # size of any other dimension that no artifact fixes
 
 
 @dataclass(frozen=True)
 class Call:
-    """What an artifact is called with: its signature, the shapes of its inputs by name, and how many samples."""
+    """A call of an artifact.
+
+    Attributes:
+        signature: The signature to call.
+        shapes: Shapes of its inputs, by name.
+        samples: Samples in the call.
+    """
 
     signature: str
     shapes: Mapping[str, tuple[int, ...]]
     samples: int
 
     def inputs(self, signatures: Mapping[str, Signature]) -> Arrays:
-        """Made up, the same for every artifact that takes the same shapes."""
+        """Generated inputs, the same for every artifact that takes the same shapes."""
         from attnexport.core.samples import synthetic_samples
 
         specs = sorted(signatures[self.signature].inputs, key=lambda spec: spec.name)
@@ -29,26 +35,26 @@ class Call:
 
 
 def choose_signature(signatures: Mapping[str, Signature]) -> Signature:
-    """`serving_default`, or else the first by name.
+    """`serving_default`, or if there is none, the first by name.
 
     Raises:
-        ModelError: where there is none.
+        ModelError: if there are no signatures.
     """
     if not signatures:
-        raise ModelError("it has no signatures; convert it again from a SavedModel, which has")
+        raise ModelError("it has no signatures; convert it again from a SavedModel")
     return signatures.get(DEFAULT_SIGNATURE) or signatures[min(signatures)]
 
 
 def same_calls(signatures: Sequence[Signature]) -> list[Call]:
-    """Calls of signatures, in their order, that do the same work where they can.
+    """Calls of several signatures, in their order, that do the same work if the signatures allow it.
 
-    What one leaves free is as the others fix it, those that fix the most first; what none fixes is a batch of 1 and 32
-    of anything else. Inputs are matched in the order of their names, or by their names where there are more of one
-    than of another.
+    Free dimensions take the size that another signature fixes, those with the fewest free dimensions first; otherwise
+    the batch is 1 and any other dimension 32. Inputs are matched in the order of their names, or by name if the
+    signatures have different numbers of inputs.
     """
     by_order = len({len(each.inputs) for each in signatures}) == 1
 
-    def keyed(signature: Signature) -> dict[str, int | str]:
+    def keys(signature: Signature) -> dict[str, int | str]:
         names = sorted(spec.name for spec in signature.inputs)
         return {name: number if by_order else name for number, name in enumerate(names)}
 
@@ -58,38 +64,38 @@ def same_calls(signatures: Sequence[Signature]) -> list[Call]:
         for spec in signature.inputs:
             for axis, size in enumerate(spec.shape or ()):
                 if size is not None:
-                    sizes.setdefault((keyed(signature)[spec.name], len(spec.shape or ()), axis), size)
+                    sizes.setdefault((keys(signature)[spec.name], len(spec.shape or ()), axis), size)
     calls: dict[int, Call] = {}
     for number, signature in sorted(enumerate(signatures), key=lambda each: _free(each[1])):
-        found = {}
+        chosen = {}
         for spec in signature.inputs:
-            key = keyed(signature)[spec.name]
+            key = keys(signature)[spec.name]
             wanted = spec.shape if spec.shape is not None else shapes.get(key, (None,))
             default = [_FREE_BATCH if signature.is_batched else _FREE_SIZE] + [_FREE_SIZE] * len(wanted)
-            found[spec.name] = tuple(
+            chosen[spec.name] = tuple(
                 sizes.get((key, len(wanted), axis), default[axis]) if size is None else size
                 for axis, size in enumerate(wanted)
             )
-            shapes.setdefault(key, found[spec.name])
-        batches = {shape[0] for shape in found.values() if shape} if signature.is_batched else set()
-        calls[number] = Call(signature.name, found, batches.pop() if len(batches) == 1 else 1)
+            shapes.setdefault(key, chosen[spec.name])
+        batches = {shape[0] for shape in chosen.values() if shape} if signature.is_batched else set()
+        calls[number] = Call(signature.name, chosen, batches.pop() if len(batches) == 1 else 1)
     return [calls[number] for number in range(len(signatures))]
 
 
 def differences(calls: Mapping[str, Call]) -> list[str]:
-    """What is not the same for all, a sentence each; nothing where all do the same work."""
+    """The differences between calls, a sentence each; empty if all do the same work."""
     notes = []
     batches = {name: call.samples for name, call in calls.items()}
     if len(set(batches.values())) > 1:
-        notes.append(f"samples in a call differ ({_told(batches)}), so speed is that of a sample")
+        notes.append(f"samples in a call differ ({_first_of_each(batches)}), so speed is that of a sample")
     rests = {name: _rest(call) for name, call in calls.items()}
     if len(set(rests.values())) > 1:
-        notes.append(f"shapes differ apart from the batch ({_told(rests)}), so their latencies do not compare")
+        notes.append(f"shapes differ apart from the batch ({_first_of_each(rests)}), so their latencies do not compare")
     return notes
 
 
 def _free(signature: Signature) -> int:
-    """How many dimensions are free; more than any where not even the rank is known."""
+    """Number of free dimensions; very large if a rank is unknown."""
     return sum(1000 if spec.shape is None else spec.shape.count(None) for spec in signature.inputs)
 
 
@@ -98,7 +104,7 @@ def _rest(call: Call) -> str:
     return ", ".join("[" + ", ".join(map(str, shape)) + "]" for shape in shapes)
 
 
-def _told(values: Mapping[str, int | str]) -> str:
+def _first_of_each(values: Mapping[str, int | str]) -> str:
     """Each value with the first artifact that has it."""
     first: dict[int | str, str] = {}
     for name, value in values.items():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -149,6 +151,17 @@ def test_a_file_that_no_process_here_runs(attnexport: Run, tflite: Path, monkeyp
         code, _, err = attnexport(command, tflite)
         assert code == 3
         assert "(signal 11)" in err
+
+
+def test_code_beside_a_file_is_not_run(tflite: Path, tmp_path: Path) -> None:
+    """A download folder may hold anything; `export` made it the working directory."""
+    for name in ("json", "msgspec", "numpy", "attnexport"):
+        (tmp_path / f"{name}.py").write_text("open('RAN', 'w').close()\nraise SystemExit(1)\n")
+    command = Path(sys.executable).parent / "attnexport"
+    done = subprocess.run([command, "inspect", tflite], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "in 1 partition" in done.stdout
+    assert not (tmp_path / "RAN").exists()
 
 
 def test_benchmark_compares_the_same_work(attnexport: Run, tflite: Path, export: Path) -> None:
