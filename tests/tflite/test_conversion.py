@@ -145,7 +145,7 @@ def test_an_operator_without_a_kernel_is_named_with_its_layer(to_tflite: Convert
         to_tflite(model, "float32", data)
     found = to_tflite(model, "float32", data, allow_flex=True)["float32"]
     assert found.graph.flex_operators == ["FlexMatrixDeterminant"]
-    assert "numbers were not compared" in found.notes[0]
+    assert "outputs were not compared" in found.notes[0]
     with pytest.raises(ModelError, match="must run the model to calibrate it"):
         to_tflite(model, "int8", data, allow_flex=True)
 
@@ -240,7 +240,7 @@ def test_signatures_of_other_inputs_cannot_share_a_calibration(to_tflite: Conver
     other = {"serving_default": Signature("serving_default", (spec,), (spec,))}
     data = np.random.default_rng(0).standard_normal((40, 3)).astype(np.float32)
     calibration = prepare_calibration(read_calibration({"mine": data}, [TensorSpec("mine", "float32", (None, 3))]), [])
-    with pytest.raises(ArgumentError, match="takes other, and the calibration samples are of mine"):
+    with pytest.raises(ArgumentError, match="takes other, and the calibration samples have mine"):
         convert(Path("nowhere"), RECIPES["int8"], calibration, reference=None, signatures=other)  # type: ignore[arg-type]
 
 

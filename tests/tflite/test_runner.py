@@ -70,7 +70,7 @@ def test_what_no_integer_stands_for_is_refused(value: float, conversions: dict[s
     """NaN would become some integer, and the answer look like any other."""
     broken = samples[:1].copy()
     broken[0, 3, 2] = value
-    with pytest.raises(SamplesError, match="input 'sequence' holds NaN or infinity, which int8 has not"):
+    with pytest.raises(SamplesError, match="input 'sequence' holds NaN or infinity, which int8 does not have"):
         TFLiteRunner(conversions["int8-integer-only"].content).run({"sequence": broken})
     logits = TFLiteRunner(conversions["float32"].content).run({"sequence": broken})["logits"]
     assert not np.isfinite(logits).all()
