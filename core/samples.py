@@ -47,6 +47,8 @@ def load_samples(
     source: SampleSource,
     specs: Sequence[TensorSpec],
     aliases: Mapping[str, str] | None = None,
+    *,
+    same_count: bool = True,
 ) -> Samples:
     """Read samples and check them against the inputs that they are for.
 
@@ -55,6 +57,7 @@ def load_samples(
             input; a directory of `NAME.npy`; or the arrays themselves. Large arrays stay on disk.
         specs: The inputs to be fed, as exported.
         aliases: The exported name by other names that an input may have, such as its Keras name.
+        same_count: Whether all arrays must hold the same number of samples.
 
     Raises:
         ArgumentError: if the path does not exist.
@@ -79,7 +82,7 @@ def load_samples(
         if labels.ndim != 1:
             raise SamplesError(f"{path}: 'labels' has shape {format_shape(labels.shape)}; [?] is wanted, one a sample")
         counts[LABELS] = len(labels)
-    if len(set(counts.values())) > 1:
+    if same_count and len(set(counts.values())) > 1:
         raise SamplesError(f"{path}: the arrays hold different numbers of samples: {counts}")
     return Samples(inputs, labels, tuple(notes))
 

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from .predict_inputs import Source
 
-DEFAULT_BATCH = 32  # samples; servers that batch by default take as many
-
 
 @dataclass(frozen=True)
 class PredictResult(Result):
@@ -76,7 +74,7 @@ def predict(
     version: int | None = None,
     label: str | None = None,
     signature: str = DEFAULT_SIGNATURE,
-    batch: int = DEFAULT_BATCH,
+    batch: int | None = None,
     output: str | Path | None = None,
     progress: Progress = silent,
 ) -> PredictResult:
@@ -91,7 +89,8 @@ def predict(
         version: The version; the newest if None.
         label: The version with this label, instead of `version`.
         signature: The signature to run.
-        batch: Samples in one call at most.
+        batch: Samples in one call at most, for a signature whose first dimension is a batch: free in every input and
+            output. All samples go in one call if None; a signature with a fixed batch is always sent in that.
         output: An .npz file to write the outputs to.
         progress: Called with how many samples are done.
 
@@ -109,14 +108,19 @@ def predict(
         ...     print(error.address)
         127.0.0.1:1
     """
-    check_size("batch", batch)
+    if batch is not None:
+        check_size("batch", batch)
     target = None if output is None else _output_path(Path(output))
+    from attnexport.serving.client.batches import check_batch
+
     from .predict_inputs import open_source, read_inputs
 
     source = open_source(samples)
     progress(f"querying {connection.first_server}")
     with connection.client() as client:
         found = _signature(client, signature, version, label)
+        if batch is not None:
+            check_batch(found, found.fixed_batch or batch)
         inputs, notes = read_inputs(source, found)
         prediction = _predict_all(client, inputs, found, batch, version, label, progress)
     if target is not None:
@@ -149,22 +153,24 @@ def _predict_all(
     client: Client,
     inputs: Arrays,
     signature: Signature,
-    batch: int,
+    batch: int | None,
     version: int | None,
     label: str | None,
     progress: Progress,
 ) -> Prediction:
-    """All samples, a few batches at a time: each has the time-out of a call, and memory-mapped files stay on disk."""
+    """All samples, a few batches at a time if they are to be split: each has the timeout of a call."""
     import numpy as np
 
     from attnexport.core.batches import fill_batch
     from attnexport.serving import Prediction
+    from attnexport.serving.client.batches import can_be_split
 
-    if not signature.is_batched or not all(array.ndim for array in inputs.values()):
+    size = signature.fixed_batch or batch
+    counts = {len(array) if array.ndim else None for array in inputs.values()}
+    total = counts.pop() if len(counts) == 1 else None
+    if size is None or total is None or not can_be_split(signature, (), size):
         progress("predicting")
         return client.predict(inputs, signature=signature.name, version=version, label=label)
-    size = signature.fixed_batch or batch
-    total = len(next(iter(inputs.values())))
     done = 0
 
     def count(samples: int) -> None:

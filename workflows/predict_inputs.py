@@ -55,7 +55,7 @@ def read_inputs(source: Source, signature: Signature) -> tuple[Arrays, tuple[str
     """
     if not isinstance(source, Path | np.ndarray):
         source = _columns(source, signature)
-    samples = load_samples(source, signature.inputs)
+    samples = load_samples(source, signature.inputs, same_count=False)
     return samples.inputs, samples.notes
 
 

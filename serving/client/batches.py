@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from attnexport.core.errors import ServingError
-from attnexport.core.signature import Arrays, Signature
+from attnexport.core.errors import ArgumentError, ServingError
+from attnexport.core.signature import Arrays, Signature, format_shape
 from attnexport.serving.codec import PredictAnswer, ServedModel
 
 from .responses import Prediction
@@ -38,6 +38,26 @@ def can_be_split(signature: Signature, outputs: Sequence[str], max_batch: int) -
     specs = [*signature.inputs, *(spec for spec in signature.outputs if not outputs or spec.name in outputs)]
     sizes = {spec.shape[0] if spec.shape else 0 for spec in specs}
     return sizes in ({None}, {max_batch})
+
+
+def check_batch(signature: Signature, max_batch: int) -> None:
+    """Refuse to split a signature whose first dimension is not a batch.
+
+    Raises:
+        ArgumentError: naming the input or output that shows it.
+    """
+    if can_be_split(signature, (), max_batch):
+        return
+    first = {spec.shape[0] if spec.shape else None for spec in signature.inputs}
+    fixed = first.pop() if len(first) == 1 else None
+    for what, specs in (("input", signature.inputs), ("output", signature.outputs)):
+        for spec in specs:
+            if not spec.shape or spec.shape[0] != fixed:
+                raise ArgumentError(
+                    f"a batch of {max_batch} is not possible: {what} {spec.name!r} of signature {signature.name!r} has "
+                    f"shape {format_shape(spec.shape)}, whose first dimension is not a batch; its inputs are sent whole"
+                )
+    raise ArgumentError(f"a batch of {max_batch} is not possible: signature {signature.name!r} has a batch of {fixed}")
 
 
 def parts_of(arrays: Arrays, max_batch: int) -> list[Arrays]:

@@ -129,6 +129,7 @@ def test_several_inputs_scalars_and_what_json_has_no_numbers_for(ask: Run, tmp_p
     [
         (["--input", "nope.npz"], 2, "input nope.npz does not exist"),
         (["--input", "x.npz", "--batch", "0"], 2, "batch must be a whole number of at least 1"),
+        (["--input", "x.npz", "--batch", "2", "--signature", "total"], 2, "output 'total' of signature"),
         (["--input", "x.npz", "--version", "-1"], 2, "-1 is not in the range x>=0"),
         (["--input", "x.npz", "--version", "1", "--label", "a"], 2, "version 1 and label 'a' exclude each other"),
         (["--input", "x.npz", "--timeout", "0"], 2, "timeout must be a number of seconds above 0"),
@@ -235,7 +236,8 @@ def test_benchmark_measures_each_number_of_callers_and_counts_failures(ask: Run,
 def test_a_large_input_shows_its_progress_on_a_terminal_and_nowhere_else(server: Any, tmp_path: Path) -> None:
     """Held back at the last batches, so that the bar is seen."""
     np.save(tmp_path / "large.npy", np.zeros((3000, 3), "f"))
-    words = [COMMAND, "predict", "--server", server.address, "--model", "m", "--input", str(tmp_path / "large.npy")]
+    large = str(tmp_path / "large.npy")
+    words = [COMMAND, "predict", "--server", server.address, "--model", "m", "--input", large, "--batch=32"]
     master, slave = pty.openpty()
     seen = bytearray()
 
@@ -289,3 +291,10 @@ def test_cold_start_needs_no_tensorflow(
     for words in (("predict", "--input", "x.npz"), ("status",), ("metadata",), ("benchmark", "--seconds", "0.1")):
         done = run_python(code, words[0], *place, *words[1:])
         assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_predict_sends_all_samples_in_one_call_unless_a_batch_is_given(ask: Run, server: Any) -> None:
+    for more, calls in (([], 1), (["--batch", "2"], 3)):
+        server.service.calls.clear()
+        assert json.loads(ask("predict", "--input", "x.npz", "--json", *more)[1])["outputs"]["n"]["shape"] == [5]
+        assert [name for name, _, _ in server.service.calls].count("Predict") == calls
