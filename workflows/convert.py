@@ -22,7 +22,6 @@ from .versions import find_version
 if TYPE_CHECKING:
     from attnexport.core.samples import SampleSource
     from attnexport.exporter import PresetConfig
-    from attnexport.store.trust import trusting
     from attnexport.tflite import Recipe
 
     from .conversion import ConversionRequest
@@ -139,6 +138,8 @@ def convert(
         )
     check_samples(request, calibration=calibration, evaluation=evaluation)
     progress("loading TensorFlow")
+    from attnexport.store.trust import trusting
+
     from .conversion import ConversionRequest
 
     with trusting(trust):

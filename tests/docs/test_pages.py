@@ -56,7 +56,7 @@ def test_the_site_is_built_with_every_link_and_anchor_right(tmp_path: Path) -> N
     commands = (tmp_path / "site" / "reference" / "command-line.html").read_text()
     python = (tmp_path / "site" / "reference" / "python" / "exporter.html").read_text()
     assert 'id="attnexport-deploy"' in commands or "attnexport deploy" in commands
-    assert 'id="attnexport.exporter.export_saved_model"' in python
+    assert 'id="attnexport.exporter.open_model"' in python
 
 
 def validated(schema: str, document: object) -> None:
