@@ -254,10 +254,10 @@ def _write(descriptor: int, data: memoryview) -> int:
 
 
 def _error_of(reply: Reply) -> AttnexportError:
-    """The error that was raised in the child, with its traceback as a note, which --debug shows."""
+    """The error that was raised in the child, with its traceback as the cause, which --debug shows."""
     kind = getattr(errors, reply.error or "", None)
     if not (isinstance(kind, type) and issubclass(kind, AttnexportError)):
         kind = ProcessError
     error = kind(reply.message)
-    error.add_note(reply.traceback)
+    error.__cause__ = ProcessError(f"in the child process:\n{reply.traceback}")
     return error

@@ -29,6 +29,9 @@ class Canned(Result):
     text: str = "[b]not markup[/b]"
     failure: str | None = None  # of a validation
     report_error: Exception | None = None
+    search: None = None  # of a conversion
+    rejected: tuple[()] = ()
+    interrupted: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         return {"text": self.text}
@@ -53,6 +56,22 @@ CASES: list[tuple[list[str], str, tuple[Any, ...], dict[str, Any]]] = [
         (Path("export/m"), Path("out")),
         {"target": "docker", "version": None, "image": None, "tf_serving_version": None, "cpus": 3, "replicas": 2,
          "max_batch": None, "force": True},
+    ),
+    (
+        ["savedmodel", "mine:make", "--name", "m", "--batch", "2", "--signature", "attention", "--warmup", "4"],
+        "export.export_saved_model",
+        ("mine:make", "export"),
+        {"name": "m", "version": None, "imports": (), "input_names": (), "output_names": (), "steps": None, "batch": 2,
+         "signatures": ("attention",), "labels": None, "warmup": 4},
+    ),
+    (
+        ["tflite", "mine:make", "-q", "int8", "-q", "float16", "--calibration", "x.npz", "--max-size", "500k"],
+        "convert.convert",
+        ("mine:make", ("int8", "float16")),
+        {"calibration": "x.npz", "evaluation": None, "output": "export", "name": None, "version": None, "imports": (),
+         "steps": None, "batch": None, "signatures": (), "integer_only": False, "io": None, "keep_float": (),
+         "calibrator": None, "min_sqnr_db": None, "max_size": 500000, "search": None, "allow_flex": False,
+         "keep_failed": False, "force": False},
     ),
     (["inspect", "m.tflite", "--import", "mine"], "inspect.inspect", ("m.tflite",), {"imports": ("mine",)}),
     (
