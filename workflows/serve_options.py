@@ -62,6 +62,7 @@ def server_options(settings: ServeSettings, *, port: Port, rest_port: Port | Non
         warmup=settings.enable_model_warmup,
         warmup_iterations=settings.num_request_iterations_for_warmup,
         check_method_names=settings.enable_signature_method_name_check,
+        strict_shapes=settings.strict_shapes,
         allow_unavailable_labels=settings.allow_version_labels_for_unavailable_models,
         batching=batching,
         grace_seconds=settings.grace_seconds,

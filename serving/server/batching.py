@@ -1,7 +1,7 @@
 """Batching: requests that arrive together run as one call of the model.
 
 Opt-in, with TF Serving's parameters. Requests are joined along the first dimension, per signature, wanted outputs and
-the shapes behind that dimension; whatever else a request is, it runs alone.
+the other dimensions. A signature whose declared shapes have no free first dimension runs alone.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from attnexport.core.batches import fill_rows
 from attnexport.core.errors import ArgumentError, check_size
 from attnexport.core.signature import Arrays, Signature
 
+from .batch_checks import batch_size, check_batch, is_joinable
 from .cancellation import Alive, abandoned
 from .loading import LoadedModel
 from .status import Code, StatusError, invalid
@@ -29,12 +30,21 @@ _LOOK = 0.05  # seconds between two looks whether the client still waits
 
 @dataclass(frozen=True)
 class BatchingOptions:
-    """TF Serving's BatchingParameters, of the same names and defaults.
+    """TF Serving's BatchingParameters, with the same names and defaults.
 
     Attributes:
-        allowed_batch_sizes: A batch is filled up to the next of these; ascending, the last one the largest batch.
+        max_batch_size: The largest number of samples in a batch.
+        batch_timeout_micros: How long the first request of a batch waits for others, in microseconds.
+        max_enqueued_batches: How many batches may wait; further requests are refused (UNAVAILABLE).
         num_batch_threads: How many batches run at once.
-        max_execution_batch_size: With `enable_large_batch_splitting`, the most that one call of the model gets.
+        allowed_batch_sizes: A batch is filled up to the next of these; ascending, the last one the largest batch.
+        pad_variable_length_inputs: Whether inputs of different sizes are padded to the largest.
+        enable_large_batch_splitting: Whether a batch may be split over calls of the model.
+        max_execution_batch_size: With splitting, the largest number of samples in one call of the model.
+
+    Example:
+        >>> BatchingOptions(max_batch_size=32, batch_timeout_micros=1000).max_model_batch
+        32
     """
 
     max_batch_size: int = 1000
@@ -115,19 +125,17 @@ class Batcher:
         alive: Alive,
         on_waited: Callable[[float], None] | None = None,
     ) -> Arrays:
-        """Run one request in the company of others; `on_waited` is told the seconds that it waited for them.
+        """Run one request together with others; `on_waited` is called with the seconds that it waited for them.
 
         Raises:
-            StatusError: INVALID_ARGUMENT for one that no batch can hold, UNAVAILABLE where the queue is full.
+            StatusError: INVALID_ARGUMENT for one that no batch can hold, FAILED_PRECONDITION for outputs without the
+                batch, UNAVAILABLE if the queue is full.
             Exception: what the model raises for this request alone.
         """
-        scalars = any(array.ndim == 0 for array in inputs.values())  # for inputs of any rank
-        if scalars or not signature.is_batched or signature.fixed_batch is not None:
-            return self._model.run(inputs, signature.name, outputs)
-        sizes = {len(array) for array in inputs.values()}
-        if len(sizes) > 1:
-            raise invalid(f"batching needs the same first dimension in all inputs; received {sorted(sizes)}")
-        task = _Task(inputs, sizes.pop(), alive)
+        size = batch_size(inputs)
+        if not is_joinable(signature, outputs):
+            return check_batch(self._model.run(inputs, signature.name, outputs), size)
+        task = _Task(inputs, size, alive)
         most = self._options.max_batch_size
         if task.size > most:
             raise invalid(f"a request of {task.size} samples is larger than max_batch_size, {most}")
@@ -223,7 +231,7 @@ def run_batch(
     for task in tasks:
         if task.outputs is None:
             try:
-                task.outputs = model.run(task.inputs, signature, outputs)
+                task.outputs = check_batch(model.run(task.inputs, signature, outputs), task.size)
             except BaseException as error:  # its own thread raises it
                 task.error = error
         task.done.set()
@@ -240,7 +248,7 @@ def _run_joined(
         chunk = {name: fill_rows(array[start : start + size], options.padded(size)) for name, array in joined.items()}
         given = model.run(chunk, signature, outputs)
         if any(array.shape[:1] != (options.padded(size),) for array in given.values()):
-            return  # no row of the outputs belongs to a row of the inputs
+            return  # no row of the outputs belongs to a row of the inputs, as each request will be told
         parts.append({name: array[:size] for name, array in given.items()})
     whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     start = 0

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from attnexport.core.errors import AttnexportError, StorageError, first_line
 
+from .batch_checks import unbatched_tensors
 from .batching import BatchingOptions
 from .configuration import ModelConfig
 from .loading import ModelLoader
@@ -197,6 +198,7 @@ class ManagedModel:
             if version.number in self._unreadable:
                 raise self._unreadable[version.number]
             version.attach(context.loader.load(version.path), context.batching)
+            self._report_unbatched(version)
             context.warm(version)
         except Exception as error:  # of any library; the server goes on
             version.close()
@@ -217,6 +219,17 @@ class ManagedModel:
         context.tell(
             f"model {version.name!r} version {version.number} is available, loaded in {time.monotonic() - begin:.1f} s"
         )
+
+    def _report_unbatched(self, version: ServedVersion) -> None:
+        """Log the signatures that cannot run in batches."""
+        if version.batcher is None:
+            return
+        for name, signature in sorted(version.model.signatures.items()):
+            if signature.inputs and (tensors := unbatched_tensors(signature)):
+                self._context.tell(
+                    f"model {version.name!r} version {version.number}: signature {name!r} is never batched, its shapes "
+                    f"have no free batch: {', '.join(tensors)}"
+                )
 
     def _show(self, available: Mapping[int, ServedVersion]) -> None:
         self.served = ServedVersions(dict(available), self.served.labels)

@@ -71,7 +71,7 @@ SSLConfig = _PARAMETERS.classes[f"{_PACKAGE}.SSLConfig"]
 
 
 def read_text(path: Path, kind: Any, pool: Any = POOL) -> Any:
-    """The message of that kind in a text-format file.
+    """Read a message from a text-format file.
 
     Raises:
         ArgumentError: where the file is not there.
@@ -85,4 +85,4 @@ def read_text(path: Path, kind: Any, pool: Any = POOL) -> Any:
     except (OSError, UnicodeDecodeError) as error:
         raise ContentError(f"{path} cannot be read as a text-format {name}: {first_line(error)}") from error
     except text_format.ParseError as error:
-        raise ContentError(f"{path} is no text-format {name}: {first_line(error)}") from error
+        raise ContentError(f"{path}: Error parsing text-format {name}: {first_line(error)}") from error

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 
@@ -159,10 +161,64 @@ def test_a_server_with_batching_gives_each_client_its_own(start_serving: Any, mo
     assert 'batching_session:queuing_latency_count{model_name="m"} 24.0' in metrics
 
 
-def test_a_scalar_for_an_input_of_any_rank_runs_alone() -> None:
-    anything = Signature("any", (TensorSpec("x", "float32", None),), (TensorSpec("y", "float32", None),))
-    model = Model()
-    model.go.set()
-    batcher = Batcher(model, BatchingOptions())
-    assert batcher.run({"x": np.asarray(np.float32(3))}, anything, (), lambda: True)["y"] == 6
+ANY = Signature("any", (TensorSpec("x", "float32", None), TensorSpec("z", "float32", None)),
+                (TensorSpec("y", "float32", None),))  # fmt: skip
+
+
+class Constant(Model):
+    """Gives one output of three rows, or a scalar, whatever comes."""
+
+    def __init__(self, value: Any) -> None:
+        super().__init__()
+        self.value = np.asarray(value, np.float32)
+
+    def run(self, inputs: Arrays, signature: str, outputs: Sequence[str]) -> Arrays:
+        return {"y": self.value}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ({}, "must have at least one input tensor"),
+        ({"x": np.float32(3), "z": np.ones(2, np.float32)}, "must have at least one dimension"),
+        ({"x": np.ones(3, np.float32), "z": np.ones(2, np.float32)}, "must have equal 0th-dimension size"),
+    ],
+)
+def test_what_has_no_batch_is_refused_as_by_tf_serving(inputs: Arrays, words: str) -> None:
+    batcher = Batcher(Model(), BatchingOptions())
+    with pytest.raises(StatusError, match=words) as refused:
+        batcher.run({name: np.asarray(value) for name, value in inputs.items()}, ANY, (), lambda: True)
+    assert refused.value.code is Code.INVALID_ARGUMENT
     batcher.close()
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(1.0, "has 0 dimensions"), ([1.0, 2.0, 3.0], "0th dimension does not equal the sum")]
+)
+@pytest.mark.parametrize("shape", [None, (3,), ()])
+def test_an_output_without_the_batch_is_refused_even_for_one_request(value: Any, words: str, shape: Any) -> None:
+    signature = Signature("s", (TensorSpec("x", "float32", (None,)),), (TensorSpec("y", "float32", shape),))
+    batcher = Batcher(Constant(value), BatchingOptions())
+    with pytest.raises(StatusError, match=words) as refused:
+        batcher.run({"x": np.ones(1, np.float32)}, signature, (), lambda: True)
+    assert refused.value.code is Code.FAILED_PRECONDITION
+    batcher.close()
+
+
+def test_requests_that_come_at_once_never_share_one_output(start_serving: Any, model_base: Path) -> None:
+    running = start_serving([ModelConfig("m", model_base)], batching=BatchingOptions(batch_timeout_micros=100_000))
+    x, codes = np.ones((1, 3), np.float32), list[str]()
+
+    def ask() -> None:
+        try:
+            running.predict({"x": x}, "total")
+        except grpc.RpcError as error:
+            codes.append(error.code().name)
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert codes == ["FAILED_PRECONDITION"] * 3
+    assert any("signature 'total' is never batched" in event for event in running.events)
