@@ -162,6 +162,9 @@ def test_only_unavailable_is_tried_again_and_not_for_ever(server: Any) -> None:
         with pytest.raises(UnavailableError, match=r"queue full \(tried 3 times\)"):
             client.predict(X)
         assert len(server.service.calls) == 6
+        server.service.failures = [(grpc.StatusCode.RESOURCE_EXHAUSTED, "Server Threadpool Exhausted")] * 2
+        assert client.predict(X).version == 3, "soon a thread is free"
+        server.service.calls = server.service.calls[:6]
         for code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.ABORTED):
             server.service.failures = [(code, "no")]
             with pytest.raises(ServingError):
