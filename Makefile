@@ -22,7 +22,7 @@ demo: $(VENV)/installed  ## Train on real digits, export, quantize, and compare:
 
 test: $(VENV)/installed  ## Run the whole suite.
 	@$(BIN)/python -c 'import sys; print("Python", sys.version.split()[0], "in $(VENV)")'
-	$(BIN)/$(if $(COVERAGE),coverage run,python) -m pytest -q -n 2 --dist loadgroup --durations 10
+	$(BIN)/$(if $(COVERAGE),coverage run,python) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations 10
 	$(if $(COVERAGE),$(BIN)/coverage combine -q && $(BIN)/coverage report)
 
 coverage: COVERAGE := 1

@@ -5,18 +5,20 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
-import re
+import pickle
 import signal
 import subprocess
 import sys
 import tempfile
-import venv
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
+
+from tests.wheels import build, client_environment, wheel  # noqa: F401 - fixtures
 
 # Before anything imports TensorFlow.
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -34,6 +36,16 @@ settings.register_profile("suite", derandomize=True, deadline=None, suppress_hea
 settings.load_profile("suite")
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take long, so that no worker is left alone with one of them in the end.
+
+    pytest-randomly has shuffled the files, and the tests of each; each file is given to one worker (`--dist loadfile`).
+    """
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")
@@ -89,77 +101,38 @@ def serve_here() -> Callable[[Sequence[str]], Any]:
 
 
 @pytest.fixture(scope="session")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Both digits models, trained as the example trains them."""
-    from attnexport.examples.digits import train_digits
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], Any]], Any]:
+    """Make something once a run, in the worker that needs it first; the others read it, pickled beside its files."""
+    folder = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        folder = folder.parent  # which all workers of this run have
 
-    return train_digits(tmp_path_factory.mktemp("digits"))
+    def get(name: str, make: Callable[[Path], Any]) -> Any:
+        pickled = folder / f"{name}.pickle"
+        with FileLock(folder / f"{name}.lock"):
+            if not pickled.exists():
+                (folder / name).mkdir()
+                pickled.write_bytes(pickle.dumps(make(folder / name)))
+        return pickle.loads(pickled.read_bytes())
+
+    return get
 
 
 @pytest.fixture(scope="session")
-def exported_classifier(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def digits(once: Callable[..., Any]) -> Any:
+    """Both digits models, trained as the example trains them."""
+    from attnexport.examples.digits import train_digits
+
+    return once("digits", train_digits)
+
+
+@pytest.fixture(scope="session")
+def exported_classifier(once: Callable[..., Any]) -> Any:
     """The default preset with pooling, exported with all three signatures: not to be changed."""
     from attnexport.exporter import PresetConfig
     from attnexport.workflows.export import export_saved_model
 
-    return export_saved_model(PresetConfig(pooling="average"), tmp_path_factory.mktemp("exports"))
-
-
-def link_distribution(name: str, target: Path, done: set[str]) -> None:
-    """Install a distribution with what it needs from this environment: the network is not asked."""
-    key = re.split(r"[^A-Za-z0-9_.\-]", name)[0].lower()
-    if key in done:
-        return
-    done.add(key)
-    distribution = importlib.metadata.distribution(key)
-    for file in distribution.files or []:
-        if not file.parts[0].startswith(".."):
-            (target / file).parent.mkdir(parents=True, exist_ok=True)
-            (target / file).symlink_to(str(distribution.locate_file(file)))
-    for requirement in distribution.requires or []:
-        if "extra ==" not in requirement and "python_version <" not in requirement and "win32" not in requirement:
-            link_distribution(requirement, target, done)
-
-
-@pytest.fixture(scope="session")
-def build() -> Callable[..., Path]:
-    """Build a wheel, or an sdist, of a tree into a directory."""
-
-    def run(source: Path, output: Path, target: str = "wheel") -> Path:
-        # As pip does with --no-build-isolation and --no-index: neither asks the network.
-        words = [sys.executable, "-P", "-m", "hatchling", "build", "--target", target, "--directory", str(output)]
-        done = subprocess.run(words, cwd=source, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(done.stderr)
-        [built] = output.glob("attnexport-*")
-        return built
-
-    return run
-
-
-@pytest.fixture(scope="session")
-def wheel(build: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of the checkout."""
-    return build(ROOT, tmp_path_factory.mktemp("wheel"))
-
-
-@pytest.fixture(scope="session")
-def client_environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of an environment with attnexport's wheel and requirements-client.txt, and nothing else."""
-    folder = tmp_path_factory.mktemp("client")
-    venv.create(folder, with_pip=False, symlinks=True)
-    programs = folder / "bin"
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "--python", str(programs / "python")]
-    subprocess.run(
-        [*pip, "install", "--no-compile", "--no-deps", "--no-index", str(wheel)], check=True, capture_output=True
-    )
-    [site] = (folder / "lib").glob("python*/site-packages")
-    installed: set[str] = set()
-    for line in (ROOT / "requirements-client.txt").read_text().splitlines():
-        if line and not line.startswith("#"):
-            link_distribution(line, site, installed)
-    assert not {"tensorflow", "keras", "tensorflow-serving-api"} & installed
-    return programs
+    return once("exports", lambda folder: export_saved_model(PresetConfig(pooling="average"), folder))
 
 
 @pytest.fixture(scope="session")
@@ -174,12 +147,15 @@ def serving_models() -> Any:
 
 
 @pytest.fixture(scope="session")
-def model_base(serving_models: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model_base(serving_models: Any, once: Callable[..., Any]) -> Path:
     """A base path with the versions 1 and 2 of a small model: not to be changed."""
-    base: Path = tmp_path_factory.mktemp("served") / "m"
-    for version in (1, 2):
-        serving_models.write_model(base, version)
-    return base
+
+    def write(folder: Path) -> Path:
+        for version in (1, 2):
+            serving_models.write_model(folder / "m", version)
+        return folder / "m"
+
+    return Path(once("served", write))
 
 
 @pytest.fixture

@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 
 DOCKERFILES = sorted(path.name for path in (Path(__file__).parent.parent / "docker").glob("*.Dockerfile"))
-# In one worker, which builds from the checkout once.
-pytestmark = pytest.mark.xdist_group("wheel")
 
 
 Build = Callable[..., Path]

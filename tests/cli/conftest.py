@@ -13,17 +13,19 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory, digits: Any) -> Path:
+def exported(once: Callable[..., Any], digits: Any) -> Path:
     """The digits model as SavedModel, float32 and int8 .tflite: not to be changed."""
     from attnexport.workflows.convert import convert
     from attnexport.workflows.export import export_saved_model
 
-    output = tmp_path_factory.mktemp("validated")
-    exported = export_saved_model(
-        digits.models["digits-multihead"], output, output_names=["logits"], warmup=digits.calibration
-    )
-    convert(exported.directory, ["float32", "int8"], calibration=digits.calibration)
-    return Path(exported.directory)
+    def export(output: Path) -> Path:
+        result = export_saved_model(
+            digits.models["digits-multihead"], output, output_names=["logits"], warmup=digits.calibration
+        )
+        convert(result.directory, ["float32", "int8"], calibration=digits.calibration)
+        return Path(result.directory)
+
+    return Path(once("validated", export))
 
 
 @pytest.fixture

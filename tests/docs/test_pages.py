@@ -16,9 +16,6 @@ PAGES = [
     if re.search(r"^```(console|python)", path.read_text(), re.MULTILINE)
 ]
 
-# In one worker, which makes what they share once.
-pytestmark = pytest.mark.xdist_group("docs")
-
 
 @pytest.mark.parametrize("name", PAGES)
 def test_the_page_works_as_it_stands(page: Callable[[str], Any], name: str) -> None:

@@ -13,8 +13,6 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
 CLIENT = "## Query a served model\n"
-# In the worker that builds the wheel.
-pytestmark = pytest.mark.xdist_group("wheel")
 
 
 @pytest.fixture
