@@ -80,7 +80,9 @@ def load_samples(
     counts = {name: len(array) for name, array in inputs.items() if array.ndim}
     if labels is not None:
         if labels.ndim != 1:
-            raise SamplesError(f"{path}: 'labels' has shape {format_shape(labels.shape)}; [?] is wanted, one a sample")
+            raise SamplesError(
+                f"{path}: 'labels' has shape {format_shape(labels.shape)}; [?] is expected, one a sample"
+            )
         counts[LABELS] = len(labels)
     if same_count and len(set(counts.values())) > 1:
         raise SamplesError(f"{path}: the arrays hold different numbers of samples: {counts}")
@@ -166,7 +168,7 @@ def read_arrays(path: Path) -> dict[str, Array]:
         if path.is_dir():
             files = sorted(path.glob("*.npy"))
             if not files:
-                raise SamplesError(f"{path}: the directory holds no .npy file; one per input is wanted")
+                raise SamplesError(f"{path}: the directory holds no .npy file; one per input is expected")
             return {file.stem: _map_npy(file) for file in files}
         if path.suffix == ".npy":
             return {"": _map_npy(path)}
@@ -222,7 +224,7 @@ def _cast(path: str, array: Array, spec: TensorSpec, notes: list[str]) -> Array:
         if array.size and (array.min() < bounds.min or array.max() > bounds.max):
             raise SamplesError(f"{path}: {spec.name!r} holds integers outside {spec.dtype}")
         return cast(array, spec.dtype)
-    raise SamplesError(f"{path}: {spec.name!r} has dtype {actual}; {spec.dtype} is wanted")
+    raise SamplesError(f"{path}: {spec.name!r} has dtype {actual}; {spec.dtype} is expected")
 
 
 def _check(path: str, array: Array, spec: TensorSpec) -> None:
@@ -232,7 +234,7 @@ def _check(path: str, array: Array, spec: TensorSpec) -> None:
         if spec.shape and fits(array.shape, spec.shape[1:]):
             hint = "; the batch dimension is missing (add it with array[None])"
         raise SamplesError(
-            f"{path}: {spec.name!r} has shape {format_shape(array.shape)}; {format_shape(wanted)} is wanted{hint}"
+            f"{path}: {spec.name!r} has shape {format_shape(array.shape)}; {format_shape(wanted)} is expected{hint}"
         )
     if not array.size:
         raise SamplesError(f"{path}: {spec.name!r} holds no samples")

@@ -177,11 +177,11 @@ class Signature:
             array = inputs[spec.name]
             dtype = _dtype_name(array.dtype)
             if dtype != spec.dtype:
-                raise SamplesError(f"input {spec.name!r} of {self.name!r} has dtype {dtype}; {spec.dtype} is wanted")
+                raise SamplesError(f"input {spec.name!r} of {self.name!r} has dtype {dtype}; {spec.dtype} is expected")
             if not fits(array.shape, spec.shape):
                 raise SamplesError(
                     f"input {spec.name!r} of {self.name!r} has shape {format_shape(array.shape)}; "
-                    f"{format_shape(spec.shape)} is wanted"
+                    f"{format_shape(spec.shape)} is expected"
                 )
 
 

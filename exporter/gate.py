@@ -80,7 +80,7 @@ def _check_signatures(runner: SavedModelRunner, expected: Mapping[str, Signature
     for name, signature in expected.items():
         actual = runner.signatures.get(name)
         if actual is None or _unordered(actual) != _unordered(signature):
-            raise GateError(f"its signature {name!r} is {actual or 'missing'}, where {signature} is wanted")
+            raise GateError(f"its signature {name!r} is {actual or 'missing'}; {signature} is expected")
 
 
 def _unordered(signature: Signature) -> tuple[object, ...]:

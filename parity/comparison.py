@@ -78,7 +78,7 @@ def compare(
         ...         return {"x": inputs["x"] * self.factor}
         >>> cases = [Case("ones", {"x": np.ones((3, 2), np.float32)})]
         >>> print(compare(Scaled(1), Scaled(1.01), cases, precision="int8"))
-        the artifact agrees with Keras: SQNR 40.0 dB (25 dB wanted)
+        the artifact agrees with Keras: SQNR 40.0 dB (25 dB needed)
         >>> bool(compare(Scaled(1), Scaled(1.01), cases))
         False
     """

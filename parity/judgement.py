@@ -66,7 +66,7 @@ def judge(
         >>> bool(judgement), judgement.min_sqnr_db
         (False, 25.0)
         >>> judgement.problems
-        ('SQNR 21.4 dB (25 dB wanted), worst at []: 2.5 instead of 2',)
+        ('SQNR 21.4 dB (25 dB needed), worst at []: 2.5 instead of 2',)
         >>> bool(judge(Figures(samples=8, sqnr_db=41.0), "int8", Limits(min_sqnr_db=40)))
         True
     """
@@ -93,7 +93,7 @@ def judge(
 def described(measured: Figures, allowed_error: float | None = None, min_sqnr_db: float | None = None) -> str:
     """The figure that is judged, with what was allowed."""
     if min_sqnr_db is not None:
-        return f"SQNR {measured.sqnr_db:.1f} dB ({min_sqnr_db:g} dB wanted)"
+        return f"SQNR {measured.sqnr_db:.1f} dB ({min_sqnr_db:g} dB needed)"
     return f"max error {words.error(measured.max_error)} (allowed {words.error(allowed_error or 0.0)})"
 
 
@@ -113,7 +113,7 @@ def _classes(measured: Figures, limits: Limits) -> list[str]:
     problems = []
     agreement = measured.agreement
     if limits.min_agreement is not None and agreement is not None and agreement < limits.min_agreement:
-        problems.append(f"agreement {words.share(agreement)} ({limits.min_agreement:g} wanted)")
+        problems.append(f"agreement {words.share(agreement)} ({limits.min_agreement:g} needed)")
     drop = measured.accuracy_drop
     if limits.max_accuracy_drop is not None and drop is not None and drop > limits.max_accuracy_drop:
         problems.append(f"accuracy {drop:.2f} points below the original's (at most {limits.max_accuracy_drop:g})")

@@ -77,7 +77,7 @@ class Verdict:
         >>> passed = Finding("serving_default", "logits", "zeros", Figures(samples=2, sqnr_db=41.0), min_sqnr_db=25.0)
         >>> verdict = Verdict("Keras", "the int8 .tflite", "int8", (passed,))
         >>> print(verdict)
-        the int8 .tflite agrees with Keras: SQNR 41.0 dB (25 dB wanted)
+        the int8 .tflite agrees with Keras: SQNR 41.0 dB (25 dB needed)
         >>> bool(verdict)
         True
     """

@@ -54,7 +54,7 @@ def _check_quantization(tensor: Any) -> None:
             held = "NaN" if math.isnan(scale) else f"{scale:g}"
             raise ValueError(
                 f"the quantization of tensor {text_of(tensor.name)!r} holds {held}, where finite positive scales are "
-                "wanted"
+                "expected"
             )
 
 

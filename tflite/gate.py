@@ -207,7 +207,7 @@ def _check_io(actual_signatures: Mapping[str, Signature], wanted: Mapping[str, S
                 expected = recipe.io_type if spec.dtype == "float32" else spec.dtype
                 actual = types.get(spec.name, expected)  # the comparison reports other names
                 if actual != expected:
-                    raise GateError(f"{spec.name!r} of {name!r} is {actual}, where {expected} is wanted")
+                    raise GateError(f"{spec.name!r} of {name!r} is {actual}; {expected} is expected")
 
 
 def format_shares(shares: Mapping[str, float]) -> str:

@@ -118,7 +118,7 @@ def _json(data: bytes, place: str) -> Source:
     except (ValueError, RecursionError) as error:
         raise SamplesError(f"{place}: not JSON (nor .npz or .npy): {first_line(error)}") from error
     if not isinstance(value, list | dict):
-        raise SamplesError(f"{place}: a list, or an object with one list per input, is wanted")
+        raise SamplesError(f"{place}: a list, or an object with one list per input, is expected")
     return value
 
 
@@ -157,4 +157,4 @@ def _bytes(value: Any) -> bytes:
             return base64.b64decode(value["b64"], validate=True)
         except ValueError as error:
             raise SamplesError(f"{value['b64'][:40]!r} is not base64") from error
-    raise SamplesError(f'a string input holds {value!r:.40}; text or {{"b64": …}} is wanted')
+    raise SamplesError(f'a string input holds {value!r:.40}; text or {{"b64": …}} is expected')

@@ -143,7 +143,7 @@ def _from_object(model: Any) -> ModelOrigin:
     import keras
 
     if not isinstance(model, keras.Model):
-        raise ArgumentError(f"a keras.Model or a path is wanted; received {type(model).__name__}")
+        raise ArgumentError(f"expected a keras.Model or a path; received {type(model).__name__}")
     return ModelOrigin(model.name, {"kind": "object", "class": type(model).__name__}, lambda: model)
 
 

@@ -19,7 +19,6 @@ Form = Literal["content", "values", "packed"]
 Chunks = list[Any]
 _MAX_BYTES = 2**31 - 1
 _ITEM = b"\x42"  # the key of one string in string_val
-_DIM = b"\x12", b"\x08"  # the keys of tensor_shape, and of a dim's size
 
 
 def encode_tensor(array: Any, form: Form = "content") -> bytes:

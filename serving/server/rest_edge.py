@@ -31,7 +31,7 @@ from .rest_api import Answer, RestApi, refused
 from .rest_bodies import Bodies, Unread, UnreadError
 from .status import Code, StatusError, status_of
 
-_ASKING_THREADS = 2
+_READ_THREADS = 2
 _IDLE_SECONDS = 120  # of a connection: longer than load balancers (60 s) and Go's client (90 s) keep theirs
 _ORIGIN = re.compile(r"\Ahttps?://[^/]*", re.IGNORECASE)
 _METHODS = ("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH")
@@ -95,7 +95,7 @@ class RestEdge:
             raise StorageError(f"REST cannot listen on {host}:{port}: {_why_not(error)}") from error
         self.port = int(self._socket.getsockname()[1])
         self._pool = ThreadPoolExecutor(options.threads, thread_name_prefix="rest")
-        self._asking = ThreadPoolExecutor(_ASKING_THREADS, thread_name_prefix="rest-asking")
+        self._readers = ThreadPoolExecutor(_READ_THREADS, thread_name_prefix="rest-get")
         self._server = uvicorn.Server(
             uvicorn.Config(
                 self._serve,
@@ -125,7 +125,7 @@ class RestEdge:
         if self._thread is not None:
             self._thread.join()
         self._socket.close()
-        for pool in (self._pool, self._asking):
+        for pool in (self._pool, self._readers):
             pool.shutdown()
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -186,7 +186,7 @@ class RestEdge:
             lambda: time.monotonic() < until and not gone.is_set(),
             request.headers.get("content-encoding", "").lower() == "gzip",
         )
-        pool, loop = self._pool if request.method == "POST" else self._asking, asyncio.get_running_loop()
+        pool, loop = self._pool if request.method == "POST" else self._readers, asyncio.get_running_loop()
         try:
             work = self._bodies.work(len(body), lambda: loop.run_in_executor(pool, respond))
         except RuntimeError as error:  # no thread can be started, and the pool keeps the work for one that will be

@@ -68,11 +68,11 @@ def _rows(value: Any, specs: dict[str, TensorSpec]) -> Arrays:
             raise invalid(f"Expecting {wanted} but got {found} at item {number} of input list")
         if named and row.keys() != specs.keys():
             unknown = [name for name in row if name not in specs]
-            told = f"JSON object: does not have named input: {unknown[0]}. " if unknown else ""
-            told += (
+            problem = f"JSON object: does not have named input: {unknown[0]}. " if unknown else ""
+            problem += (
                 no_such("input", unknown[0], list(specs)) if unknown else f"keys must be equal to: {','.join(specs)}"
             )
-            raise invalid(f"Failed to process element: {number} of 'instances' list. {told}")
+            raise invalid(f"Failed to process element: {number} of 'instances' list. {problem}")
     try:
         if not named:
             [spec] = specs.values()

@@ -81,7 +81,7 @@ def read_text(path: Path, kind: Any, pool: Any = POOL) -> Any:
     try:
         return text_format.Parse(path.read_text(encoding="utf-8"), kind(), descriptor_pool=pool)
     except FileNotFoundError as error:
-        raise ArgumentError(f"{path} does not exist; a text-format {name} is wanted") from error
+        raise ArgumentError(f"{path} does not exist; a text-format {name} is expected") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ContentError(f"{path} cannot be read as a text-format {name}: {first_line(error)}") from error
     except text_format.ParseError as error:

@@ -126,7 +126,7 @@ def test_a_model_that_computes_in_16_bits_is_built_again(attnexport: Run, tmp_pa
         (["-q", "int8", "--keep-float", "nowhere"], 3, "keep_float 'nowhere' matches no operator"),
         (["-q", "int8", "--max-size", "10k"], 5, "--max-size allows 10,000"),
         (["--max-size", "small"], 2, "'small' is not a size in bytes"),
-        (["-q", "int8", "--min-sqnr", "70"], 4, "(70 dB wanted)"),
+        (["-q", "int8", "--min-sqnr", "70"], 4, "(70 dB needed)"),
         (["--steps", "dynamic"], 2, "a .tflite needs fixed ones; fix the steps with --steps N"),
         (["--preset", "attention", "-q", "int8"], 5, "nothing in it is computed in int8"),
         (["--signature", "scores"], 2, "there is no signature 'scores'; there is 'attention' or 'serving_default'"),

@@ -19,7 +19,7 @@ from attnexport.workflows.validation_result import CasesResult, ValidationResult
 Run = Callable[..., tuple[int, str, str]]
 
 PASSED = Check("a.tflite", "interpreter", "int8", "s", "y", "data", False, Figures(samples=8, sqnr_db=41.0), None)
-LOSSY = replace(PASSED, problem="SQNR 9.0 dB (25 dB wanted)", offending={"x": np.ones((1, 2))})
+LOSSY = replace(PASSED, problem="SQNR 9.0 dB (25 dB needed)", offending={"x": np.ones((1, 2))})
 BROKEN = replace(PASSED, measured=None, problem="holds NaN or infinity at [0, 1]")
 DATA = ComparedData("8 synthetic samples", 8, "sha256:0", given=False)
 

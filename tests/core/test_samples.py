@@ -62,15 +62,15 @@ def _with(index: tuple[int, ...], value: float) -> Any:
     ("arrays", "message"),
     [
         ({"y": GOOD}, r"holds 'y', but the inputs are 'x'"),
-        ({"x": GOOD.astype(np.int32)}, "has dtype int32; float32 is wanted"),
+        ({"x": GOOD.astype(np.int32)}, "has dtype int32; float32 is expected"),
         ({"x": GOOD[0]}, r"shape \[4, 3\].*batch dimension is missing"),
-        ({"x": GOOD[:, :, :2]}, r"shape \[5, 4, 2\]; \[\?, 4, 3\] is wanted"),
+        ({"x": GOOD[:, :, :2]}, r"shape \[5, 4, 2\]; \[\?, 4, 3\] is expected"),
         ({"x": GOOD[:0]}, "holds no samples"),
         ({"x": _with((3, 1, 2), np.nan)}, r"NaN or infinity at \[3, 1, 2\]"),
         ({"x": _with((0, 0, 0), np.inf)}, "NaN or infinity"),
         ({"x": GOOD.astype(np.float64) * 1e39}, "NaN or infinity"),
         ({"x": GOOD, "labels": np.arange(4)}, "different numbers of samples"),
-        ({"x": GOOD, "labels": np.array(3)}, r"'labels' has shape \[\]; \[\?\] is wanted"),
+        ({"x": GOOD, "labels": np.array(3)}, r"'labels' has shape \[\]; \[\?\] is expected"),
         ({"x": np.array([[object()]])}, "not a readable numpy file"),
     ],
 )

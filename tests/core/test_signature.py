@@ -41,8 +41,8 @@ def test_it_reads_as_a_function() -> None:
     [
         ({}, "missing 'x'"),
         ({"x": np.zeros((1, 3), "f"), "z": np.zeros(1)}, "unknown 'z'"),
-        ({"x": np.zeros((1, 3))}, "has dtype float64; float32 is wanted"),
-        ({"x": np.zeros((1, 4), "f")}, r"has shape \[1, 4\]; \[\?, 3\] is wanted"),
+        ({"x": np.zeros((1, 3))}, "has dtype float64; float32 is expected"),
+        ({"x": np.zeros((1, 4), "f")}, r"has shape \[1, 4\]; \[\?, 3\] is expected"),
         ({"x": np.zeros(3, "f")}, r"has shape \[3\]"),
     ],
 )

@@ -69,7 +69,7 @@ def test_a_page_is_whole_and_fetches_nothing(pages: dict[str, str], kind: str) -
 
 def test_the_verdict_comes_first_and_failures_before_all_that_passed(pages: dict[str, str]) -> None:
     text = pages["failed"]
-    words = ("✗ Failed", "6 of 12 checks failed", 'id="failures"', "SQNR 11.2 dB (25 dB wanted)", 'id="verdicts"')
+    words = ("✗ Failed", "6 of 12 checks failed", 'id="failures"', "SQNR 11.2 dB (25 dB needed)", 'id="verdicts"')
     places = [text.index(each) for each in words]
     assert places == sorted(places)
     rows = re.findall(r'<td><span class="verdict (\w+)">', text)

@@ -135,7 +135,7 @@ def test_top_k_counts_ties_in_favour() -> None:
     ("limits", "told"),
     [
         ({"rtol": 0.0, "atol": 0.01}, "out of rtol 0, atol 0.01"),
-        ({"min_sqnr_db": 60}, "SQNR 20.0 dB (60 dB wanted)"),
+        ({"min_sqnr_db": 60}, "SQNR 20.0 dB (60 dB needed)"),
         ({"min_agreement": 1.0}, "max error"),
     ],
 )
@@ -155,7 +155,7 @@ def test_agreement_and_accuracy_bind_where_asked() -> None:
     found = measured(expected, actual)
     limits = Limits(min_sqnr_db=-100, min_agreement=0.9, max_accuracy_drop=5)
     assert judge(found, "int8", limits).problems == (
-        "agreement 0.0000 (0.9 wanted)",
+        "agreement 0.0000 (0.9 needed)",
         "accuracy 100.00 points below the original's (at most 5)",
     )
 

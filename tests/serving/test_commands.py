@@ -140,7 +140,7 @@ def test_several_inputs_scalars_and_what_json_has_no_numbers_for(ask: Run, tmp_p
         (["--input", "ragged.json"], 3, "input 'x': the lists are not of one length"),
         (["--input", "text.json"], 3, "input 'x': it holds 'a' at [0, 0], which float32 cannot represent"),
         (["--input", "other.npz"], 3, "other.npz: holds 'z', but the inputs are 'x'"),
-        (["--input", "narrow.npz"], 3, "'x' has shape [2, 2]; [?, 3] is wanted"),
+        (["--input", "narrow.npz"], 3, "'x' has shape [2, 2]; [?, 3] is expected"),
         (["--input", "x.npz", "--signature", "tow"], 6, "no signature 'tow'; did you mean 'two'? there is 'classify'"),
         (["--input", "x.npz", "--version", "9"], 6, "(NOT_FOUND)"),
         (["--input", "x.npz", "--server", "h:x"], 2, "address 'h:x' is not HOST:PORT"),

@@ -75,9 +75,9 @@ def test_a_python_iterable_of_batches_is_taken() -> None:
     ("source", "told"),
     [
         ({"y": data(9)}, "holds 'y', but the inputs are 'x'"),
-        ({"x": np.ones((9, 3), np.int32)}, "has dtype int32; float32 is wanted"),
+        ({"x": np.ones((9, 3), np.int32)}, "has dtype int32; float32 is expected"),
         ({"x": np.ones(3, np.float32)}, "the batch dimension is missing"),
-        ({"x": np.ones((9, 4), np.float32)}, "has shape [9, 4]; [?, 3] is wanted"),
+        ({"x": np.ones((9, 4), np.float32)}, "has shape [9, 4]; [?, 3] is expected"),
         ({"x": np.full((9, 3), np.nan, np.float32)}, "holds NaN or infinity at [0, 0]"),
         ({"x": np.empty((0, 3), np.float32)}, "holds no samples"),
         (iter([]), "the iterable yields no batch"),

@@ -167,7 +167,7 @@ def test_a_size_limit_and_a_budget_are_gates(to_tflite: Convert, multi_head: Any
     with pytest.raises(GateError, match=r"--max-size allows 1,000"):
         to_tflite(multi_head, "int8", samples, max_size=1000)
     strict = Recipe("strict", "int4", "dynamic", min_sqnr_db=90.0)
-    with pytest.raises(ParityError, match=r"SQNR .* dB \(90 dB wanted\).*kept for inspection as") as caught:
+    with pytest.raises(ParityError, match=r"SQNR .* dB \(90 dB needed\).*kept for inspection as") as caught:
         to_tflite(multi_head, strict, samples, keep_failed=tmp_path / "failed")
     assert str(tmp_path / "failed" / "strict.failed.tflite") in str(caught.value)
     assert (tmp_path / "failed" / "strict.failed.tflite").read_bytes()[4:8] == b"TFL3"

@@ -156,7 +156,7 @@ def test_a_candidate_that_crashes_is_not_chosen(conversions: dict[str, Any], sam
 def test_the_types_of_inputs_and_outputs_are_those_of_the_recipe(
     gate: Callable[..., Any], conversions: dict[str, Any]
 ) -> None:
-    with pytest.raises(GateError, match="'sequence' of 'serving_default' is float32, where uint8 is wanted"):
+    with pytest.raises(GateError, match="'sequence' of 'serving_default' is float32; uint8 is expected"):
         gate(conversions["int8"].content, of=RECIPES["int8"].altered(io="uint8"))
 
 
@@ -195,5 +195,5 @@ def test_flex_operators_are_refused_unless_allowed(gate: Callable[..., Any], con
 
 
 def test_a_budget_of_ones_own(gate: Callable[..., Any], conversions: dict[str, Any]) -> None:
-    with pytest.raises(ParityError, match=r"\(70 dB wanted\)"):
+    with pytest.raises(ParityError, match=r"\(70 dB needed\)"):
         gate(conversions["int8"].content, of=replace(RECIPES["int8"], min_sqnr_db=70))

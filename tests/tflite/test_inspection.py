@@ -216,7 +216,7 @@ def _set_scales(value: float) -> Callable[[Any], None]:
         (_set_operand, "an operator takes tensor 1000000, of"),
         (_set_result, "an operator gives tensor -2, of"),
         (_set_code, "an operator has code 77, of"),
-        (_set_scales(float("nan")), "holds NaN, where finite positive scales are wanted"),
+        (_set_scales(float("nan")), "holds NaN, where finite positive scales are expected"),
         (_set_scales(float("inf")), "holds inf, where finite"),
         (_set_scales(0), "holds 0, where finite"),
         (lambda model: setattr(model.subgraphs[0].tensors[-1], "buffer", 999), "damaged"),

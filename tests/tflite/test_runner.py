@@ -53,10 +53,10 @@ def test_any_number_of_samples_in_the_batch_of_the_file(conversions: dict[str, A
 @pytest.mark.parametrize(
     ("array", "told"),
     [
-        (np.zeros((1, 12, 15), np.float32), r"has shape \[1, 12, 15\]; \[1, 12, 16\] is wanted"),
-        (np.zeros((2, 12, 16), np.float32), r"has shape \[2, 12, 16\]; \[1, 12, 16\] is wanted"),
+        (np.zeros((1, 12, 15), np.float32), r"has shape \[1, 12, 15\]; \[1, 12, 16\] is expected"),
+        (np.zeros((2, 12, 16), np.float32), r"has shape \[2, 12, 16\]; \[1, 12, 16\] is expected"),
         (np.zeros((12, 16), np.float32), r"has shape \[12, 16\]"),
-        (np.zeros((1, 12, 16), np.float64), "has dtype float64; float32 is wanted"),
+        (np.zeros((1, 12, 16), np.float64), "has dtype float64; float32 is expected"),
     ],
 )
 def test_what_does_not_fit_is_said(array: Any, told: str, conversions: dict[str, Any]) -> None:

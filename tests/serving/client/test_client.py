@@ -93,7 +93,7 @@ def test_large_batches_go_in_parts_several_at_once_and_come_back_in_order(
     assert not found["y"].flags.writeable
     for options in ({"max_batch": 3}, {}):  # a total over the samples is not split
         assert client.predict({"x": X}, signature="total", **options)["total"] == X.sum()
-    with pytest.raises(RefusedError, match="float32 is wanted"):
+    with pytest.raises(RefusedError, match="float32 is expected"):
         client.predict({"x": rows.astype("d")}, max_batch=7)
     # Where there is no common batch, all goes at once.
     with pytest.raises(RefusedError, match="missing"):
@@ -173,7 +173,7 @@ def test_the_check_refuses_before_sending_and_asks_again_when_it_may_be_stale(
     assert client.predict({"x": X}).version == 3
     asked = [name for name, _, _ in server.service.calls]
     assert asked == ["GetModelMetadata", "Predict", "Predict"]
-    with pytest.raises(SamplesError, match=r"has shape \[5, 2\]; \[\?, 3\] is wanted"):
+    with pytest.raises(SamplesError, match=r"has shape \[5, 2\]; \[\?, 3\] is expected"):
         client.predict({"x": X[:, :2]})
     assert "Predict" not in [name for name, _, _ in server.service.calls[3:]]
     # Without the check it runs and answers, as TF Serving's operators may.
@@ -212,7 +212,7 @@ def test_a_served_model_is_a_runner(server: Any, client: Client) -> None:
     assert batched(runner, {"x": X}, batch_size=2)["y"].shape == (5, 3)
     server.service.states.append((4, 30, ""))
     assert (runner.run({"x": X})["y"] == 2 * X + 3).all(), "the version is settled"
-    with pytest.raises(SamplesError, match="float32 is wanted"):
+    with pytest.raises(SamplesError, match="float32 is expected"):
         runner.run({"x": X.astype("d")})
     with pytest.raises(ArgumentError, match="no signature 'nope'"):
         runner.run({"x": X}, "nope")
