@@ -53,22 +53,26 @@ class _Levels(click.ParamType[Any]):
     """,
 )
 @click.argument("artifacts", nargs=-1, metavar="[ARTIFACT]...")
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of each artifact.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads per artifact.")
 @click.option(
     "--rounds",
     type=click.IntRange(MIN_ROUNDS),
     default=DEFAULT_ROUNDS,
     show_default=True,
-    help="Calls of each artifact at most.",
+    help="Most calls of each artifact.",
 )
 @click.option("--import", "imports", multiple=True, metavar="MODULE", help="Module that registers your own layers.")
 @optional_connection_options
 @version_options
 @click.option("--signature", default="serving_default", show_default=True, help="Signature to call.")
 @click.option("--input", "source", metavar="FILE", help="Samples to send: .npz, .npy or .json. [generated]")
-@click.option("--batch", type=int, default=1, show_default=True, help="Samples in each call.")
+@click.option("--batch", type=int, default=1, show_default=True, help="Samples per call.")
 @click.option(
-    "--concurrency", type=_Levels(), default="1,2,4,8", show_default=True, help="Numbers of callers, one after another."
+    "--concurrency",
+    type=_Levels(),
+    default="1,2,4,8",
+    show_default=True,
+    help="Numbers of concurrent callers, one after another.",
 )
 @click.option(
     "--seconds",

@@ -20,7 +20,7 @@ def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that every command and the group have."""
     for option in (
         click.option("--debug", is_flag=True, help="Show tracebacks, and what TensorFlow prints."),
-        click.option("--quiet", is_flag=True, help="No notes and no progress."),
+        click.option("--quiet", is_flag=True, help="Hide notes and progress."),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, and nothing else."),
     ):
         function = option(function)

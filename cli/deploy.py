@@ -24,12 +24,12 @@ from .terminal import Terminal
 @click.option(
     "--tf-serving-version",
     metavar="TAG",
-    help="Tag of the image tensorflow/serving. [the TensorFlow version that wrote the export]",
+    help="Tag of the tensorflow/serving image. [the TensorFlow version that wrote the export]",
 )
-@click.option("--cpus", type=int, default=2, show_default=True, help="Processors, and threads, of a server.")
-@click.option("--replicas", type=int, default=2, show_default=True, help="Servers on Kubernetes at least.")
+@click.option("--cpus", type=int, default=2, show_default=True, help="Processors and threads per server.")
+@click.option("--replicas", type=int, default=2, show_default=True, help="Fewest servers (Kubernetes).")
 @click.option(
-    "--max-batch", type=int, help="Samples joined into one call at most; 1 turns batching off. [what fits the model]"
+    "--max-batch", type=int, help="Most samples joined into one call; 1 turns batching off. [what fits the model]"
 )
 @click.option("--force", is_flag=True, help="Replace files that were changed since an earlier deploy wrote them.")
 def deploy(

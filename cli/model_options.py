@@ -62,7 +62,7 @@ _PRESET_OPTIONS = (
         show_default=True,
         help="Model to build if no MODEL is given.",
     ),
-    click.option("--features", type=int, default=64, show_default=True, help="Features of a step."),
+    click.option("--features", type=int, default=64, show_default=True, help="Features per step."),
     click.option("--d-k", type=int, help="The attention's d_k. [64; several heads: d_model / num_heads]"),
     click.option("--num-heads", type=int, default=8, show_default=True, help="Heads (multi-head presets)."),
     click.option("--d-model", type=int, default=64, show_default=True, help="Width (multi-head presets)."),

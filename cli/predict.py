@@ -25,7 +25,7 @@ from .terminal import Terminal
     help="Samples: an .npz or .json file with one array per input, or an .npy file for a single input; - reads stdin.",
 )
 @click.option("--signature", default="serving_default", show_default=True, help="Signature to run.")
-@click.option("--batch", type=int, help="Samples in one call at most. [default: all]")
+@click.option("--batch", type=int, help="Most samples in one call. [default: all]")
 @click.option("--output", metavar="FILE.npz", help="Write the outputs to this file instead of showing them.")
 def predict(
     terminal: Terminal,

@@ -66,16 +66,14 @@ class Size(click.ParamType[int]):
     help=f"{', '.join(RECIPES)}, {AUTO} (a search), or a recipe's JSON file; repeatable. [float32]",
 )
 @click.option("--version", type=int, help="Version to add to. [the newest]")
-@click.option(
-    "--calibration", metavar="FILE", help="Samples to find ranges with; every fifth is held out to compare on."
-)
+@click.option("--calibration", metavar="FILE", help="Samples to calibrate with; every fifth is held out to compare on.")
 @click.option("--evaluation", metavar="FILE", help="Samples, with or without labels, to report accuracy on.")
-@click.option("--batch", type=click.IntRange(1), help="Samples of a call. [1]")
+@click.option("--batch", type=click.IntRange(1), help="Samples per call. [1]")
 @click.option(
     "--signature",
     "signatures",
     multiple=True,
-    help="Signature beside serving_default, such as attention; repeatable.",
+    help="Signature to add to serving_default, such as attention; repeatable.",
 )
 @click.option("--integer-only", is_flag=True, help="Fail unless every operator is integer (microcontrollers, NPUs).")
 @click.option("--io", type=Choice("type", IO_TYPES), help="Type of inputs and outputs. [float32]")
@@ -94,7 +92,7 @@ class Size(click.ParamType[int]):
 @click.option("--max-size", type=Size(), help="Fail if a file is larger: 500000, 500k, 1.5M.")
 @click.option("--allow-flex", is_flag=True, help="Allow TensorFlow operators, which LiteRT alone cannot run.")
 @click.option("--keep-failed", is_flag=True, help="Keep files that fail their checks, under failed/.")
-@click.option("--force", is_flag=True, help="Replace files of the same name and other content.")
+@click.option("--force", is_flag=True, help="Replace files that have the same name but other content.")
 @click.option(
     "--min-agreement",
     type=float,
@@ -110,7 +108,7 @@ class Size(click.ParamType[int]):
 @click.option(
     "--objective",
     type=Choice("objective", OBJECTIVES),
-    help=f"What is to be small. [{OBJECTIVES[0]}]",
+    help=f"What to minimize. [{OBJECTIVES[0]}]",
 )
 @click.option(
     "--trials",

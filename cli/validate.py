@@ -31,7 +31,7 @@ attnexport validate export/classifier --min-sqnr 40 --layers
 @click.option("--atol", type=float, help="See --rtol.")
 @click.option("--min-sqnr", type=float, metavar="DB", help="Least SQNR in dB. [by precision]")
 @click.option("--min-agreement", type=float, help="Least share of samples with the original's top class, 0 to 1.")
-@click.option("--max-accuracy-drop", type=float, help="Accuracy that may be lost, in percentage points.")
+@click.option("--max-accuracy-drop", type=float, help="Most accuracy to lose, in percentage points.")
 @click.option("--layers", is_flag=True, help="Show which tensor inside each .tflite loses how many decibels.")
 @click.option("--write-cases", metavar="FILE.npz", help="Write the inputs for a device to run, and compare nothing.")
 @click.option(

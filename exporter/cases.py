@@ -16,24 +16,24 @@ from .model_source import ModelSource
 from .warmup import MAX_RECORDS
 
 DEFAULT_WARMUP = 3
-_GATE_SAMPLES = 64  # of the user's own samples, besides made up ones
-_FREE_SIZES = (8, 32, 256)  # for free dimensions, the first that the model takes: convolutions need room
+_GATE_SAMPLES = 64  # of the user's own samples, besides synthetic ones
+_FREE_SIZES = (8, 32, 256)  # for free dimensions, the first that the model accepts: convolutions need room
 
 
 def warmup_samples(source: ModelSource, warmup: int | SampleSource | None) -> tuple[Samples | None, list[str]]:
-    """The samples to make warm-up records of, and notes on them.
+    """The samples that become warm-up records, and notes on them.
 
     Args:
         source: The model.
-        warmup: Samples, on disk or as arrays, or how many synthetic ones; a few where None, unless a copied
+        warmup: Samples, on disk or as arrays, or the number of synthetic ones; a few if None, unless a copied
             SavedModel has records.
 
     Returns:
-        Samples, none of which is for no records; None leaves what is there.
+        The samples; empty for no records, None to keep the records of the SavedModel.
 
     Raises:
-        ArgumentError: for a number that TF Serving does not replay, or where samples cannot be made up.
-        SamplesError: where the samples do not fit.
+        ArgumentError: for a number that TF Serving does not replay, or if no samples can be generated.
+        SamplesError: if the samples do not fit.
     """
     if warmup is None and source.keeps_warmup:
         return None, []
@@ -68,14 +68,14 @@ def warmup_samples(source: ModelSource, warmup: int | SampleSource | None) -> tu
 
 
 def gate_cases(source: ModelSource, samples: Samples | None) -> tuple[list[Case], list[str]]:
-    """What the gate compares: made up samples where the original takes them, and the user's own.
+    """What the gate compares: synthetic samples if the original accepts them, and the user's own.
 
     Returns:
         The cases, and a note for each signature that has none.
 
     Raises:
-        ModelError: where `serving_default` has none.
-        SamplesError: where the original does not answer the user's samples with finite numbers.
+        ModelError: if `serving_default` has none.
+        SamplesError: if the original does not return finite numbers for the user's samples.
     """
     cases, notes = [], []
     for signature in source.signatures.values():
@@ -105,18 +105,18 @@ def _own_cases(source: ModelSource, signature: Signature, samples: Samples | Non
 
 
 def _synthetic_cases(source: ModelSource, signature: Signature) -> list[Case]:
-    """An odd batch, and a single sample of another length where that is free and the original takes it."""
+    """An odd batch, and a single sample of another length if that is free and the original accepts it."""
     cases = [_make_up(source, signature, 3)]
-    with suppress(ModelError):  # too short for it, which is no fault
+    with suppress(ModelError):  # too short for the model, which is not a fault
         cases.append(_make_up(source, signature, 1, free_sizes=(5,)))
     return cases
 
 
 def _make_up(source: ModelSource, signature: Signature, count: int, free_sizes: tuple[int, ...] = _FREE_SIZES) -> Case:
-    """Made up samples for a signature, which the original answers with finite numbers.
+    """Synthetic samples for a signature, for which the original returns finite numbers.
 
     Raises:
-        ModelError: where it does not.
+        ModelError: if it does not.
     """
     feed = source.feeds.get(signature.name)
     specs = source.inputs if feed else signature.inputs
@@ -138,7 +138,7 @@ def _make_up(source: ModelSource, signature: Signature, count: int, free_sizes: 
 
 
 def _answered(source: ModelSource, signature: Signature, title: str, inputs: Arrays) -> Case:
-    """A case with the original's answer, refused where that is not of finite numbers."""
+    """A case with the original's outputs, refused if they are not finite."""
     outputs = batched(source.reference, inputs, signature=signature.name)
     for name, output in outputs.items():
         if output.dtype.kind == "f" and not np.isfinite(output.astype(np.float64)).all():

@@ -21,19 +21,19 @@ def classify_endpoint(
 ) -> Endpoint | None:
     """The endpoint for a model whose inputs have fixed shapes and whose one output is `[batch, classes]`, else None.
 
-    An example holds one feature per input, under the input's name. Scores are probabilities: the output itself where
-    it is a softmax or sigmoid, else its softmax. Where the model's last layer does not tell, the output is taken for
+    An example holds one feature per input, under the input's name. Scores are probabilities: the output itself if it
+    is a softmax or sigmoid, otherwise its softmax. If the model's last layer does not show which, the output counts as
     probabilities if it lies within 0 and 1 on every sample. A single column of probabilities is that of the second of
-    two classes; any other single column is no classification.
+    two classes; any other single column is not a classification.
 
     Args:
         model: The `keras.Model`.
         default: The endpoint `serving_default`.
-        labels: The classes' names, their numbers where None.
-        samples: What the model can be tried on, `[n, ...]` by input name.
+        labels: Names of the classes; their numbers if None.
+        samples: Arrays `[n, ...]` by input name to try the model on.
 
     Raises:
-        ArgumentError: where there are not as many labels as classes, or one is empty or named twice.
+        ArgumentError: if the number of labels is not that of the classes, or a label is empty or given twice.
     """
     signature, predict = default.signature, default.endpoint.function
     shapes = [spec.shape[1:] if spec.shape else (None,) for spec in signature.inputs]
@@ -82,7 +82,7 @@ def serialize_examples(inputs: Arrays) -> Arrays:
 
 
 def _columns(signature: Signature) -> int | None:
-    """The number of columns where the signature gives one row of scores a sample, else None."""
+    """The number of columns if the signature gives one row of scores per sample, otherwise None."""
     output = signature.outputs[0]
     if len(signature.outputs) > 1 or not output.is_float or output.shape is None or len(output.shape) != 2:
         return None
@@ -90,7 +90,7 @@ def _columns(signature: Signature) -> int | None:
 
 
 def _ends_in_probabilities(model: Any) -> bool | None:
-    """Whether the operation that gives the output is a softmax or sigmoid; None where that does not tell."""
+    """Whether the output comes from a softmax or sigmoid; None if that cannot be seen."""
     outputs = getattr(model, "outputs", None) or []
     if len(outputs) != 1:
         return None
@@ -110,7 +110,7 @@ def _ends_in_probabilities(model: Any) -> bool | None:
 
 
 def _within_0_and_1(predict: Callable[[Tensors], Tensors], samples: Arrays) -> bool | None:
-    """Whether the output lies within 0 and 1 on the samples; None where the model does not answer them."""
+    """Whether the output lies within 0 and 1 on the samples; None if the model fails on them."""
     try:
         outputs = predict({name: tf.convert_to_tensor(array) for name, array in samples.items()})
     except Exception:  # a user's layers may raise anything

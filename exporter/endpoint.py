@@ -21,12 +21,12 @@ class Endpoint:
     """A function to be exported as a signature.
 
     Attributes:
-        name: The signature's name.
+        name: Name of the signature.
         function: Tensors by input name to tensors by output name. It may use the model's variables.
         inputs: What it takes.
-        method: By which method TF Serving serves it.
-        feed: Makes its inputs from those of `serving_default`, for warm-up and parity; None where it takes inputs
-            of its own, which are then made up.
+        method: Method by which TF Serving serves it.
+        feed: Makes its inputs from those of `serving_default`, for warm-up and parity; None if it takes other
+            inputs, which are then synthetic.
 
     Raises:
         ArgumentError: for a name that cannot be a signature's.
@@ -50,9 +50,9 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class TracedEndpoint:
-    """An endpoint with its graph: the tf.function to save, and the signature that it turned out to have.
+    """An endpoint with its graph: the tf.function to save, and its signature as traced.
 
-    Saving traces a tf.function again, so `function` only calls the graph that was traced of the endpoint.
+    Saving traces a tf.function again, so `function` only calls the graph already traced.
     """
 
     endpoint: Endpoint
@@ -64,7 +64,7 @@ def check_endpoint_names(names: Sequence[str]) -> None:
     """Refuse names that occur twice.
 
     Raises:
-        ArgumentError: naming the first.
+        ArgumentError: naming the first that does.
     """
     if repeated := duplicates(names):
         raise ArgumentError(f"signature {repeated[0]!r} is named twice")
@@ -74,7 +74,7 @@ def trace(endpoint: Endpoint) -> TracedEndpoint:
     """Trace an endpoint once, for its graph and the specs of its outputs.
 
     Raises:
-        ModelError: where its function cannot be traced, or does not give a dict of tensors.
+        ModelError: if its function cannot be traced, or does not return a dict of tensors.
     """
     specs = {
         spec.name: tf.TensorSpec(spec.shape, tf.dtypes.as_dtype(spec.dtype), name=spec.name) for spec in endpoint.inputs

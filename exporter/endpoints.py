@@ -29,22 +29,22 @@ def model_endpoints(
     samples: Arrays | None = None,
     signatures: Sequence[str] = (),
 ) -> list[TracedEndpoint]:
-    """The endpoints that a model offers, or those chosen among them, traced.
+    """The traced endpoints that a model offers, or those chosen among them.
 
-    `serving_default` always; `attention`, the weights, where it has attention-concat layers; `classify`, of
-    serialized tf.Example, where it takes fixed shapes and gives one row of scores a sequence.
+    Every model offers `serving_default`. A model with attention-concat layers offers `attention`, the weights; one with
+    fixed input shapes and one row of scores per sequence offers `classify`, for serialized tf.Example.
 
     Args:
         inputs: The model and the names of its inputs.
-        output_names: Names for its outputs, in order; Keras's or `output` where empty.
-        labels: The classes' names, for `classify`; their numbers where None.
-        samples: What the model can be tried on, `[n, ...]` by input name; without them there is no `classify`.
-        signatures: Those to open beside `serving_default`; all if empty.
+        output_names: Names for its outputs, in order; if empty, Keras's or `output`.
+        labels: Names of the classes, for `classify`; their numbers if None.
+        samples: Arrays `[n, ...]` by input name to try the model on; without them there is no `classify`.
+        signatures: Those to offer beside `serving_default`; all if empty.
 
     Raises:
-        ArgumentError: for names that do not fit the outputs, labels that do not fit the classes, or a signature twice
-            or that is not offered.
-        ModelError: where the model cannot be traced.
+        ArgumentError: if names do not fit the outputs, labels do not fit the classes, or a signature is given twice
+            or not offered.
+        ModelError: if the model cannot be traced.
     """
     recorded: list[str] = []
     own_names = _own_output_names(inputs.model)
@@ -85,7 +85,7 @@ def choose(offered: Sequence[Endpoint], names: Sequence[str]) -> list[Endpoint]:
     """The named endpoints with `serving_default` before them; all if no name is given.
 
     Raises:
-        ArgumentError: for a name twice, or one that is not offered.
+        ArgumentError: if a name is given twice, or not offered.
     """
     by_name = {each.name: each for each in offered}
     if not names:
@@ -98,7 +98,7 @@ def choose(offered: Sequence[Endpoint], names: Sequence[str]) -> list[Endpoint]:
 
 
 def _own_output_names(model: Any) -> list[str]:
-    """The names of the layers that give the outputs, where their author chose them, each for one output."""
+    """The names of the layers that give the outputs, if their author chose them, each for one output."""
     names = []
     for output in getattr(model, "outputs", None) or []:
         operation = output._keras_history.operation
@@ -111,7 +111,7 @@ def _own_output_names(model: Any) -> list[str]:
 def _attention_names(model: Any, calls: list[str]) -> list[str]:
     """Names for the weights of each call of an attention layer.
 
-    The layer's own, with a number from the second call on; `attention`, numbered where there are several, for layers
+    The layer's own, with a number from the second call on; `attention`, numbered if there are several, for layers
     whose names Keras made: it numbers those through the process, so they would differ from one export to the next.
     """
     generated = {layer.name for layer in flat_layers(model) if _is_generated(layer)}

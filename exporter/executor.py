@@ -12,7 +12,7 @@ from .runners import operators_of
 
 USUAL_EXECUTOR, PLAIN_EXECUTOR = "DEFAULT", "SINGLE_THREADED_EXECUTOR"  # ConfigProto.experimental.executor_type
 
-_LARGEST_GRAPH = 8 << 20  # bytes; where a call takes long, an executor's share of it is nothing
+_LARGEST_GRAPH = 8 << 20  # bytes; in longer calls the executor's share of the time is negligible
 # The plain executor has no frames, so it takes no loops and branches of TF 1. Those of TF 2 are functions.
 _CONTROL_FLOW = {
     f"{prefix}{name}"
@@ -29,11 +29,11 @@ _NEVER_WAITS = {
 
 
 def executor_for(path: Path) -> str:
-    """The executor for a SavedModel: the plain one where nothing in its graph can make that wait for itself.
+    """The executor for a SavedModel: the plain one if nothing in its graph can deadlock it.
 
-    It runs one operator after the other in one thread, so an operator that waits for another one (a queue, a
-    staging area, a collective) would wait for good. All operators without a state are safe, and of the others those
-    that are known to be.
+    The plain executor runs one operator after the other in one thread, so an operator that waits for another one (a
+    queue, a staging area, a collective) would wait forever. Stateless operators are safe; of the stateful ones, only
+    those listed here.
     """
     graph_file = path / "saved_model.pb"
     try:

@@ -29,20 +29,20 @@ def gate_saved_model(
     precision: str,
     reference_name: str = "Keras",
 ) -> Verdict:
-    """Load a SavedModel as TF Serving does, and hold it against its original.
+    """Load a SavedModel as TF Serving does, and compare it with its original.
 
-    Every signature must be there as it was asked for, load in a fresh graph and session, answer finite numbers
-    within the precision's budget of the reference, and replay its warm-up records.
+    Every requested signature must exist, load in a fresh graph and session, return finite numbers within the
+    precision's budget of the reference, and replay its warm-up records.
 
     Raises:
-        GateError: where it is not what was asked for.
-        ParityError: where only the numbers differ.
+        GateError: if it is not what was requested.
+        ParityError: if only the numbers differ.
     """
     try:
         return _gate(path, reference, cases, expected, precision, reference_name)
     except AttnexportError as error:
         kind = ParityError if isinstance(error, ParityError) else GateError
-        # Without the temporary path, which nobody knows.
+        # Without the temporary path, which means nothing to the user.
         said = first_line(error, limit=1000).replace(f"{path}: ", "").replace(f"{path} ", "it ")
         raise kind(f"the SavedModel was not kept: {said}") from error
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
-# What computes shapes, and goes if nothing uses it any more. None of it has a state.
+# Operators that compute shapes, removed if nothing uses them. All are stateless.
 _SHAPE_OPERATORS = frozenset({
     "Cast", "ConcatV2", "Const", "GatherV2", "Identity", "Pack", "Prod", "Shape", "StridedSlice", "Transpose",
 })  # fmt: skip

@@ -22,9 +22,9 @@ from .warmup import count_warmup
 
 @dataclass(frozen=True)
 class SavedModelInspection:
-    """A SavedModel, looked into.
+    """The content of a SavedModel.
 
-    `operators` have counts, `variable_bytes` are by type.
+    `operators` maps each operator to its count, `variable_bytes` each dtype to its bytes.
     """
 
     size_bytes: int
@@ -36,9 +36,9 @@ class SavedModelInspection:
 
 @dataclass(frozen=True)
 class KerasInspection:
-    """A Keras model, looked into.
+    """The content of a Keras model.
 
-    `layers` are classes with counts, `weight_bytes` are by type; `size_bytes` is of its file.
+    `layers` maps each class to its count, `weight_bytes` each dtype to its bytes; `size_bytes` is the file's size.
     """
 
     size_bytes: int | None
@@ -51,10 +51,10 @@ class KerasInspection:
 
 
 def inspect_saved_model(path: Path) -> SavedModelInspection:
-    """Look into a SavedModel, loaded the way TF Serving does.
+    """Inspect a SavedModel, loaded as TF Serving loads it.
 
     Raises:
-        ModelError: where it does not load.
+        ModelError: if it does not load.
     """
     with closing(SavedModelRunner(path)) as runner:
         operators, signatures = dict(runner.operators), tuple(runner.signatures.values())
@@ -70,7 +70,7 @@ def inspect_saved_model(path: Path) -> SavedModelInspection:
 
 
 def inspect_keras(model: Any, file: Path | None = None) -> KerasInspection:
-    """Look into a Keras model, and the file that it came from."""
+    """Inspect a Keras model and the file it came from."""
     layers = Counter(type(layer).__name__ for layer in flat_layers(model)[1:])
     weights: Counter[str] = Counter()
     for weight in model.weights:

@@ -45,20 +45,20 @@ def model_inputs(
 
     Args:
         model: A built `keras.Model`.
-        names: Names for its inputs, in order; Keras's where empty, and `input` for generated ones.
+        names: Names for its inputs, in order; if empty, Keras's, and `input` for generated ones.
         steps: Fix the free steps (the second dimension) of its inputs to this.
-        batch: Fix the batch to this; free where None, unless the model fixes it.
+        batch: Fix the batch to this; free if None, unless the model fixes it.
 
     Raises:
-        ModelError: where the model was never built, or its inputs are of a kind that cannot be exported.
-        ArgumentError: where names or sizes do not fit its inputs.
+        ModelError: if the model was never built, or its inputs are of a kind that cannot be exported.
+        ArgumentError: if names or sizes do not fit its inputs.
     """
     structure = _input_structure(model)
     leaves = keras.tree.flatten(structure)
     keras_names = _keras_names(structure, leaves)
     if names and len(names) != len(leaves):
-        told = ", ".join(keras_names)
-        raise ArgumentError(f"{len(names)} names were given for the model's {len(leaves)} input(s): {told}")
+        inputs = ", ".join(keras_names)
+        raise ArgumentError(f"{len(names)} names were given for the model's {len(leaves)} input(s): {inputs}")
     exported = list(names) or _default_names(keras_names)
     if repeated := duplicates(exported):
         raise ArgumentError(f"two inputs are called {repeated[0]!r}; name them with --input-name")
@@ -111,7 +111,7 @@ def _keras_names(structure: Any, leaves: list[Any]) -> list[str]:
 
 
 def _default_names(keras_names: Sequence[str]) -> list[str]:
-    """Keras's names, except that generated ones become `input`, or `input_0`, `input_1`… where there are several."""
+    """Keras's names, except that generated ones become `input`, or `input_0`, `input_1`… if there are several."""
     generated = [index for index, name in enumerate(keras_names) if _GENERATED.fullmatch(name)]
     names = [usable_name(name) for name in keras_names]
     numbered = (name for name in map("input_{}".format, count()) if name not in keras_names)
@@ -121,10 +121,10 @@ def _default_names(keras_names: Sequence[str]) -> list[str]:
 
 
 def fix_size(specs: Sequence[TensorSpec], axis: int, what: str, size: int) -> tuple[TensorSpec, ...]:
-    """The specs with one dimension fixed wherever it is free; somewhere it must be free, or of that size.
+    """The specs with one dimension fixed wherever it is free; at least one input must have it free or of that size.
 
     Raises:
-        ArgumentError: where it is fixed to other sizes.
+        ArgumentError: if all inputs fix it to other sizes.
     """
     fixed, taken = [], False
     for spec in specs:

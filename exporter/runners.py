@@ -41,16 +41,16 @@ class KerasRunner:
         return {name: np.asarray(tf.convert_to_tensor(output)) for name, output in outputs.items()}
 
     def close(self) -> None:
-        """Nothing to free: the model is its owner's."""
+        """Nothing to free: the caller owns the model."""
 
 
 class SavedModelRunner:
     """Runs a SavedModel of TF 1 or 2 in a graph and session of its own: TF Serving's loading path.
 
-    `tf.saved_model.load` would be no proof: it answers rightly for files that TF Serving cannot run.
+    `tf.saved_model.load` would prove nothing: it also runs files that TF Serving cannot run.
 
     Raises:
-        ModelError: where it cannot be loaded, or a call fails.
+        ModelError: if it cannot be loaded, or a call fails.
     """
 
     def __init__(self, path: Path) -> None:
@@ -103,10 +103,10 @@ class EagerSavedModelRunner:
 
     Args:
         path: The SavedModel's directory.
-        signatures: What it has, as its session tells: the eager loader does not say the outputs' names and shapes.
+        signatures: Its signatures, as read in a session: the eager loader lacks the outputs' names and shapes.
 
     Raises:
-        ModelError: where it cannot be loaded, or a call fails.
+        ModelError: if it cannot be loaded, or a call fails.
     """
 
     def __init__(self, path: Path, signatures: Mapping[str, Signature]) -> None:
@@ -135,7 +135,7 @@ class EagerSavedModelRunner:
 
 @contextlib.contextmanager
 def without_deprecations() -> Iterator[None]:
-    """TensorFlow advises against its session loader, which is the one that TF Serving is like."""
+    """Hide TensorFlow's deprecation of its session loader, which works as TF Serving's does."""
     logger = tf.get_logger()
     level = logger.level
     logger.setLevel(logging.ERROR)

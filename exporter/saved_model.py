@@ -32,8 +32,8 @@ def write_saved_model(path: Path, model: Any, endpoints: Sequence[TracedEndpoint
         endpoints: What to save; `serving_default` must be among them.
 
     Raises:
-        ModelError: where an endpoint uses what cannot be saved.
-        OSError, tf.errors.OpError: where the file system refuses.
+        ModelError: if an endpoint uses something that cannot be saved.
+        OSError, tf.errors.OpError: if a file cannot be written.
     """
     # Only ExportArchive keeps the variables of a Keras 3 model findable in a session; see docs/field-notes.md.
     archive = keras.export.ExportArchive()
@@ -63,7 +63,7 @@ def _track_tables(archive: Any, model: Any) -> None:
 
 
 def _finish(path: Path, endpoints: Sequence[TracedEndpoint]) -> None:
-    """Name the methods as TF Serving wants them (TF 2 writes each as predict), and spare the graph computed shapes."""
+    """Name the methods as TF Serving expects (TF 2 writes each as predict), and drop computed shapes from the graph."""
     message = saved_model_pb2.SavedModel.FromString(path.read_bytes())
     [meta_graph] = message.meta_graphs
     changed = simplify_reshapes(meta_graph.graph_def)

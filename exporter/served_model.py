@@ -156,7 +156,7 @@ class ServedSavedModel:
             raise SessionError(text, int(error.error_code)) from error
 
     def close(self) -> None:
-        """Free the session; no call runs any more."""
+        """Free the session; no call may be running."""
         self._callables.clear()
         with contextlib.suppress(RuntimeError):  # closed before
             self._session.close()

@@ -20,17 +20,17 @@ from .model_inputs import ModelInputs
 from .models.traits import flat_layers
 from .tensorflow_errors import reason
 
-# What calls the layers within for each step: their outputs are no tensors that anyone would know.
+# These call their inner layers once per step, so the outputs of those layers are of single steps.
 _LOOPS = (keras.layers.RNN, keras.layers.TimeDistributed)
 _ROLES = {AttentionConcat: "concatenation", keras.layers.Dense: "dense", keras.layers.EinsumDense: "dense"}
 
 
 class KerasTracer:
-    """Runs a Keras model eagerly once and keeps the floats that every layer gives, but for those inside of loops.
+    """Runs a Keras model eagerly once and keeps the float outputs of every layer outside loops.
 
-    A tensor is called `path/of/the/layer:role`. Its role is `dense` or `concatenation`, within our attention layers
-    `scores`, `softmax` and `context`, and for all others the layer's class. From its second call on a layer has a
-    number behind its name.
+    A tensor is called `path/of/the/layer:role`. The role is `dense` or `concatenation`; `scores`, `softmax` or
+    `context` within our attention layers; the layer's class otherwise. From the second call of a layer on, a number
+    follows its name.
     """
 
     def __init__(self, inputs: ModelInputs) -> None:
@@ -40,13 +40,13 @@ class KerasTracer:
         """Every tensor `[n, ...]` by name, in the order of computation.
 
         Raises:
-            ModelError: where the model fails.
+            ModelError: if the model fails.
         """
         fixed = {spec.shape[0] for spec in self._inputs.specs if spec.shape} - {None}
         return trace_batched(self._trace, inputs, next(iter(fixed), None))
 
     def close(self) -> None:
-        """Nothing to free: the model is its owner's."""
+        """Nothing to free: the caller owns the model."""
 
     def _trace(self, inputs: Arrays) -> Arrays:
         tensors = {name: tf.convert_to_tensor(array) for name, array in inputs.items()}
@@ -70,7 +70,7 @@ class _Calls:
 
     @contextmanager
     def watching(self, model: Any) -> Iterator[None]:
-        """Be told of every call of a layer, or of an operation of a functional graph, meanwhile."""
+        """Observe every call of a layer, or of an operation of a functional graph, within the block."""
         watched = [each for each in _operations(model) if "call" not in vars(each)]
         try:
             for each in watched:
@@ -81,7 +81,7 @@ class _Calls:
                 vars(each).pop("call", None)
 
     def add(self, role: str, tensor: Any) -> None:
-        """Keep a tensor that the layer that is being called has computed."""
+        """Keep a tensor computed by the layer that is being called."""
         if not self._loops:
             self._keep(role, [tensor])
 

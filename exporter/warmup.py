@@ -24,7 +24,7 @@ MAX_RECORDS = 1000  # TF Serving refuses a version with more
 def write_warmup(
     saved_model: Path, model_name: str, signatures: Mapping[str, Signature], inputs: Mapping[str, Arrays]
 ) -> None:
-    """Write one record a sample and signature (a batch, where the batch is fixed).
+    """Write one record per sample and signature (per batch, if the batch is fixed).
 
     Args:
         saved_model: The SavedModel's directory.
@@ -43,12 +43,12 @@ def write_warmup(
 
 
 def read_warmup(saved_model: Path) -> Iterator[tuple[str, Arrays] | None]:
-    """The records of a SavedModel, as signature name and inputs; nothing where it has none.
+    """The records of a SavedModel, as signature name and inputs; empty if it has none.
 
-    A record of another kind than Predict, Classify and Regress is None.
+    Yields None for a record of any other kind than Predict, Classify and Regress.
 
     Raises:
-        ModelError: where one cannot be read.
+        ModelError: if a record cannot be read.
     """
     path = saved_model / RECORDS_PATH
     if not path.exists():

@@ -29,7 +29,7 @@ def check_output(path: Path, *, force: bool) -> None:
     """Refuse a directory that holds files an earlier deploy did not write.
 
     Raises:
-        StorageError: naming such a file; with `force`, only if there is no record of an earlier deploy.
+        StorageError: naming such a file. With `force`, only if there is no record of an earlier deploy.
     """
     if path.is_dir() and not any(path.iterdir()):
         return

@@ -58,10 +58,10 @@ def store(
 
 
 def store_search(directory: ExportDirectory, entry: VersionEntry, search: SearchResult) -> Path:
-    """Write the recipe that a search chose, and all of its candidates beside it; gives the recipe's path.
+    """Write the recipe that a search chose, and all of its candidates beside it; return the recipe's path.
 
     Raises:
-        StorageError: where the file system refuses.
+        StorageError: if a file cannot be written.
     """
     path = directory.root / RECIPES / str(entry.version) / f"{search.recipe.name}.json"
     with writing(path):

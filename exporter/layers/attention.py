@@ -111,21 +111,21 @@ def mask_bias(mask: Any) -> Any:
 
 
 def causal_mask(query: Any, key: Any) -> Any:
-    """True where key step s <= query step t: `[1, T, S]`, a constant where both are static."""
+    """True where key step s <= query step t: `[1, T, S]`, a constant if both are static."""
     steps, key_steps = (x.shape[-2] if x.shape[-2] is not None else ops.shape(x)[-2] for x in (query, key))
     rows, columns = ops.arange(steps, dtype="int32"), ops.arange(key_steps, dtype="int32")
     return ops.expand_dims(ops.greater_equal(ops.expand_dims(rows, -1), columns), 0)
 
 
 def combine_masks(query: Any, key: Any, *, key_masks: list[Any], attention_mask: Any, causal: bool) -> Any:
-    """All masks as one, `[B, T, S]` or what broadcasts to it, or None where there is none.
+    """All masks combined, `[B, T, S]` or broadcastable to it; None if there are no masks.
 
     Args:
         query: `[B, T, D]`.
         key: `[B, S, D]`.
-        key_masks: Padding masks `[B, S]` of key and value, None where there is none.
-        attention_mask: `[B, T, S]`, True: attend.
-        causal: Whether no step may look ahead.
+        key_masks: Padding masks `[B, S]` of key and value, each None if not given.
+        attention_mask: `[B, T, S]`, True to attend.
+        causal: Whether later steps are hidden from each step.
     """
     masks = [ops.expand_dims(ops.cast(mask, "bool"), -2) for mask in key_masks if mask is not None]
     if attention_mask is not None:

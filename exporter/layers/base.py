@@ -1,4 +1,4 @@
-"""What every attention-concat layer does alike: masks, dropout, concatenation, shapes and configuration."""
+"""What all attention-concat layers share: masks, dropout, concatenation, shapes and configuration."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ _FEATURES, _STEPS = (-1, 2), (-2, 1)
 
 
 class AttentionConcat(keras.layers.Layer):  # type: ignore[misc]  # keras has no types
-    """Attention whose context is concatenated with its input (the query). Made concrete by two methods.
+    """Attention whose context is concatenated with its input (the query).
 
-    `attend` computes the context and the weights, `context_features` says how wide the context is.
+    Subclasses implement `attend`, which computes the context and the weights, and `context_features`, the context's
+    width.
     """
 
     def __init__(
@@ -109,25 +110,25 @@ class AttentionConcat(keras.layers.Layer):  # type: ignore[misc]  # keras has no
         """Attend and concatenate.
 
         Args:
-            query: `[batch, steps, features]`; it is what the context is concatenated with.
-            value: `[batch, key steps, features]`, the query where None.
-            key: As value, the value where None.
-            mask: Padding mask `[batch, steps]` of self-attention, True: a real step; set by Keras masking.
+            query: `[batch, steps, features]`, with which the context is concatenated.
+            value: `[batch, key steps, features]`; the query if None.
+            key: Like `value`; the value if None.
+            mask: Padding mask `[batch, steps]` of self-attention, True for a real step; set by Keras masking.
             query_mask: Padding mask of the query. In self-attention it is that of the keys, too; otherwise it hides
                 nothing, and is passed on.
             value_mask: Padding mask of the value `[batch, key steps]`.
-            key_mask: Padding mask of the key `[batch, key steps]`; both hide.
-            attention_mask: `[batch, steps, key steps]`, True: attend.
-            return_attention_scores: Give the weights, too.
+            key_mask: Padding mask of the key `[batch, key steps]`; a step is hidden if either mask hides it.
+            attention_mask: `[batch, steps, key steps]`, True to attend.
+            return_attention_scores: Also return the weights.
             training: Whether dropout is on.
-            use_causal_mask: No step looks ahead; also on where the layer was made with it.
+            use_causal_mask: Hide later steps from each step; always on if the layer was made with it.
 
         Returns:
             The concatenation `[batch, steps, features + context features]` (for the last axis), or a pair of it
             and the weights, `[batch, steps, key steps]` or `[batch, heads, steps, key steps]`.
 
         Raises:
-            ArgumentError: for a key without a value, or `mask` with one.
+            ArgumentError: if a key is given without a value, or `mask` with one.
         """
         key_masks = [value_mask, key_mask]
         if value is None:
@@ -153,7 +154,7 @@ class AttentionConcat(keras.layers.Layer):  # type: ignore[misc]  # keras has no
         return (output, weights) if return_attention_scores else output
 
     def drop(self, training: bool | None) -> Any:
-        """Dropout on the weights, as `scaled_dot_product_attention` takes it, or None where there is none."""
+        """Dropout on the weights, as `scaled_dot_product_attention` takes it; None without dropout."""
         if self._drop is None:
             return None
         return lambda weights: self._drop(weights, training=training)

@@ -23,7 +23,7 @@ class MultiHeadAttentionConcat(AttentionConcat):
     Args:
         num_heads: Number of heads.
         d_model: Width of all heads together, and of the output projection.
-        d_k: Width of one head; `d_model / num_heads` if None, and nothing else fits.
+        d_k: Width of one head; if given, it must be `d_model / num_heads`.
         axis: -1 concatenates features, 1 concatenates steps.
         use_causal_mask: Hide later steps from each step.
         dropout: Share of the weights dropped in training, 0 to 1.
@@ -38,8 +38,8 @@ class MultiHeadAttentionConcat(AttentionConcat):
         **kwargs: Further arguments of `keras.layers.Layer`.
 
     Raises:
-        ArgumentError: where `num_heads * d_k` is not `d_model`, for sizes that are not positive, and as
-            AttentionConcatLayer does.
+        ArgumentError: if `num_heads * d_k` is not `d_model`, if a size is not positive, and as for
+            AttentionConcatLayer.
 
     Example:
         >>> import keras

@@ -14,13 +14,13 @@ _TYPE_KEYS = ("dtype", "dtype_policy", "compute_dtype", "variable_dtype")
 
 
 def in_float32(model: Any) -> Any:
-    """The same layers and weights under a float32 policy: TFLite's converter takes no others.
+    """The same layers and weights under a float32 policy, the only one that TFLite's converter accepts.
 
     Args:
         model: A built `keras.Model`.
 
     Raises:
-        ModelError: where the model cannot be built from its configuration.
+        ModelError: if the model cannot be built from its configuration.
     """
     try:
         rebuilt = type(model).from_config(_widened(model.get_config()))
@@ -35,7 +35,7 @@ def in_float32(model: Any) -> Any:
 
 
 def _widened(config: Any, *, is_type: bool = False) -> Any:
-    """A configuration with every type in it that is another float's made float32; names are left alone."""
+    """A configuration with every other float dtype replaced by float32; names are left alone."""
     if isinstance(config, dict):
         return {key: _widened(value, is_type=is_type or key in _TYPE_KEYS) for key, value in config.items()}
     if isinstance(config, list | tuple):

@@ -1,4 +1,4 @@
-"""Loading `.keras` files in safe mode, with an error for each way in which they fail."""
+"""Loading `.keras` files in safe mode, with an error for each kind of failure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def load_keras_file(path: Path) -> Any:
     """The `keras.Model` in a `.keras` file.
 
     Raises:
-        ModelError: where the file is damaged, holds a layer that is not registered, or needs unsafe loading.
+        ModelError: if the file is damaged, holds a layer that is not registered, or needs unsafe loading.
     """
     import keras
 

@@ -16,10 +16,10 @@ DEFAULT_PRESET: Preset = "classifier"
 
 @dataclass(frozen=True)
 class PresetConfig:
-    """The sizes of a preset; a size that it has no use for is ignored.
+    """The sizes of a preset; sizes that it does not use are ignored.
 
     Attributes:
-        preset: `classifier` is Input, AttentionConcatLayer, Dense relu, Dense, one row of logits a step;
+        preset: `classifier` is Input, AttentionConcatLayer, Dense relu, Dense, one row of logits per step;
             `multihead-classifier` the same with MultiHeadAttentionConcat; `attention` and `multihead` are the bare
             layers.
         steps: Sequence length; free if None.
@@ -88,7 +88,7 @@ def build_model(
     """Build a preset, whose weights are the same at every call.
 
     Args:
-        preset: Its name; see PresetConfig. A size that a preset has no use for is ignored.
+        preset: Its name; see PresetConfig. Sizes that the preset does not use are ignored.
         steps: Sequence length; free if None.
         features: Features of a step.
         d_k: The attention's d_k; if None, 64 for one head and `d_model / num_heads` for several.

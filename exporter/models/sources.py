@@ -30,13 +30,13 @@ class ModelOrigin:
     Attributes:
         name: The export's default name.
         source: For the manifest: the `kind` of origin, and its details.
-        load: Gives the `keras.Model`, the same one at every call; None for a SavedModel.
+        load: Returns the `keras.Model`, the same one at every call; None for a SavedModel.
         saved_model: The SavedModel's directory, None for Keras.
         keras_file: The `.keras` file that the model is read from, if any.
         input_names: Names of the inputs in an export, if not Keras's.
         output_names: Names of the outputs in an export, if not Keras's.
-        notes: What the model's owner should know, a sentence each.
-        imports: The modules that register its layers, imported by now.
+        notes: What the model's owner should know, one sentence each.
+        imports: Modules that register its layers, already imported.
     """
 
     name: str
@@ -90,7 +90,7 @@ def load_model(source: str | os.PathLike[str], imports: Iterable[str] = (), *, t
 def open_source(source: Any, imports: Iterable[str] = ()) -> ModelOrigin:
     """The origin of a `keras.Model`, a PresetConfig, a SavedModel's path, or anything that `load_model` takes.
 
-    An origin is returned as it is. A `.keras` file is not read before the model is needed, a preset not built.
+    An origin is returned as it is. A `.keras` file is read, or a preset built, only when the model is needed.
 
     Example:
         >>> open_source(PresetConfig("multihead")).name
@@ -116,10 +116,10 @@ def _open(source: Any) -> ModelOrigin:
 
 
 def check_source(source: str | os.PathLike[str]) -> None:
-    """Refuse what names no model, which takes no TensorFlow to see.
+    """Refuse a path that does not name a model, without loading TensorFlow.
 
     Raises:
-        ArgumentError: where there is nothing, and it is no factory's name.
+        ArgumentError: if the path does not exist and is not the name of a factory.
     """
     if not str(source):
         raise ArgumentError("the model's name is empty; without a model a preset is built")
@@ -135,7 +135,7 @@ def _build(config: PresetConfig) -> Any:
         return build_preset(config)
     except AttnexportError:
         raise
-    except Exception as error:  # TensorFlow's, where the memory does not suffice
+    except Exception as error:  # TensorFlow's, if the memory does not suffice
         raise ModelError(f"preset {config.preset!r} of these sizes cannot be built: {first_line(error)}") from error
 
 
@@ -173,7 +173,9 @@ def _from_file(path: Path) -> ModelOrigin:
             "with model.save('NAME.keras')"
         )
     if path.suffix == ".tflite":
-        raise ModelError(f"{path} is a .tflite, from which no model can be had back; pass the model it was made from")
+        raise ModelError(
+            f"{path} is a .tflite, which cannot be turned back into a model; pass the model it was made from"
+        )
     if path.suffix != ".keras":
         raise ModelError(f"{path} is not a .keras file; save the model with model.save('NAME.keras')")
     source = {"kind": "keras", "file": path.name}
@@ -193,8 +195,8 @@ def open_version(directory: ExportDirectory, entry: VersionEntry) -> ModelOrigin
     """The original of a version of an export; imports the modules that its layers came from.
 
     Raises:
-        ArgumentError: where one of the modules is not here.
-        ManifestError: where the version has none.
+        ArgumentError: if one of the modules cannot be found.
+        ManifestError: if the version has no original.
         ModelError: if the original is gone.
     """
     path = directory.root

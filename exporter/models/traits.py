@@ -1,4 +1,4 @@
-"""What the layers of a model tell about it."""
+"""What can be learned about a model from its layers."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ def flat_layers(model: Any) -> list[Any]:
 
 
 def computes_in(model: Any) -> set[str]:
-    """The types that its layers compute in."""
+    """The dtypes that its layers compute in."""
     return {layer.compute_dtype for layer in flat_layers(model)}
 
 
 def integers_below(model: Any) -> int | None:
-    """The size of the smallest vocabulary, None where there is none."""
+    """The size of the smallest vocabulary, or None if no layer has one."""
     vocabularies = [layer.input_dim for layer in flat_layers(model) if isinstance(layer, keras.layers.Embedding)]
     return min(vocabularies, default=None)

@@ -26,7 +26,7 @@ Handler = Callable[[Any], Any]
 
 
 class MockTransport:
-    """Answers calls from functions of yours, for `Client(transport=)` and `AsyncClient(transport=)`.
+    """Answers calls from your own functions, for `Client(transport=)` and `AsyncClient(transport=)`.
 
     Requests and replies pass through the same encoding as over the network. GetModelStatus answers that `version` is
     AVAILABLE, GetModelMetadata with `signatures`; what has no answer is refused, as a server refuses it. A function may
@@ -71,7 +71,7 @@ class MockTransport:
         self._handlers = dict(handlers or {})
         unknown = sorted(self._handlers.keys() - METHODS.keys())
         if unknown:
-            raise ArgumentError(f"there is no method {unknown[0]!r}; a handler is for {one_of(METHODS)}")
+            raise ArgumentError(f"there is no method {unknown[0]!r}; handlers may be given for {one_of(METHODS)}")
 
     def send(self, call: Call) -> bytes:
         """Answer a call; see `Transport.send`."""

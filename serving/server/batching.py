@@ -150,7 +150,7 @@ class Batcher:
         return task.outputs
 
     def close(self) -> None:
-        """End the threads; nothing is in the queues any more."""
+        """End the threads; the queues must be empty."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -258,7 +258,7 @@ def _run_joined(
 
 
 def _join(arrays: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
-    """One after the other; where the other dimensions differ, each is padded to the largest with its first element."""
+    """Concatenate them; if the other dimensions differ, each is padded to the largest with its first element."""
     largest = tuple(max(sizes) for sizes in zip(*(array.shape[1:] for array in arrays), strict=True))
     return np.concatenate([_padded(array, largest) for array in arrays])
 

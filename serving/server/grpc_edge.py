@@ -59,7 +59,7 @@ class GrpcEdge:
     """A gRPC server over a data plane, not yet started.
 
     Raises:
-        StorageError: where it cannot listen there.
+        StorageError: if it cannot listen there.
     """
 
     def __init__(self, plane: DataPlane, address: str | None, options: GrpcOptions, on_access: OnAccess) -> None:
@@ -246,10 +246,10 @@ def _why_not(address: str, *, secure: bool) -> str:
 
 
 def server_credentials(config: Any) -> Any:
-    """`grpc.ServerCredentials` from a SSLConfig message.
+    """`grpc.ServerCredentials` from an SSLConfig message.
 
     Raises:
-        StatusError: where key or certificate are missing.
+        StatusError: if key or certificate is missing.
     """
     if not config.server_key or not config.server_cert:
         raise invalid("the SSL configuration needs server_key and server_cert, as PEM text rather than paths")

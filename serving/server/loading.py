@@ -49,7 +49,7 @@ class LoadedModel(Protocol):
         """
 
     def close(self) -> None:
-        """Free the memory; no call runs any more."""
+        """Free the memory; no call may be running."""
 
 
 class ModelLoader(Protocol):

@@ -98,7 +98,7 @@ class ModelManager:
         """Unload every version when the requests that hold it are done; what is still held after that time stays.
 
         Returns:
-            Whether nothing runs any more.
+            Whether everything has stopped.
         """
         until = time.monotonic() + seconds
         self._ended.set()

@@ -152,10 +152,10 @@ def too_large(most: int) -> BodyError:
 
 
 def unpack(body: bytes | bytearray, most: int, alive: Alive = always) -> bytearray:
-    """What a body of gzip holds, all its members joined.
+    """The decompressed content of a gzip body, all its members joined.
 
     Raises:
-        StatusError: where it is none, is cut off, or holds more than `most` bytes, and once nobody waits for it.
+        StatusError: if it is not gzip, is truncated, or holds more than `most` bytes, or if the client is gone.
     """
     unpacked, unpacker = bytearray(), None
     for begin in range(0, len(body), _SLICE):

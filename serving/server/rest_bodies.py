@@ -43,14 +43,14 @@ class Bodies:
         """The body of a request, which is held until `work` at it ends.
 
         Args:
-            request: Whose body nobody has read.
-            seconds: That it may take; 30 where 0 or less.
+            request: A request whose body has not been read.
+            seconds: Time limit; 30 if 0 or less.
 
         Raises:
-            BodyError: where it does not come in time, or is too large.
-            StatusError: where others hold too much.
-            UnreadError: for either of these, where more of it comes.
-            ClientDisconnect: where it will not come.
+            BodyError: if it does not arrive in time, or is too large.
+            StatusError: if other bodies hold too much memory.
+            UnreadError: for either of these, if more of the body follows.
+            ClientDisconnect: if the client is gone.
         """
         limit = seconds if seconds > 0 else _BODY_SECONDS
         try:
@@ -89,7 +89,7 @@ class Bodies:
         long.
 
         Raises:
-            StatusError: where too much work runs or waits.
+            StatusError: if too much work runs or waits.
         """
         try:
             if self._waiting >= MAX_WAITING:

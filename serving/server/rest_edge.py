@@ -77,11 +77,11 @@ class RestEdge:
     """An HTTP server over a data plane, not yet started.
 
     Attributes:
-        port: That it listens on.
-        grpc_address: Of the gRPC edge, for the page.
+        port: Port it listens on.
+        grpc_address: Address of the gRPC edge, for the page.
 
     Raises:
-        StorageError: where it cannot listen there.
+        StorageError: if it cannot listen there.
     """
 
     def __init__(self, plane: DataPlane, host: str, port: int, options: RestOptions, on_access: OnAccess) -> None:

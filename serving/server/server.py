@@ -158,7 +158,7 @@ class Server:
         """Refuse new requests, wait for running ones within the grace period, and free the models.
 
         Returns:
-            Whether nothing runs any more. A second call returns the same.
+            Whether everything has stopped. A second call returns the same.
         """
         with self._stopping:
             if self._is_idle is None:

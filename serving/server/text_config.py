@@ -74,8 +74,8 @@ def read_text(path: Path, kind: Any, pool: Any = POOL) -> Any:
     """Read a message from a text-format file.
 
     Raises:
-        ArgumentError: where the file is not there.
-        ContentError: where it cannot be read, or does not parse; with the message's full name, the line and column.
+        ArgumentError: if the file does not exist.
+        ContentError: if it cannot be read or parsed; with the message's full name, the line and column.
     """
     name = kind.DESCRIPTOR.full_name
     try:

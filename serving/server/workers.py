@@ -26,7 +26,7 @@ class Ending:
         self._ended = False
 
     def add_done_callback(self, callback: Callable[[Any], object]) -> None:
-        """Call it once the task has ended, at once where it has."""
+        """Call it when the task has ended; immediately if it already has."""
         self._callbacks.append(callback)
         if self._ended:
             self.end()
