@@ -168,22 +168,22 @@ class Child:
     def _exchange(self, data: bytes) -> Reply:
         """Send a frame and receive one."""
         process = self._process or self._start()
-        takes, gives = process.stdin, process.stdout
-        assert takes is not None  # noqa: S101 - both are pipes
-        assert gives is not None  # noqa: S101
+        stdin, stdout = process.stdin, process.stdout
+        assert stdin is not None  # noqa: S101 - both are pipes
+        assert stdout is not None  # noqa: S101
         deadline = time.monotonic() + self._timeout
         pending, received = memoryview(data), bytearray()
         with selectors.DefaultSelector() as selector:
-            selector.register(gives, selectors.EVENT_READ)
-            selector.register(takes, selectors.EVENT_WRITE)
+            selector.register(stdout, selectors.EVENT_READ)
+            selector.register(stdin, selectors.EVENT_WRITE)
             while ready := selector.select(max(0.0, deadline - time.monotonic())):
                 for key, _ in ready:
-                    if key.fileobj is takes:
-                        pending = pending[_write(takes.fileno(), pending) :]
+                    if key.fileobj is stdin:
+                        pending = pending[_write(stdin.fileno(), pending) :]
                         if not pending:
-                            selector.unregister(takes)
+                            selector.unregister(stdin)
                         continue
-                    chunk = os.read(gives.fileno(), _CHUNK_BYTES)
+                    chunk = os.read(stdout.fileno(), _CHUNK_BYTES)
                     received += chunk
                     if not chunk:
                         raise ProcessError(self._end(process))

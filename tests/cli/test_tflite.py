@@ -158,7 +158,7 @@ def test_a_tflite_as_model_is_refused(attnexport: Run, tmp_path: Path) -> None:
     (tmp_path / "model.tflite").write_bytes(b"\0\0\0\0TFL3")
     code, _, err = attnexport("tflite", "model.tflite")
     assert code == 3
-    assert "is a .tflite, from which no model can be had back" in err
+    assert "is a .tflite, which cannot be turned back into a model" in err
 
 
 def test_what_failed_is_kept_when_asked(attnexport: Run, tmp_path: Path) -> None:

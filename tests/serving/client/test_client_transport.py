@@ -79,7 +79,7 @@ def test_a_mock_fails_as_servers_do(connect: Callable[..., Any]) -> None:
     for call in (lambda c: c.classify([{"x": 1.0}]), lambda c: c.metadata()):
         with pytest.raises(RefusedError, match=r"this MockTransport has no answer to \w+ \(UNIMPLEMENTED\)"):
             call(connect(ADDRESS, transport=MockTransport()))
-    with pytest.raises(ArgumentError, match="there is no method 'Clasify'; a handler is for"):
+    with pytest.raises(ArgumentError, match="there is no method 'Clasify'; handlers may be given for"):
         MockTransport(handlers={"Clasify": double})
     with pytest.raises(KeyError, match="z"):  # a fault of the function reaches the test
         connect(ADDRESS, transport=MockTransport(lambda request: {"y": request.inputs["z"]})).predict({"x": X})
