@@ -137,4 +137,4 @@ def _check_options(artifacts: bool, server: bool) -> None:
     for name in _ARTIFACT_OPTIONS if server else _SERVER_ONLY:
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             option = {"imports": "import", "source": "input"}.get(name, name)
-            raise ArgumentError(f"--{option} is for {'artifacts' if server else 'a server'}")
+            raise ArgumentError(f"--{option} works only with {'artifacts' if server else '--server'}")

@@ -120,15 +120,17 @@ def _check_used(preset: str) -> None:
     for kind, keys in _USED_BY.items():
         for key in keys:
             if kind not in preset and key in given:
-                raise ArgumentError(f"{given[key]} has no use in the preset {preset!r}")
+                raise ArgumentError(f"{given[key]} does not apply to the preset {preset!r}")
 
 
 def _check_own(model: str, steps: Any) -> None:
-    """Refuse what is for presets, and what names no model."""
+    """Refuse options of presets, and a MODEL that does not exist."""
     for flag in _given().values():
-        raise ArgumentError(f"{flag} is for presets, and MODEL {model} was given")
+        raise ArgumentError(f"{flag} applies only to presets, and MODEL {model} was given")
     if steps == "dynamic":
-        raise ArgumentError("--steps dynamic is for presets; a model's own Input says whether its steps are free")
+        raise ArgumentError(
+            "--steps dynamic applies only to presets; a model's own Input says whether its steps are free"
+        )
     check_source(model)
 
 

@@ -54,7 +54,7 @@ def warmup_samples(source: ModelSource, warmup: int | SampleSource | None) -> tu
             return Samples(_make_up(source, default, count or 1).inputs).take(count), []
         except ModelError as error:
             if warmup:
-                raise ArgumentError(f"warm-up samples cannot be made up, give a file of them: {error}") from error
+                raise ArgumentError(f"no warm-up samples can be generated, give a file of them: {error}") from error
             notes = [f"there are no warm-up records: {error}"] if count else []
             return synthetic_samples(source.inputs, 0), notes
     samples = load_samples(warmup, source.inputs, {old: new for new, old in source.names.items()})
@@ -81,15 +81,15 @@ def gate_cases(source: ModelSource, samples: Samples | None) -> tuple[list[Case]
     for signature in source.signatures.values():
         own = _own_cases(source, signature, samples)
         try:
-            made_up = _synthetic_cases(source, signature)
+            synthetic = _synthetic_cases(source, signature)
         except ModelError as error:
-            made_up = []
+            synthetic = []
             if not own:
                 problem = f"signature {signature.name!r} cannot be compared: {error}"
                 if signature.name == DEFAULT_SIGNATURE:
                     raise ModelError(f"{problem}; give samples that the model is made for, --warmup FILE") from error
                 notes.append(problem)
-        cases += made_up + own
+        cases += synthetic + own
     return cases, notes
 
 
@@ -134,7 +134,7 @@ def _make_up(source: ModelSource, signature: Signature, count: int, free_sizes: 
             return _answered(source, signature, title, feed(samples) if feed else samples)
         except AttnexportError as error:
             problem = problem or str(error)
-    raise ModelError(f"{problem} (on made-up samples)")
+    raise ModelError(f"{problem} (on synthetic samples)")
 
 
 def _answered(source: ModelSource, signature: Signature, title: str, inputs: Arrays) -> Case:

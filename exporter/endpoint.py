@@ -44,7 +44,7 @@ class Endpoint:
             check_name(spec.name, "input name")
         if self.name == "serve":
             raise ArgumentError(
-                "a signature must not be called 'serve': the TFLite converter then ignores the others, without a word"
+                "a signature must not be called 'serve': the TFLite converter then silently ignores the others"
             )
 
 

@@ -88,7 +88,7 @@ class ModelSource(ABC):
         raise ModelError(f"{self.origin.name!r} is a SavedModel; its shapes are fixed without Keras")
 
     def in_float32(self, *, steps: int | None = None, signatures: Sequence[str] = ()) -> ModelSource:
-        """The source to convert to TFLite: in float32, which its converter asks for, and with its free steps fixed.
+        """The source to convert to TFLite: in float32, which its converter requires, and with its free steps fixed.
 
         A model that computes in 16 or 64 bits is rebuilt with the same weights; it is not loaded again. A source that
         is so already is returned as it is.

@@ -35,7 +35,7 @@ class SavedModelSource(ModelSource):
         if default is None:
             runner.close()
             raise ModelError(
-                f"{path} has no signature {DEFAULT_SIGNATURE!r} of dense tensors, which TF Serving asks for; "
+                f"{path} has no signature {DEFAULT_SIGNATURE!r} of dense tensors, which TF Serving requires; "
                 f"it has {', '.join(runner.signatures) or 'none'}"
             )
         inputs = set(default.inputs)

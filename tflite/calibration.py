@@ -31,7 +31,7 @@ class Calibration:
         held_out: Arrays like `used`; the same samples if there are too few to hold any out.
         content_hash: Hash of all samples, whatever their order and repetition.
         description: What `held_out` is, for messages.
-        given: Whether the samples are the user's, not made_up.
+        given: Whether the samples are the user's, not synthetic.
         notes: What the user should know, a sentence each.
     """
 
@@ -134,10 +134,10 @@ def prepare_calibration(
             )
     positions = np.arange(len(kept))
     held_out = positions % _HOLD_OUT_EVERY == _HOLD_OUT_EVERY - 1
-    kind = "made-up samples" if made_up else "samples"
+    kind = "synthetic samples" if made_up else "samples"
     if not held_out.any():
         return Calibration(
-            arrays, arrays, content_hash(arrays), f"{kind}, calibrated with as well", not made_up, tuple(notes)
+            arrays, arrays, content_hash(arrays), f"{kind}, also used to calibrate", not made_up, tuple(notes)
         )
     used, kept_out = ({name: array[mask] for name, array in arrays.items()} for mask in (~held_out, held_out))
     return Calibration(used, kept_out, content_hash(arrays), f"held-out {kind}", not made_up, tuple(notes))

@@ -45,8 +45,7 @@ class AttentionConcat(keras.layers.Layer):  # type: ignore[misc]  # keras has no
         super().__init__(name=name, dtype=dtype, trainable=trainable, **kwargs)
         if axis not in _FEATURES + _STEPS:
             raise ArgumentError(
-                f"axis {axis!r} is not one to concatenate [batch, steps, features] along: "
-                "-1 (features) or 1 (steps), never the batch"
+                f"axis {axis!r} cannot be used to concatenate [batch, steps, features]; use -1 (features) or 1 (steps)"
             )
         if not 0.0 <= dropout < 1.0:
             raise ArgumentError(f"dropout must be at least 0 and below 1; received {dropout!r}")
@@ -64,11 +63,11 @@ class AttentionConcat(keras.layers.Layer):  # type: ignore[misc]  # keras has no
 
     def attend(self, query: Any, value: Any, key: Any, *, bias: Any, training: bool | None) -> tuple[Any, Any]:
         """The context `[B, T, context_features]` and the weights `[B, (H,) T, S]`; `bias` is `[B, T, S]` or None."""
-        raise TypeError(f"{type(self).__name__} does not say how it attends")
+        raise TypeError(f"{type(self).__name__} must implement attend")
 
     def context_features(self, query_shape: KerasShape, value_shape: KerasShape) -> int:
         """The width of the context."""
-        raise TypeError(f"{type(self).__name__} does not say how wide its context is")
+        raise TypeError(f"{type(self).__name__} must implement context_features")
 
     def weights_shape(self, query_shape: KerasShape, key_shape: KerasShape) -> KerasShape:
         """The shape of the attention weights."""
@@ -88,7 +87,9 @@ class AttentionConcat(keras.layers.Layer):  # type: ignore[misc]  # keras has no
                     f"received {format_shape(tuple(shape))}"
                 )
         if None not in (value_shape[1], key_shape[1]) and value_shape[1] != key_shape[1]:
-            raise ArgumentError(f"{self.name}: value has {value_shape[1]} steps and key {key_shape[1]}; they pair up")
+            raise ArgumentError(
+                f"{self.name}: value has {value_shape[1]} steps and key {key_shape[1]}; they must match"
+            )
         self.build_projections(query_shape, value_shape, key_shape)
         self.compute_output_shape(query_shape, value_shape, key_shape)
         self.built = True

@@ -126,4 +126,4 @@ def _head_width(num_heads: int, d_model: int, d_k: int | None) -> int:
     else:
         ways += [f"num_heads={d_model // d_k}"] * (d_model % d_k == 0) + [f"d_model={num_heads * d_k}"]
     received = f"num_heads={num_heads}, d_model={d_model}, d_k={d_k}"
-    raise ArgumentError(f"num_heads * d_k must be d_model; received {received}; what would do: {', or '.join(ways)}")
+    raise ArgumentError(f"num_heads * d_k must be d_model; received {received}; use {', or '.join(ways)}")

@@ -29,7 +29,7 @@ def in_float32(model: Any) -> Any:
         rebuilt.set_weights([weight.astype("float32") for weight in model.get_weights()])
     except Exception as error:  # a user's layers may raise anything
         raise ModelError(
-            f"model {model.name!r} cannot be built again in float32, which TFLite's converter wants: {reason(error)}"
+            f"model {model.name!r} cannot be built again in float32, which TFLite's converter requires: {reason(error)}"
         ) from error
     return rebuilt
 

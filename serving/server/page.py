@@ -83,7 +83,7 @@ def predict_line(name: str, signature: Signature, grpc_address: str) -> str:
 
 
 def curl_line(name: str, signature: Signature, rest_port: int) -> str:
-    """The curl command that calls a signature, with made-up values unless there are too many."""
+    """The curl command that calls a signature, with synthetic values unless there are too many."""
     url = f"http://127.0.0.1:{rest_port}/v1/models/{quote(name, safe='')}"
     if any(spec.dtype in ("float16", "bfloat16", "complex64", "complex128") for spec in signature.inputs):
         return shlex.join(["curl", f"{url}/metadata"])

@@ -41,10 +41,10 @@ PAGE = 4096
         (
             ["savedmodel", "missing.keras", "--units", "3"],
             2,
-            "--units is for presets, and MODEL missing.keras was given",
+            "--units applies only to presets, and MODEL missing.keras was given",
         ),
-        (["savedmodel", "missing.keras", "--steps", "dynamic"], 2, "--steps dynamic is for presets"),
-        (["savedmodel", "--num-heads", "3"], 2, "--num-heads has no use in the preset 'classifier'"),
+        (["savedmodel", "missing.keras", "--steps", "dynamic"], 2, "--steps dynamic applies only to presets"),
+        (["savedmodel", "--num-heads", "3"], 2, "--num-heads does not apply to the preset 'classifier'"),
         (["savedmodel", "--version", "9223372036854775808"], 2, "version must be at most 9223372036854775807"),
         (["savedmodel", "--units", "1000000000"], 3, "preset 'classifier' of these sizes cannot be built"),
         (["savedmodel", "models:leaves"], 3, "models:leaves() failed: SystemExit: 7"),

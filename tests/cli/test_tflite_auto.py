@@ -130,7 +130,7 @@ def test_samples_that_calibrated_do_not_judge(attnexport: Run, words: list[str],
         (["-q", "auto", "--min-sqnr", "30", "--integer-only"], "auto looks among files with float inputs"),
         (["-q", "auto", "--min-sqnr", "30", "--objective", "speed"], "there is no objective 'speed'"),
         (["-q", "auto", "-q", "auto", "--min-sqnr", "30"], "two recipes are called 'auto'"),
-        (["-q", "int8", "--trials", "3"], "--trials is for --quantize auto"),
+        (["-q", "int8", "--trials", "3"], "--trials works only with --quantize auto"),
         (["-q", "autp", "--min-sqnr", "30"], "there is no recipe 'autp'; did you mean 'auto'?"),
     ],
 )
