@@ -75,7 +75,7 @@ class ServingError(AttnexportError):
     """A server did not do what was requested.
 
     Attributes:
-        address: Of the server, `HOST:PORT`.
+        address: Address of the server, `HOST:PORT`.
         model: The requested model, if any.
         signature: The requested signature, if any.
         valid: The valid signatures, versions or inputs, if the requested one does not exist.

@@ -38,7 +38,7 @@ def import_modules(names: Sequence[str]) -> tuple[ModuleFile, ...]:
     installed.
 
     Args:
-        names: Of modules, `package.module`.
+        names: Names of modules, `package.module`.
 
     Returns:
         The modules with their packages, in the order in which `load_modules` takes them.

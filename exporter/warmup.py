@@ -30,7 +30,7 @@ def write_warmup(
         saved_model: The SavedModel's directory.
         model_name: The name that the requests carry.
         signatures: The SavedModel's signatures.
-        inputs: By signature, arrays `[n, ...]` by input name.
+        inputs: Arrays `[n, ...]` by input name, for each signature.
     """
     path = saved_model / RECORDS_PATH
     path.parent.mkdir(parents=True, exist_ok=True)

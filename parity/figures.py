@@ -29,9 +29,9 @@ class Figures:
         scale: The original's largest finite magnitude.
         sqnr_db: Signal-to-quantization-noise ratio in dB: infinite if nothing differs, minus infinity if nothing of the
             signal is left.
-        cosine_similarity: Of all values, 1 if they point the same way.
+        cosine_similarity: Cosine similarity of all values, 1 if they point the same way.
         out_of_tolerance: Share of values, 0 to 1, beyond the tolerance that was asked for.
-        kl_divergence: Of the softmaxed scores, in nats, mean over rows; None if the output is not rows of scores.
+        kl_divergence: Mean KL divergence of the softmaxed scores, in nats; None if the output is not rows of scores.
         agreement: Share of rows, 0 to 1, with the original's top-1 class; None if the output is not rows of scores.
         top_k_agreement: Share of rows whose original top class is among the artifact's top five.
         accuracy: Share of samples, 0 to 1, with the right class; None without labels.

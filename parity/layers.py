@@ -153,7 +153,7 @@ def losses(checks: Sequence[LayerCheck], sources: Mapping[str, Sequence[str]]) -
 
     Args:
         checks: The checks of one artifact.
-        sources: By tensor, the inputs of its operator.
+        sources: The inputs of each tensor's operator, by tensor.
 
     Returns:
         One loss a check: negative if errors average out, infinite if everything before is exact, 0 if the tensor itself

@@ -63,7 +63,7 @@ def best(several: Sequence[Candidate], cases: Mapping[str, Arrays], expected: Ma
     """The candidate whose worst output has the greatest SQNR; they run in child processes.
 
     Args:
-        several: At least one.
+        several: At least one candidate.
         cases: Held-out inputs `[n, ...]` by signature.
         expected: The original's outputs.
     """

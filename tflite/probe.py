@@ -25,7 +25,7 @@ class Probe:
     Attributes:
         outputs: The outputs, as a Runner over the given cases, batch free.
         signatures: The signatures as they stand in the file, with quantized types and fixed batch.
-        peak_memory_bytes: Of the child, Python and the interpreter included.
+        peak_memory_bytes: Peak memory of the child, Python and the interpreter included.
     """
 
     outputs: RecordedRunner
@@ -84,7 +84,7 @@ def run_files(files: list[Path], directory: Path, signatures: list[str]) -> list
     Args:
         files: The .tflite files.
         directory: Holds the inputs of each case as `NUMBER.npz`; the outputs of the first file become `0/NUMBER.npz`.
-        signatures: Of each case.
+        signatures: The signature of each case.
     """
     return [_run(file, directory, signatures, directory / str(number)) for number, file in enumerate(files)]
 

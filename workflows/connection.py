@@ -30,7 +30,7 @@ class Connection:
         tls_key: PEM file of the private key of `tls_certificate`.
         tls_server_name: Name in the server's certificate, if it differs from the address.
         headers: Headers sent with every call.
-        compression: Of requests and replies.
+        compression: Compression of requests and replies.
 
     Example:
         >>> Connection("classifier", "inference.example:8500", timeout=5).first_server

@@ -42,7 +42,7 @@ class Inside:
     """The tensors inside the .tflite files of a version.
 
     Attributes:
-        layers: By artifact, in the original's order of computation.
+        layers: Layers by artifact, in the original's order of computation.
         losses: What each of them loses, in dB, as `parity.layers.losses` gives it.
         maps: Attention weights of the first sample, the original's first.
         notes: What could not be compared, a sentence each.

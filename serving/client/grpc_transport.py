@@ -32,7 +32,7 @@ class GrpcTransport:
         tls: Certificates; a plain connection if None.
         connect_timeout: Seconds after which a connection that is not made counts as refused.
         keepalive: Seconds of silence after which a connection is probed.
-        compression: Of requests and replies: `gzip`, `deflate` or None.
+        compression: Compression of requests and replies: `gzip`, `deflate` or None.
 
     Raises:
         ArgumentError: if a certificate file does not exist.

@@ -30,7 +30,7 @@ class Client:
         retry: What happens when no server answers.
         tls: Certificates; a plain connection if None.
         metadata: Headers of every call.
-        compression: Of requests and replies: `gzip`, `deflate` or None.
+        compression: Compression of requests and replies: `gzip`, `deflate` or None.
         keepalive: Seconds of silence after which a connection is probed. By default servers refuse clients that send
             more than one probe in 5 minutes.
         check: Compare inputs with the server's signature before they are sent.

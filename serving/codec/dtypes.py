@@ -40,11 +40,11 @@ class WireType:
     """How the elements of a dtype travel.
 
     Attributes:
-        number: In tensorflow.DataType.
-        name: As a TensorSpec names it.
-        dtype: In memory and in `tensor_content`; little-endian. Object for strings.
+        number: Number in tensorflow.DataType.
+        name: Its name in a TensorSpec.
+        dtype: Dtype in memory and in `tensor_content`; little-endian. Object for strings.
         field: The TensorProto field of its values.
-        bits: Of one value in that field: the dtype itself for the raw fields, unsigned for halfs, int32 for what
+        bits: Dtype of one value in that field: the dtype itself for the raw fields, unsigned for halfs, int32 for what
             int_val holds.
     """
 

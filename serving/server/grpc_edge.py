@@ -37,9 +37,9 @@ class GrpcOptions:
     """How the gRPC edge is opened.
 
     Attributes:
-        threads: That run models. What runs none (status, metadata, health, a new configuration) has its own.
+        threads: Threads that run models. Status, metadata, health and reloads have threads of their own.
         tensor_content: Whether replies are in `tensor_content` rather than in `*_val` fields.
-        max_message_bytes: In bytes, of requests and replies.
+        max_message_bytes: Largest request or reply.
         health_service: Whether the health service answers.
         socket_path: A unix socket to listen on beside the port.
         channel_arguments: Channel arguments of gRPC.

@@ -51,7 +51,7 @@ class BodyError(StatusError):
     """A body that HTTP has a status of its own for.
 
     Attributes:
-        http: That status.
+        http: The HTTP status.
     """
 
     def __init__(self, http: int, text: str) -> None:

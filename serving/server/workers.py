@@ -59,7 +59,7 @@ class Workers(ThreadPoolExecutor):
     a small model computes. It is one in name only: gRPC takes no others for methods that have threads of their own.
 
     Attributes:
-        task: Of the calling thread.
+        task: The task of the calling thread.
     """
 
     def __init__(self, count: int) -> None:
