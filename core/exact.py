@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from .signature import Array
+
 _MIN_ROUNDED = 2**8  # bfloat16 holds all whole numbers below
 
 

@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from attnexport.core.runner import Runner
-from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays
+from attnexport.core.signature import DEFAULT_SIGNATURE, Array, Arrays
 from attnexport.store.manifest import Artifact
 
 from .figures import Figures
-from .metrics import Array
 
 
 @dataclass(frozen=True)

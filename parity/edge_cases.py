@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
 from attnexport.core.samples import synthetic_samples
-from attnexport.core.signature import Arrays, Signature, TensorSpec
+from attnexport.core.signature import Array, Arrays, Signature, TensorSpec
 
 _LARGE, _TINY = 1e4, 1e-4
 _ODD_BATCH = 5
@@ -58,17 +57,17 @@ def edge_cases(
         yield f"{_LONGEST} steps", samples(2, seed=15, free_size=_LONGEST)
 
 
-def _large(spec: TensorSpec, array: np.ndarray[Any, Any], integers_below: int | None) -> np.ndarray[Any, Any]:
+def _large(spec: TensorSpec, array: Array, integers_below: int | None) -> Array:
     if spec.is_integer and integers_below is not None:
         return np.full_like(array, integers_below - 1)
     return _scaled(spec, array, _LARGE)
 
 
-def _scaled(spec: TensorSpec, array: np.ndarray[Any, Any], factor: float) -> np.ndarray[Any, Any]:
+def _scaled(spec: TensorSpec, array: Array, factor: float) -> Array:
     return (array * factor).astype(array.dtype) if spec.is_float else array
 
 
-def _one_hot(spec: TensorSpec, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _one_hot(spec: TensorSpec, array: Array) -> Array:
     """A one among zeros in each step, or in each sample without steps; the next step has it in the next place."""
     if not spec.is_float or array.ndim < 2:
         return array
@@ -78,7 +77,7 @@ def _one_hot(spec: TensorSpec, array: np.ndarray[Any, Any]) -> np.ndarray[Any, A
     return hot.reshape(array.shape)
 
 
-def _one_step(spec: TensorSpec, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _one_step(spec: TensorSpec, array: Array) -> Array:
     """Zeros, except for the first step."""
     if not spec.is_float or array.ndim < 3:
         return array

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attnexport.core.signature import Arrays
+from attnexport.core.signature import Array, Arrays
 
-from .metrics import Array, distance, sqnr_db
+from .metrics import distance, sqnr_db
 
 # A tensor of the float32 artifact matches the original's if their SQNR, up to a scale factor, is at least the first of
 # these and at most the second below the best match: other tensors may be alike. Above the third is float32's rounding.

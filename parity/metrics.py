@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
-from .figures import Figures
+from attnexport.core.signature import Array
 
-Array = np.ndarray[Any, Any]
+from .figures import Figures
 
 
 def absolute_errors(reference: Array, candidate: Array) -> Array:

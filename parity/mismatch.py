@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from attnexport.core.signature import Arrays, dtype_name, format_shape
-
-from .metrics import Array
+from attnexport.core.signature import Array, Arrays, dtype_name, format_shape
 
 
 def is_float(array: Array) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from attnexport.core.runner import Runner, batched
-from attnexport.core.signature import Arrays
+from attnexport.core.signature import Array, Arrays
 
-from .metrics import Array, distance
+from .metrics import distance
 
 
 class Noise:

@@ -6,13 +6,12 @@ from dataclasses import replace
 
 from attnexport.core.errors import AttnexportError, first_line
 from attnexport.core.runner import Runner, batched
-from attnexport.core.signature import Arrays
+from attnexport.core.signature import Array, Arrays
 
 from .checks import Batch, Check, Subject
 from .figures import Figures
 from .judgement import judge
 from .limits import Limits
-from .metrics import Array
 from .mismatch import is_float, mismatch, names_mismatch, not_finite
 from .noise import Noise
 from .tally import Tally, count

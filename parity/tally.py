@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from attnexport.core.errors import SamplesError
+from attnexport.core.signature import Array
 
 from .figures import Figures
 from .metrics import (
-    Array,
     absolute_errors,
     distance,
     is_scores,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from attnexport.core.errors import ModelError, first_line
-from attnexport.core.signature import Arrays
+from attnexport.core.signature import Array, Arrays
 
 from .runner import TFLiteRunner
 
@@ -60,6 +60,6 @@ class CompiledModelRunner(TFLiteRunner):
                 buffer.destroy()
 
 
-def _read(buffer: Any, detail: Any) -> np.ndarray[Any, Any]:
+def _read(buffer: Any, detail: Any) -> Array:
     shape = tuple(int(size) for size in detail["shape"])
     return np.array(buffer.read(int(np.prod(shape)), detail["dtype"])).reshape(shape)

@@ -11,7 +11,7 @@ import numpy as np
 
 from attnexport.core.errors import ArgumentError, ModelError, SamplesError, first_line
 from attnexport.core.runner import find_signature
-from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature, TensorSpec
+from attnexport.core.signature import DEFAULT_SIGNATURE, Array, Arrays, Signature, TensorSpec
 
 # What the interpreter's messages mean.
 _REASONS = {
@@ -125,7 +125,7 @@ class TFLiteRunner:
         dtype = "string" if detail["dtype"] in (np.bytes_, np.str_, object) else np.dtype(detail["dtype"]).name
         return TensorSpec(name, dtype if self._raw or not _scale(detail) else "float32", shape)
 
-    def _quantized(self, array: np.ndarray[Any, Any], detail: Mapping[str, Any], name: str) -> np.ndarray[Any, Any]:
+    def _quantized(self, array: Array, detail: Mapping[str, Any], name: str) -> Array:
         scale, zero = detail["quantization"]
         if self._raw or not _scale(detail):
             return array
@@ -136,7 +136,7 @@ class TFLiteRunner:
         integers = np.clip(np.round(array / scale) + zero, bounds.min, bounds.max)
         return np.asarray(integers, detail["dtype"])
 
-    def _dequantized(self, array: np.ndarray[Any, Any], detail: Mapping[str, Any]) -> np.ndarray[Any, Any]:
+    def _dequantized(self, array: Array, detail: Mapping[str, Any]) -> Array:
         scale, zero = detail["quantization"]
         if self._raw or not _scale(detail):
             return array

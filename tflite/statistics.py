@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from attnexport.core.errors import SamplesError
-from attnexport.core.signature import Arrays
+from attnexport.core.signature import Array, Arrays
 
 from .graph import Subgraph
 from .tracer import TFLiteTracer
@@ -33,7 +32,7 @@ class TensorStatistics:
 
     lows: list[float]
     highs: list[float]
-    counts: np.ndarray[Any, Any]
+    counts: Array
 
     def range_by(self, calibrator: str) -> tuple[float, float]:
         """The range that a calibrator of `recipes.recipe.CALIBRATORS` derives."""
@@ -113,7 +112,7 @@ def _add_unread(subgraph: Subgraph, statistics: dict[str, TensorStatistics]) -> 
                 statistics.setdefault(name, known)
 
 
-def _add(by_name: dict[str, TensorStatistics], name: str, rows: np.ndarray[Any, Any]) -> None:
+def _add(by_name: dict[str, TensorStatistics], name: str, rows: Array) -> None:
     """Add samples `[n, elements]` of a tensor."""
     lows, highs = rows.min(axis=1), rows.max(axis=1)
     if not (np.isfinite(lows).all() and np.isfinite(highs).all()):
@@ -136,7 +135,7 @@ def _moving_average(values: list[float]) -> float:
     return average
 
 
-def _order_bins() -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def _order_bins() -> tuple[Array, Array]:
     """The bins in the order of their values, without those of NaN, and their first values."""
     with np.errstate(invalid="ignore"):
         values = (np.arange(_BINS, dtype=np.uint32) << 16).view(np.float32)

@@ -8,10 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from attnexport.core.runner import find_signature
-from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays
+from attnexport.core.signature import DEFAULT_SIGNATURE, Array, Arrays
 from attnexport.core.tracer import trace_batched
 
 from .graph import Graph, read_graph
@@ -50,7 +48,7 @@ class TFLiteTracer(TFLiteRunner):
 
         return trace_batched(trace_chunk, inputs, find_signature(self.signatures, signature).fixed_batch)
 
-    def computed(self, signature: str) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
+    def computed(self, signature: str) -> Iterator[tuple[str, Array]]:
         """Name and value of the inputs of the last call, and of what it computed."""
         number = self.graph.signatures[signature]
         if signature not in self._computed:

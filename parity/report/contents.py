@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from attnexport.core.signature import Arrays
+from attnexport.core.signature import Array, Arrays
 from attnexport.parity.checks import Validation
 from attnexport.parity.layers import AttentionMap, LayerCheck
-from attnexport.parity.metrics import Array
 from attnexport.parity.pareto import Candidate
 from attnexport.store.manifest import VersionEntry
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from attnexport.core.signature import Array
 from attnexport.parity.checks import Check
 from attnexport.parity.figures import decibels
 from attnexport.parity.layers import AttentionMap, LayerCheck
-from attnexport.parity.metrics import Array, absolute_errors
+from attnexport.parity.metrics import absolute_errors
 from attnexport.parity.tally import EDGES
 
 from .contents import WorstSample

@@ -18,7 +18,7 @@ import numpy as np
 
 from attnexport.core.batches import fill_rows
 from attnexport.core.errors import ArgumentError, check_size
-from attnexport.core.signature import Arrays, Signature
+from attnexport.core.signature import Array, Arrays, Signature
 
 from .batch_checks import batch_size, check_batch, is_joinable
 from .cancellation import Alive, abandoned
@@ -257,13 +257,13 @@ def _run_joined(
         start += task.size
 
 
-def _join(arrays: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+def _join(arrays: list[Array]) -> Array:
     """Concatenate them; if the other dimensions differ, each is padded to the largest with its first element."""
     largest = tuple(max(sizes) for sizes in zip(*(array.shape[1:] for array in arrays), strict=True))
     return np.concatenate([_padded(array, largest) for array in arrays])
 
 
-def _padded(array: np.ndarray[Any, Any], sizes: tuple[int, ...]) -> np.ndarray[Any, Any]:
+def _padded(array: Array, sizes: tuple[int, ...]) -> Array:
     if array.shape[1:] == sizes or not array.size:
         return array
     whole = np.full((len(array), *sizes), array.reshape(-1)[0], array.dtype)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from attnexport.core.errors import one_of
-from attnexport.core.signature import Arrays, Signature, dtype_name
+from attnexport.core.signature import Array, Arrays, Signature, dtype_name
 
 from .status import invalid
 
@@ -16,7 +16,7 @@ _KINDS = {"classify": "classification", "regress": "regression"}
 _DATA_TYPES = {"float32": "float", "float64": "double", "float16": "half"}
 
 
-def serialized_examples(message: Any) -> np.ndarray[Any, Any]:
+def serialized_examples(message: Any) -> Array:
     """The examples of a tensorflow.serving.Input, serialized `[n]`, each after the common context.
 
     Raises:
@@ -135,7 +135,7 @@ def _names(names: list[str]) -> str:
     return ", ".join(map(repr, names)) or "nothing"
 
 
-def _shape(array: np.ndarray[Any, Any]) -> str:
+def _shape(array: Array) -> str:
     return "[" + ",".join(map(str, array.shape)) + "]"
 
 

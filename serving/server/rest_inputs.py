@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from attnexport.core.errors import first_line, no_such
-from attnexport.core.signature import Arrays, Signature, TensorSpec
+from attnexport.core.signature import Array, Arrays, Signature, TensorSpec
 
 from .rest_json import TENSORFLOW_NAMES, Word, encoded, is_base64, read_base64, shown, type_error
 from .status import Code, StatusError, invalid
@@ -87,7 +87,7 @@ def _is_named(value: Any) -> bool:
     return isinstance(value, dict) and not is_base64(value)
 
 
-def _tensor(value: Any, spec: TensorSpec) -> np.ndarray[Any, Any]:
+def _tensor(value: Any, spec: TensorSpec) -> Array:
     shape: list[int] = []
     inner = value
     while isinstance(inner, list):
@@ -124,7 +124,7 @@ def _flatten(value: Any, shape: list[int], level: int, flat: list[Any]) -> None:
         _flatten(item, shape, level + 1, flat)
 
 
-def _array(flat: list[Any], dtype: str) -> np.ndarray[Any, Any]:
+def _array(flat: list[Any], dtype: str) -> Array:
     kinds = set(map(type, flat))
     if dtype == "string":
         array = np.empty(len(flat), object)
