@@ -13,6 +13,8 @@ from attnexport.core.errors import ArgumentError, ModelError, SamplesError, firs
 from attnexport.core.runner import find_signature
 from attnexport.core.signature import DEFAULT_SIGNATURE, Array, Arrays, Signature, TensorSpec
 
+from .tensor_signatures import tensor_signatures
+
 # What the interpreter's messages mean.
 _REASONS = {
     "XNNPack delegate failed to reshape runtime": "an input has a shape that the file was not converted for",
@@ -31,6 +33,7 @@ class TFLiteRunner:
         source: The file, or its content.
         threads: Threads of the interpreter.
         raw: Take and return quantized tensors as integers.
+        by_tensors: Run a file without signatures, too, by those in its metadata or the names of its tensors.
 
     Raises:
         ArgumentError: if the file does not exist.
@@ -47,7 +50,7 @@ class TFLiteRunner:
         [[2.0, 2.0, 2.0]]
     """
 
-    def __init__(self, source: Path | bytes, *, threads: int = 1, raw: bool = False) -> None:
+    def __init__(self, source: Path | bytes, *, threads: int = 1, raw: bool = False, by_tensors: bool = False) -> None:
         self._name = "the .tflite" if isinstance(source, bytes) else str(source)
         self._raw = raw
         content = source if isinstance(source, bytes) else read_file(source)
@@ -62,6 +65,8 @@ class TFLiteRunner:
                 name: (runner.get_input_details(), runner.get_output_details())
                 for name, runner in self._runners.items()
             }
+            if by_tensors and not names:
+                self._details = tensor_signatures(self._interpreter, content)
             self._signatures = {
                 name: Signature(name, self._specs(takes), self._specs(gives))
                 for name, (takes, gives) in self._details.items()

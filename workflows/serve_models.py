@@ -97,4 +97,4 @@ class ArtifactLoader:
 
             return ServedSavedModel(path, self.tags, self.intra_op_threads, self.inter_op_threads)
         runner = import_module("attnexport.tflite").TFLiteRunner  # loads LiteRT, only if a .tflite is served
-        return RunnerModel([runner(path) for _ in range(self.interpreters)])
+        return RunnerModel([runner(path, by_tensors=True) for _ in range(self.interpreters)])
