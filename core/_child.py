@@ -72,7 +72,7 @@ def frame(message: msgspec.Struct) -> bytes:
 
 
 def frame_length(data: bytes | bytearray) -> int | None:
-    """How long the frame is that begins with these bytes, None if too few have come to tell."""
+    """Length of the frame that begins with these bytes; None if too few have arrived."""
     if len(data) < _LENGTH_BYTES:
         return None
     return _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "big")

@@ -244,7 +244,7 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def _write(descriptor: int, data: memoryview) -> int:
-    """How many bytes need not be written again: all of them if nobody reads; the end of the replies will tell."""
+    """Number of bytes that need not be written again: all if the child no longer reads, as its replies then end."""
     try:
         return os.write(descriptor, data[:_CHUNK_BYTES])
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""Content hashes: what tells two exports apart, where their bytes differ from process to process."""
+"""Content hashes that identify an export although its bytes differ from process to process."""
 
 from __future__ import annotations
 

@@ -95,8 +95,8 @@ def trace(endpoint: Endpoint) -> TracedEndpoint:
     output_specs = tuple(_output_spec(endpoint.name, name, output) for name, output in outputs.items())
 
     def call_graph(tensors: Tensors) -> Tensors:
-        answers: Tensors = graph(tensors)
-        return answers
+        results: Tensors = graph(tensors)
+        return results
 
     function = tf.function(call_graph, input_signature=[specs], autograph=False)
     function.get_concrete_function()

@@ -137,14 +137,14 @@ def _is_generated(operation: Any) -> bool:
     return re.fullmatch(rf"{name}(_\d+)?", operation.name) is not None
 
 
-def _name_outputs(outputs: Any, asked: Sequence[str], own: Sequence[str]) -> Tensors:
-    """Outputs by name: those asked for, a dict's keys, the layers' own, or `output`, `output_0`, `output_1`."""
+def _name_outputs(outputs: Any, names: Sequence[str], own: Sequence[str]) -> Tensors:
+    """Outputs by name: the given names, a dict's keys, the layers' own, or `output`, `output_0`, `output_1`."""
     flat = keras.tree.flatten(outputs)
-    if asked and len(asked) != len(flat):
-        raise ArgumentError(f"{len(asked)} names were given for the model's {len(flat)} output(s)")
+    if names and len(names) != len(flat):
+        raise ArgumentError(f"{len(names)} names were given for the model's {len(flat)} output(s)")
     if isinstance(outputs, dict):
         if any(keras.tree.is_nested(each) for each in outputs.values()):
             raise ModelError("the model gives nested outputs; a signature gives a flat dict of tensors")
         own = [str(key) for key in sorted(outputs)]  # the order in which keras.tree flattens it
     numbered = ["output"] if len(flat) == 1 else [f"output_{index}" for index in range(len(flat))]
-    return dict(zip(asked or own or numbered, flat, strict=True))
+    return dict(zip(names or own or numbered, flat, strict=True))

@@ -43,8 +43,8 @@ def gate_saved_model(
     except AttnexportError as error:
         kind = ParityError if isinstance(error, ParityError) else GateError
         # Without the temporary path, which means nothing to the user.
-        said = first_line(error, limit=1000).replace(f"{path}: ", "").replace(f"{path} ", "it ")
-        raise kind(f"the SavedModel was not kept: {said}") from error
+        message = first_line(error, limit=1000).replace(f"{path}: ", "").replace(f"{path} ", "it ")
+        raise kind(f"the SavedModel was not kept: {message}") from error
 
 
 def _gate(

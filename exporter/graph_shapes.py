@@ -1,4 +1,4 @@
-"""Reshapes whose shape is known beforehand, written into a graph as constants.
+"""Shapes of reshapes that are known beforehand, written into a graph as constants.
 
 `keras.layers.Dense` on `[n, steps, features]` calls `tf.tensordot`, which computes the shapes around its product at run
 time if the batch is free: ten more operators for each layer, which take as long as all the products of a small model.
@@ -18,11 +18,11 @@ _SHAPE_OPERATORS = frozenset({
     "Cast", "ConcatV2", "Const", "GatherV2", "Identity", "Pack", "Prod", "Shape", "StridedSlice", "Transpose",
 })  # fmt: skip
 
-Sizes = list[int | None]  # the values of an integer tensor, None for each that only the run tells
+Sizes = list[int | None]  # the values of an integer tensor, None for each that is known only at run time
 
 
 def simplify_reshapes(graph: Any) -> bool:
-    """Make shapes of reshapes constant in every function of a GraphDef that has static shapes; tells of any change."""
+    """Make shapes of reshapes constant in functions with static shapes; return whether any changed."""
     changes = [_Function(each).simplify() for each in graph.library.function]
     return any(changes)
 

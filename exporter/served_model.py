@@ -126,10 +126,10 @@ class ServedSavedModel:
             tuple([each.name for each in self.signatures[signature].outputs if each.name in outputs]) if outputs else ()
         )
         try:
-            found = self._callables.get((signature, names)) or self._make_callable(signature, names)
+            function = self._callables.get((signature, names)) or self._make_callable(signature, names)
             # What is read from a message may begin at any byte; TensorFlow takes longer over such than a copy does.
-            arrays = [array if (array := inputs[name]).flags.aligned else array.copy() for name in found.takes]
-            values = found.call(*arrays)
+            arrays = [array if (array := inputs[name]).flags.aligned else array.copy() for name in function.takes]
+            values = function.call(*arrays)
         except tf.errors.OpError as error:
             raise SessionError(f"{reason(error)} (signature {signature!r})", int(error.error_code)) from error
         except UnicodeDecodeError as error:  # a message of TensorFlow's that quotes bytes; Python cannot raise it
@@ -137,8 +137,8 @@ class ServedSavedModel:
             raise SessionError(f"{text} (signature {signature!r})", _INVALID_ARGUMENT) from error
         except (ValueError, TypeError) as error:
             raise SessionError(f"{reason(error)} (signature {signature!r})", _INVALID_ARGUMENT) from error
-        given = dict(zip(found.gives, map(np.asarray, values), strict=True))
-        return {name: given[name] for name in names} if names and names != found.gives else given
+        results = dict(zip(function.gives, map(np.asarray, values), strict=True))
+        return {name: results[name] for name in names} if names and names != function.gives else results
 
     def warmup_records(self) -> Iterator[bytes]:
         """The serialized PredictionLogs in the SavedModel, if it has any.

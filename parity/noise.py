@@ -1,4 +1,4 @@
-"""How much a reference itself moves: an error below which no correct artifact can be asked to stay."""
+"""How much the reference itself moves, which sets the least error that a correct artifact may show."""
 
 from __future__ import annotations
 

@@ -11,10 +11,10 @@ class Candidate:
     """One way to ship a model.
 
     Attributes:
-        name: The recipe's, or what else tells it from the others.
+        name: Name of the recipe, or another distinct name.
         size_bytes: Size of the file.
         latency_ms: Median of a call with one sample, in ms, measured side by side with the others; 0 if not measured.
-        sqnr_db: Against the original, in dB; infinite if nothing differs.
+        sqnr_db: SQNR against the original, in dB; infinite if nothing differs.
         agreement: Share of samples with the original's top class, 0 to 1; None without classes.
         accuracy: Share of samples with the right class, 0 to 1; None without labels.
         passed: Whether it met its budget; candidates that did not are dominated by all that did.

@@ -54,7 +54,7 @@ class Series:
         self._samples += count(next(iter(expected.values())))
 
     def checks(self, reference: Runner) -> list[Check]:
-        """The judgement of each output; the reference is run again to tell its own noise."""
+        """The judgement of each output; the reference is run again to measure its own noise."""
         checks = [self._check(name, None, problem, inputs) for name, (problem, inputs) in self._problems.items()]
         for name, tally in self._tallies.items():
             if name in self._problems:

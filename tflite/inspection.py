@@ -68,8 +68,8 @@ def inspect_tflite(content: bytes) -> TFLiteInspection:
         >>> import tensorflow as tf
         >>> twice = tf.function(lambda x: {"y": x + x}, [tf.TensorSpec((1, 3), tf.float32, name="x")])
         >>> tf.saved_model.save(tf.Module(), "model", signatures=twice)
-        >>> found = inspect_tflite(tf.lite.TFLiteConverter.from_saved_model("model").convert())
-        >>> found.signatures[0].operators, found.signatures[0].delegation.partitions
+        >>> inspection = inspect_tflite(tf.lite.TFLiteConverter.from_saved_model("model").convert())
+        >>> inspection.signatures[0].operators, inspection.signatures[0].delegation.partitions
         ({'ADD': 1}, 1)
     """
     graph = read_graph(content)

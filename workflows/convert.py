@@ -143,10 +143,10 @@ def convert(
     from .conversion import ConversionRequest
 
     with trusting(trust):
-        found = find_version(model, output=output, name=name, version=version, imports=imports, progress=progress)
+        opened = find_version(model, output=output, name=name, version=version, imports=imports, progress=progress)
     if calibration is None:
-        check_calibrated(chosen, request, found.kind)
-    wanted = ConversionRequest(
+        check_calibrated(chosen, request, opened.kind)
+    conversion_request = ConversionRequest(
         recipes=tuple(chosen),
         search=request,
         signatures=tuple(dict.fromkeys([_DEFAULT, *signatures])),
@@ -159,39 +159,39 @@ def convert(
         keep_failed=keep_failed,
         force=force,
     )
-    return _check_files(_convert(found, wanted, progress))
+    return _check_files(_convert(opened, conversion_request, progress))
 
 
-def _convert(found: ModelVersion, request: ConversionRequest, progress: Progress) -> ConvertResult:
+def _convert(opened: ModelVersion, request: ConversionRequest, progress: Progress) -> ConvertResult:
     """Open the model once, export it if it has no version, and convert it."""
     from attnexport.exporter import check_exportable, open_model
 
     from .conversion import check_no_strings, convert_source
 
-    entry, notes, names = found.entry, [], request.signatures
+    entry, notes, names = opened.entry, [], request.signatures
     with ExitStack() as stack:
-        if found.source is not None:
-            source = found.source
+        if opened.source is not None:
+            source = opened.source
         elif entry is None:
-            if found.origin.saved_model is None:
-                check_exportable(found.origin.model)
+            if opened.origin.saved_model is None:
+                check_exportable(opened.origin.model)
             progress("tracing its signatures")
-            source = open_model(found.origin)
-        elif found.origin.saved_model is None:
+            source = open_model(opened.origin)
+        elif opened.origin.saved_model is None:
             check_no_strings(entry, names)
             progress("opening the original")
-            source = open_model(found.origin, steps=request.steps, signatures=names, classify=False)
+            source = open_model(opened.origin, steps=request.steps, signatures=names, classify=False)
         else:
-            source = open_model(found.origin)
+            source = open_model(opened.origin)
         stack.enter_context(closing(source))
         source.check_offered(names)
         if entry is None:
-            exported = export_source(source, found.directory, progress=progress)
+            exported = export_source(source, opened.directory, progress=progress)
             entry = exported.entry
             notes += [*exported.notes, f"exported first as {exported.path}, for the .tflite to stand beside"]
         check_no_strings(entry, names)
         ready = stack.enter_context(closing(source.in_float32(steps=request.steps, signatures=names)))
-        result = convert_source(found.directory, entry, ready, request, progress)
+        result = convert_source(opened.directory, entry, ready, request, progress)
     notes += result.notes
     if any(recipe.activations == "int16" for recipe in request.recipes):
         notes.append("int16 activations have no fast kernels on this CPU: expect several times float32's latency")

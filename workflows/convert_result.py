@@ -27,7 +27,7 @@ class TFLiteFile:
         path: The file.
         conversion: How it was made, and how it compares with the original.
         state: "new", "replaced", "repaired" or "up to date".
-        partitions: Parts of the graph that XNNPACK runs; None if nothing here can tell.
+        partitions: Parts of the graph that XNNPACK runs; None if they cannot be determined here.
         evaluation: Its figures on the evaluation samples; None without.
     """
 

@@ -118,16 +118,16 @@ def predict(
     source = open_source(samples)
     progress(f"querying {connection.first_server}")
     with connection.client() as client:
-        found = _signature(client, signature, version, label)
+        served = _signature(client, signature, version, label)
         if batch is not None:
-            check_batch(found, found.fixed_batch or batch)
-        inputs, notes = read_inputs(source, found)
-        prediction = _predict_all(client, inputs, found, batch, version, label, progress)
+            check_batch(served, served.fixed_batch or batch)
+        inputs, notes = read_inputs(source, served)
+        prediction = _predict_all(client, inputs, served, batch, version, label, progress)
     if target is not None:
         from .predict_outputs import write_outputs
 
         notes += write_outputs(target, prediction)
-    return PredictResult(prediction, found.name, target, notes)
+    return PredictResult(prediction, served.name, target, notes)
 
 
 def _output_path(path: Path) -> Path:

@@ -98,7 +98,7 @@ def _read(path: Path) -> bytes:
 
 
 def _read_bytes(data: bytes) -> Source:
-    """The values in bytes from standard input; the first bytes tell the format."""
+    """The values in bytes from standard input; the first bytes show the format."""
     if data.startswith((b"PK", b"\x93NUMPY")):
         try:
             loaded = np.load(io.BytesIO(data), allow_pickle=False)

@@ -107,27 +107,27 @@ class MockTransport:
         unknown = [name for name in wanted if name not in outputs]
         if unknown:
             raise RefusedError(f"{call.address}: there is no output {unknown[0]!r} (INVALID_ARGUMENT)")
-        return encode_predict_reply(self._answering(request.model), {name: outputs[name] for name in wanted})
+        return encode_predict_reply(self._served(request.model), {name: outputs[name] for name in wanted})
 
     def _answer_status(self, call: Call) -> bytes:
         method = METHODS[call.method]
-        asked = ServedModel.from_message(method.request.FromString(call.request).model_spec)
-        if asked.version not in (None, self._version):
-            raise NotFoundError(f"{call.address}: there is no version {asked.version} (NOT_FOUND)")
+        model = ServedModel.from_message(method.request.FromString(call.request).model_spec)
+        if model.version not in (None, self._version):
+            raise NotFoundError(f"{call.address}: there is no version {model.version} (NOT_FOUND)")
         response = method.response()
         response.model_version_status.add(version=self._version, state="AVAILABLE")
         return bytes(response.SerializeToString())
 
     def _answer_metadata(self, call: Call) -> bytes:
         method = METHODS[call.method]
-        asked = ServedModel.from_message(method.request.FromString(call.request).model_spec)
+        model = ServedModel.from_message(method.request.FromString(call.request).model_spec)
         definitions = SignatureDefMap()
         for signature in self._signatures:
             write_signature(signature, definitions.signature_def[signature.name])
-        response = method.response(model_spec=self._answering(asked).to_message())
+        response = method.response(model_spec=self._served(model).to_message())
         response.metadata["signature_def"].Pack(definitions)
         return bytes(response.SerializeToString())
 
-    def _answering(self, asked: ServedModel) -> ServedModel:
-        version = self._version if asked.version is None else asked.version
-        return ServedModel(asked.name, version, None, asked.signature)
+    def _served(self, model: ServedModel) -> ServedModel:
+        version = self._version if model.version is None else model.version
+        return ServedModel(model.name, version, None, model.signature)

@@ -1,4 +1,4 @@
-"""What Predict is about: the model that is asked, the request and the reply."""
+"""The parts of a Predict call: the model, the request and the reply."""
 
 from __future__ import annotations
 

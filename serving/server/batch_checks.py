@@ -1,4 +1,4 @@
-"""What has a batch and what has none, as TF Serving decides it with `--enable_batching`.
+"""Which requests and signatures have a batch, by TF Serving's rules for `--enable_batching`.
 
 A request without a batch (a scalar input, inputs of different sizes) is refused, and so is an output whose first
 dimension is not the batch, even for one request: slicing it would give each client a part of one answer.
@@ -34,7 +34,7 @@ def check_batch(outputs: Arrays, size: int) -> Arrays:
     """The outputs themselves, if the first dimension of each is the batch.
 
     Raises:
-        StatusError: FAILED_PRECONDITION if that of one is not.
+        StatusError: FAILED_PRECONDITION if an output has another first dimension.
     """
     for name, array in outputs.items():
         if array.ndim == 0:

@@ -217,14 +217,14 @@ class Batcher:
 def run_batch(
     model: LoadedModel, options: BatchingOptions, signature: str, outputs: tuple[str, ...], tasks: list[_Task]
 ) -> None:
-    """Run what several requests ask as one; where that fails, each alone, so that a bad one fails alone."""
+    """Run several requests as one; if that fails, run each alone, so that only a bad one fails."""
     begin = time.monotonic()
     for task in tasks:
         task.waited = begin - task.since
     for task in [each for each in tasks if not each.alive()]:
         tasks.remove(task)
         task.done.set()
-    # What fails together is tried alone below, and whose fault it was fails again.
+    # What fails together is run alone below, where only the bad request fails again.
     with contextlib.suppress(Exception):
         if tasks and (len(tasks) > 1 or options.allowed_batch_sizes or options.enable_large_batch_splitting):
             _run_joined(model, options, signature, outputs, tasks)
@@ -248,7 +248,7 @@ def _run_joined(
         chunk = {name: fill_rows(array[start : start + size], options.padded(size)) for name, array in joined.items()}
         given = model.run(chunk, signature, outputs)
         if any(array.shape[:1] != (options.padded(size),) for array in given.values()):
-            return  # no row of the outputs belongs to a row of the inputs, as each request will be told
+            return  # the outputs have no row for each row of the inputs; each request then fails with that
         parts.append({name: array[:size] for name, array in given.items()})
     whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     start = 0

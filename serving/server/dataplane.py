@@ -1,4 +1,4 @@
-"""The data plane: what the server answers, whoever asks by whatever transport.
+"""The data plane: what the server answers, over any transport.
 
 Requests and replies are TF Serving's messages, only Predict's are values, so that each edge may read tensors its own
 way. Every refusal is a StatusError.

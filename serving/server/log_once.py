@@ -1,4 +1,4 @@
-"""A log that does not repeat a problem which many scans in a row find."""
+"""A log that does not repeat a problem found by many scans in a row."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ class RepeatFilter:
     """Logs a problem when a scan first finds it, and again only after a scan that did not find it.
 
     Args:
-        tell: Called with the text of a problem.
+        on_event: Called with the text of a problem.
 
     Example:
         >>> log = RepeatFilter(print)
@@ -19,8 +19,8 @@ class RepeatFilter:
         the disk is full
     """
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self._tell = tell
+    def __init__(self, on_event: Callable[[str], None]) -> None:
+        self._on_event = on_event
         self._before: set[str] = set()
         self._now: set[str] = set()
 
@@ -32,4 +32,4 @@ class RepeatFilter:
         """Report a problem of this scan, in the same words each time."""
         self._now.add(text)
         if text not in self._before:
-            self._tell(text)
+            self._on_event(text)

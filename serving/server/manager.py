@@ -117,7 +117,7 @@ class ModelManager:
         for version in held:
             if version.is_running:  # else it is being freed
                 which = f"model {version.name!r} version {version.number}"
-                self._context.tell(f"{which} still runs a request and stays loaded")
+                self._context.on_event(f"{which} still runs a request and stays loaded")
         return not is_loading and not held
 
     def scan(self) -> None:

@@ -33,7 +33,7 @@ class LoadContext:
     Attributes:
         loader: Finds and loads versions.
         warm: Called with a loaded version before it becomes available. If it fails, the version fails.
-        tell: Called with a line of text when something happened to a version.
+        on_event: Called with a line of text when something happened to a version.
         batching: How requests are joined; None turns batching off.
         max_load_retries: How often the load of a version is tried again after a failure.
         retry_interval_seconds: The pause before each of these tries.
@@ -43,7 +43,7 @@ class LoadContext:
 
     loader: ModelLoader
     warm: Callable[[ServedVersion], None]
-    tell: Callable[[str], None]
+    on_event: Callable[[str], None]
     batching: BatchingOptions | None = None
     max_load_retries: int = 0
     retry_interval_seconds: float = 60.0
@@ -78,7 +78,7 @@ class ManagedModel:
         self._ended: list[VersionStatus] = []
         self._fingerprints: dict[Path, Fingerprint] = {}  # of versions that may still be written
         self._unreadable: dict[int, StorageError] = {}
-        self._log = RepeatFilter(lambda text: context.tell(f"model {config.name!r}: {text}"))
+        self._log = RepeatFilter(lambda text: context.on_event(f"model {config.name!r}: {text}"))
 
     def statuses(self) -> list[VersionStatus]:
         """The status of every version that is remembered, the newest first."""
@@ -209,14 +209,14 @@ class ManagedModel:
             else:
                 version.advance(Event.FAIL, error)
             then = f"; next try in {context.retry_interval_seconds:g} s" if retries else ""
-            context.tell(f"model {version.name!r} version {version.number} does not load: {_text(error)}{then}")
+            context.on_event(f"model {version.name!r} version {version.number} does not load: {_text(error)}{then}")
             return
         replaced = self.served.available.get(version.number)  # of another base path
         version.advance(Event.LOADED)
         self._show({**self.served.available, version.number: version})
         if replaced is not None:
             self.unload(replaced)
-        context.tell(
+        context.on_event(
             f"model {version.name!r} version {version.number} is available, loaded in {time.monotonic() - begin:.1f} s"
         )
 
@@ -226,7 +226,7 @@ class ManagedModel:
             return
         for name, signature in sorted(version.model.signatures.items()):
             if signature.inputs and (tensors := unbatched_tensors(signature)):
-                self._context.tell(
+                self._context.on_event(
                     f"model {version.name!r} version {version.number}: signature {name!r} is never batched, its shapes "
                     f"have no free batch: {', '.join(tensors)}"
                 )
@@ -239,7 +239,7 @@ class ManagedModel:
         version.close()
         version.advance(Event.FREE)
         self._end(version)
-        self._context.tell(f"model {version.name!r} version {version.number} is unloaded")
+        self._context.on_event(f"model {version.name!r} version {version.number} is unloaded")
 
     def _end(self, version: ServedVersion) -> None:
         """Keep the last status of a version, and nothing else of it."""

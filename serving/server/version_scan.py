@@ -15,12 +15,12 @@ _SETTLED = 2.0  # seconds without a change after which files count as complete
 _NUMBER = re.compile(r"\s*(?P<sign>[+-]?)0*(?P<digits>[0-9]{1,19})\s*", re.ASCII)
 
 
-def versions_on_disk(base_path: Path, tell: Callable[[str], None]) -> dict[int, Path]:
+def versions_on_disk(base_path: Path, on_event: Callable[[str], None]) -> dict[int, Path]:
     """Directories whose names are numbers, by number; `00000123` is 123, and so is `+123`.
 
     Args:
         base_path: The directory of the versions.
-        tell: Called with a line of text for an entry that is skipped because it cannot be read.
+        on_event: Called with a line of text for an entry that is skipped because it cannot be read.
 
     Raises:
         OSError: if the base path does not exist or cannot be read.
@@ -33,7 +33,7 @@ def versions_on_disk(base_path: Path, tell: Callable[[str], None]) -> dict[int, 
                 if number is not None and entry.is_dir():
                     found[number] = Path(entry.path)
             except OSError as error:  # a link to itself
-                tell(f"{entry.path} is skipped: {error.strerror}")
+                on_event(f"{entry.path} is skipped: {error.strerror}")
     return found
 
 

@@ -139,7 +139,7 @@ def _name(graph: Graph, subgraph: Subgraph, operator: Operator) -> str:
 
 
 def _distinct(units: Sequence[Unit]) -> list[Unit]:
-    """Units whose names tell them apart."""
+    """Units with distinct names."""
     names = [unit.name for unit in units]
     return [
         unit if names.count(unit.name) == 1 else replace(unit, name=f"{unit.name}:{names[: at + 1].count(unit.name)}")
