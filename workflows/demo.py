@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.request import Request, urlopen
+from urllib.request import ProxyHandler, Request, build_opener
 
 from attnexport.core.progress import Progress, silent
 
@@ -143,7 +143,7 @@ def _query(name: str, server: EmbeddedServer, evaluation: Path) -> ServedAccurac
         int8 = client.predict({"rows": rows}, model=f"{name}.int8")["logits"]
     body = json.dumps({"inputs": {"rows": rows.tolist()}}).encode()
     request = Request(f"{server.rest_address}/v1/models/{name}:predict", body)  # noqa: S310 - the loopback's
-    with urlopen(request, timeout=60) as reply:  # noqa: S310
+    with build_opener(ProxyHandler({})).open(request, timeout=60) as reply:  # no proxy reaches this machine
         over_rest = np.asarray(json.load(reply)["outputs"])
     return ServedAccuracy(name, *(round(agreement(labels, scores), 4) for scores in (over_grpc, over_rest, int8)))
 
