@@ -28,12 +28,7 @@ PACKAGES = (
 # Functions without an example yet; the test says when one of these has it.
 PENDING: set[str] = {
     "attnexport.core.batched",
-    "attnexport.exporter.layers.observe_attention",
-    "attnexport.exporter.layers.record_attention_weights",
-    "attnexport.exporter.layers.scaled_dot_product_attention",
     "attnexport.exporter.models.import_modules",
-    "attnexport.exporter.models.open_version",
-    "attnexport.exporter.open_version",
 }
 
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 from keras import ops
@@ -19,7 +19,8 @@ from keras import ops
 # finite (its weights are uniform).
 _MASKED = -1e9
 
-Observer = Callable[[str, Any], None]
+Tensor: TypeAlias = Any  # a Keras tensor, symbolic or not; Keras has no types
+Observer = Callable[[str, Tensor], None]
 
 _recorder: ContextVar[list[tuple[str, Any]] | None] = ContextVar("recorder", default=None)
 _observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
@@ -27,7 +28,15 @@ _observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
 
 @contextmanager
 def record_attention_weights() -> Iterator[list[tuple[str, Any]]]:
-    """Collect the name and the weights of every attention-concat layer called inside, in order of the calls."""
+    """Collect the name and the weights of every attention-concat layer called inside, in order of the calls.
+
+    Example:
+        >>> from attnexport.exporter.layers import AttentionConcatLayer
+        >>> with record_attention_weights() as weights:
+        ...     _ = AttentionConcatLayer(name="attention")(ops.ones((1, 3, 4)))
+        >>> [(name, tuple(each.shape)) for name, each in weights]
+        [('attention', (1, 3, 3))]
+    """
     weights: list[tuple[str, Any]] = []
     token = _recorder.set(weights)
     try:
@@ -36,7 +45,7 @@ def record_attention_weights() -> Iterator[list[tuple[str, Any]]]:
         _recorder.reset(token)
 
 
-def record(name: str, weights: Any) -> None:
+def record(name: str, weights: Tensor) -> None:
     """Hand a layer's weights to `record_attention_weights`, if anyone listens."""
     recorded = _recorder.get()
     if recorded is not None:
@@ -45,7 +54,15 @@ def record(name: str, weights: Any) -> None:
 
 @contextmanager
 def observe_attention(observer: Observer) -> Iterator[None]:
-    """Have `observer(role, tensor)` called with the scores, softmax and context of every attention computed inside."""
+    """Have `observer(role, tensor)` called with the scores, softmax and context of every attention computed inside.
+
+    Example:
+        >>> x, roles = ops.ones((1, 3, 4)), []
+        >>> with observe_attention(lambda role, tensor: roles.append(role)):
+        ...     _ = scaled_dot_product_attention(x, x, x, d_k=4)
+        >>> roles
+        ['scores', 'softmax', 'context']
+    """
     token = _observer.set(observer)
     try:
         yield
@@ -54,12 +71,12 @@ def observe_attention(observer: Observer) -> Iterator[None]:
 
 
 def scaled_dot_product_attention(
-    query: Any,
-    key: Any,
-    value: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
     *,
     d_k: int,
-    bias: Any = None,
+    bias: Tensor = None,
     drop: Callable[[Any], Any] | None = None,
 ) -> tuple[Any, Any]:
     """softmax(QKᵀ/√d_k)V (Vaswani et al., "Attention Is All You Need", 2017, equation 1).
@@ -78,6 +95,12 @@ def scaled_dot_product_attention(
 
     Returns:
         The context `[..., T, D_v]` and the weights `[..., T, S]`, in the dtype of the inputs.
+
+    Example:
+        >>> x = ops.ones((1, 3, 4))
+        >>> context, weights = scaled_dot_product_attention(x, x, x, d_k=4)
+        >>> tuple(context.shape), tuple(weights.shape)
+        ((1, 3, 4), (1, 3, 3))
     """
     dtype = keras.backend.standardize_dtype(query.dtype)
     with keras.name_scope("scores"):
@@ -99,25 +122,25 @@ def scaled_dot_product_attention(
     return context, weights
 
 
-def _observe(role: str, tensor: Any) -> None:
+def _observe(role: str, tensor: Tensor) -> None:
     observer = _observer.get()
     if observer is not None:
         observer(role, tensor)
 
 
-def mask_bias(mask: Any) -> Any:
+def mask_bias(mask: Tensor) -> Any:
     """A boolean mask (True: attend) as numbers to add to the scores: 0 or -1e9, float32."""
     return ops.multiply(ops.subtract(1.0, ops.cast(mask, "float32")), _MASKED)
 
 
-def causal_mask(query: Any, key: Any) -> Any:
+def causal_mask(query: Tensor, key: Tensor) -> Any:
     """True where key step s <= query step t: `[1, T, S]`, a constant if both are static."""
     steps, key_steps = (x.shape[-2] if x.shape[-2] is not None else ops.shape(x)[-2] for x in (query, key))
     rows, columns = ops.arange(steps, dtype="int32"), ops.arange(key_steps, dtype="int32")
     return ops.expand_dims(ops.greater_equal(ops.expand_dims(rows, -1), columns), 0)
 
 
-def combine_masks(query: Any, key: Any, *, key_masks: list[Any], attention_mask: Any, causal: bool) -> Any:
+def combine_masks(query: Tensor, key: Tensor, *, key_masks: list[Any], attention_mask: Tensor, causal: bool) -> Any:
     """All masks combined, `[B, T, S]` or broadcastable to it; None if there are no masks.
 
     Args:
@@ -138,21 +161,21 @@ def combine_masks(query: Any, key: Any, *, key_masks: list[Any], attention_mask:
     return combined
 
 
-def split_heads(x: Any, num_heads: int) -> Any:
+def split_heads(x: Tensor, num_heads: int) -> Any:
     """`[B, T, H·d_k]` to `[B, H, T, d_k]`, leaving the shape to be inferred in at most one place."""
     batch, steps, features = x.shape
     x = ops.reshape(x, (*_leading(x, batch, steps), num_heads, features // num_heads))
     return ops.transpose(x, (0, 2, 1, 3))
 
 
-def merge_heads(x: Any) -> Any:
+def merge_heads(x: Tensor) -> Any:
     """`[B, H, T, d_k]` to `[B, T, H·d_k]`."""
     batch, heads, steps, features = x.shape
     x = ops.transpose(x, (0, 2, 1, 3))
     return ops.reshape(x, (*_leading(x, batch, steps), heads * features))
 
 
-def _leading(x: Any, batch: int | None, steps: int | None) -> tuple[Any, Any]:
+def _leading(x: Tensor, batch: int | None, steps: int | None) -> tuple[Any, Any]:
     # A reshape by tf.shape keeps the TFLite delegate from taking the graph as one partition; -1 does not.
     if steps is not None:
         return -1, steps

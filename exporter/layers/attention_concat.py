@@ -8,7 +8,7 @@ import keras
 
 from attnexport.core.errors import ArgumentError, check_size
 
-from .attention import scaled_dot_product_attention
+from .attention import Tensor, scaled_dot_product_attention
 from .base import AttentionConcat, Initializer, KerasShape, Regularizer
 
 
@@ -19,7 +19,7 @@ class AttentionConcatLayer(AttentionConcat):
     `[batch, 10, 64]` gives `[batch, 10, 128]`. Source: Vaswani et al., "Attention Is All You Need", 2017, equation 1.
 
     Args:
-        d_k: The scale is 1/√d_k; the key's features where None. With projections also their width.
+        d_k: The scale is 1/√d_k; the key's features if None. With projections also their width.
         axis: -1 concatenates features, 1 concatenates steps.
         use_projection: Learn projections of query, key and value to `d_k` features.
         use_causal_mask: Hide later steps from each step.
@@ -91,7 +91,9 @@ class AttentionConcatLayer(AttentionConcat):
                 "they must be the same, or learn projections with use_projection=True"
             )
 
-    def attend(self, query: Any, value: Any, key: Any, *, bias: Any, training: bool | None) -> tuple[Any, Any]:
+    def attend(
+        self, query: Tensor, value: Tensor, key: Tensor, *, bias: Tensor, training: bool | None
+    ) -> tuple[Any, Any]:
         d_k = self._width(key.shape)
         if self.use_projection:
             query, key, value = self.w_q(query), self.w_k(key), self.w_v(value)

@@ -11,7 +11,7 @@ from keras import ops
 from attnexport.core.errors import ArgumentError
 from attnexport.core.signature import format_shape
 
-from .attention import combine_masks, mask_bias, record
+from .attention import Tensor, combine_masks, mask_bias, record
 
 KerasShape = tuple[int | None, ...]
 Initializer = str | dict[str, Any] | Callable[..., Any]  # a keras.initializers.Initializer, its name or configuration
@@ -61,7 +61,9 @@ class AttentionConcat(keras.layers.Layer):  # type: ignore[misc]  # keras has no
         # Without dropout there is no seed to keep, so that an export carries no variable that nothing reads.
         self._drop = keras.layers.Dropout(dropout, seed=seed, dtype=self.dtype_policy) if dropout else None
 
-    def attend(self, query: Any, value: Any, key: Any, *, bias: Any, training: bool | None) -> tuple[Any, Any]:
+    def attend(
+        self, query: Tensor, value: Tensor, key: Tensor, *, bias: Tensor, training: bool | None
+    ) -> tuple[Tensor, Tensor]:
         """The context `[B, T, context_features]` and the weights `[B, (H,) T, S]`; `bias` is `[B, T, S]` or None."""
         raise TypeError(f"{type(self).__name__} must implement attend")
 
@@ -96,14 +98,14 @@ class AttentionConcat(keras.layers.Layer):  # type: ignore[misc]  # keras has no
 
     def call(
         self,
-        query: Any,
-        value: Any = None,
-        key: Any = None,
-        mask: Any = None,
-        query_mask: Any = None,
-        value_mask: Any = None,
-        key_mask: Any = None,
-        attention_mask: Any = None,
+        query: Tensor,
+        value: Tensor = None,
+        key: Tensor = None,
+        mask: Tensor = None,
+        query_mask: Tensor = None,
+        value_mask: Tensor = None,
+        key_mask: Tensor = None,
+        attention_mask: Tensor = None,
         return_attention_scores: bool = False,
         training: bool | None = None,
         use_causal_mask: bool = False,
@@ -196,7 +198,13 @@ class AttentionConcat(keras.layers.Layer):  # type: ignore[misc]  # keras has no
         return (query_shape[0], None if query_shape[1] is None else 2 * query_shape[1], query_shape[2])
 
     def compute_output_spec(
-        self, query: Any, value: Any = None, key: Any = None, *, return_attention_scores: bool = False, **_: Any
+        self,
+        query: Tensor,
+        value: Tensor = None,
+        key: Tensor = None,
+        *,
+        return_attention_scores: bool = False,
+        **_: Any,
     ) -> Any:
         query_shape = tuple(query.shape)
         value_shape, key_shape = _default_shapes(query_shape, *(None if x is None else x.shape for x in (value, key)))
@@ -230,6 +238,6 @@ def _own_draw(initializer: Any, name: str) -> Any:
     return initializer.__class__.from_config(config)
 
 
-def _default_shapes(query: Any, value: Any, key: Any) -> tuple[Any, Any]:
+def _default_shapes(query: Tensor, value: Tensor, key: Tensor) -> tuple[Any, Any]:
     value = query if value is None else value
     return value, value if key is None else key

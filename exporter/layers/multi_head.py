@@ -9,7 +9,7 @@ from keras import ops
 
 from attnexport.core.errors import ArgumentError, check_size
 
-from .attention import merge_heads, scaled_dot_product_attention, split_heads
+from .attention import Tensor, merge_heads, scaled_dot_product_attention, split_heads
 from .base import AttentionConcat, Initializer, KerasShape, Regularizer
 
 
@@ -91,7 +91,9 @@ class MultiHeadAttentionConcat(AttentionConcat):
         self.w_v = self.projection("w_v", value_shape, self.d_model)
         self.w_o = self.projection("w_o", (*query_shape[:2], self.d_model), self.d_model)
 
-    def attend(self, query: Any, value: Any, key: Any, *, bias: Any, training: bool | None) -> tuple[Any, Any]:
+    def attend(
+        self, query: Tensor, value: Tensor, key: Tensor, *, bias: Tensor, training: bool | None
+    ) -> tuple[Any, Any]:
         query, key, value = (
             split_heads(projected, self.num_heads) for projected in (self.w_q(query), self.w_k(key), self.w_v(value))
         )

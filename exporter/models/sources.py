@@ -198,6 +198,13 @@ def open_version(directory: ExportDirectory, entry: VersionEntry) -> ModelOrigin
         ArgumentError: if one of the modules cannot be found.
         ManifestError: if the version has no original.
         ModelError: if the original is gone.
+
+    Example:
+        >>> import attnexport as ax
+        >>> from attnexport.store import ExportDirectory
+        >>> result = ax.export_saved_model(PresetConfig(steps=4, features=8, units=16, classes=3), name="small")
+        >>> open_version(ExportDirectory(result.directory), result.entry).source
+        {'kind': 'export', 'export': 'small', 'version': 1}
     """
     path = directory.root
     source = entry.artifact("keras") or entry.artifact("saved_model")
