@@ -11,6 +11,7 @@ from attnexport.core.errors import ArgumentError, ContentError
 from attnexport.serving.server import ModelConfig, StatusError
 from attnexport.serving.server.log_once import RepeatFilter
 from attnexport.store.kinds import is_export, is_saved_model
+from attnexport.store.links import check_links
 from attnexport.store.manifest import FILE_NAME
 
 from .serve_settings import ServeSettings
@@ -137,7 +138,12 @@ def _above(path: Path) -> str:
 
 
 def _models_of(root: Path) -> list[ModelConfig]:
-    """The SavedModel under the export's name, and each .tflite under its file's name."""
+    """The SavedModel under the export's name, and each .tflite under its file's name.
+
+    Raises:
+        StorageError: if a link leads out of the export.
+    """
+    check_links(root)
     models = []
     if (root / "saved_model").is_dir():
         models.append(ModelConfig(root.name, root / "saved_model"))

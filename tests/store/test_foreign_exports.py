@@ -165,3 +165,12 @@ def test_a_pipe_in_an_export_is_refused_and_not_opened(foreign: Path, name: str)
     os.mkfifo(foreign / name)
     with pytest.raises(StorageError, match="is neither a file nor a directory"):
         ExportDirectory(foreign).newest()
+
+
+def test_a_link_that_leads_out_is_not_served(foreign: Path) -> None:
+    from attnexport.workflows.serve_sources import _models_of
+
+    assert _models_of(foreign) == []
+    (foreign / "saved_model").symlink_to(foreign.parent / "home")
+    with pytest.raises(StorageError, match="leads out of the export"):
+        _models_of(foreign)
