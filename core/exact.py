@@ -117,6 +117,8 @@ def _cast(dtype: np.dtype[Any], value: Any) -> Any:
         return np.array(number).astype(dtype)[()] if dtype.itemsize < 8 else dtype.type(number)
     if isinstance(value, complex) and dtype.kind != "c":
         raise TypeError
+    if isinstance(value, int):
+        value = float(value)  # numpy keeps an integer beyond 64 bits as an object, which ml_dtypes does not convert
     with np.errstate(all="ignore"):
         return np.array(value).astype(dtype)[()]
 

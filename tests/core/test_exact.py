@@ -9,7 +9,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from attnexport.core.exact import exact_array
@@ -38,6 +38,9 @@ def fraction(value: Any) -> Fraction | str:
 
 @settings(max_examples=500)
 @given(st.lists(NUMBERS, max_size=5), st.sampled_from((*INTEGERS, *FLOATS, "bool")))
+@example([2**64], "bfloat16")
+@example([2**64 + 1], "bfloat16")
+@example([-(2**65)], "float8_e5m2")
 def test_what_comes_out_is_what_went_in_or_an_error_names_a_value(values: list[Any], name: str) -> None:
     dtype = dtype_of(name)
     refused = next((index for index, value in enumerate(values) if not fits(value, name)), None)
@@ -64,7 +67,7 @@ def fits(value: Any, name: str) -> bool:
         info = ml_dtypes.iinfo(dtype_of(name))
         return math.isfinite(value) and value == int(value) and int(info.min) <= value <= int(info.max)
     with np.errstate(all="ignore"):
-        nearest = float(np.array(value).astype(dtype_of(name))[()])
+        nearest = float(np.array(float(value)).astype(dtype_of(name))[()])
     if isinstance(value, float):
         return math.isfinite(nearest) == math.isfinite(value)
     return math.isfinite(nearest) and Fraction(nearest) == value
