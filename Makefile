@@ -25,6 +25,10 @@ test: $(VENV)/installed  ## Run the whole suite.
 	$(BIN)/$(if $(COVERAGE),coverage run,python) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations 10
 	$(if $(COVERAGE),$(BIN)/coverage combine -q && $(BIN)/coverage report)
 
+check: lint  ## Lint, and run the fast tests of what a change usually breaks: within a minute.
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow" tests/test_house.py tests/test_module_run.py \
+	  tests/core tests/store tests/parity tests/cli/test_command_line.py
+
 coverage: COVERAGE := 1
 coverage: test  ## Run the whole suite and print what it covers, child processes included.
 

@@ -78,6 +78,19 @@ def batched(
 
     Raises:
         ArgumentError: for an unknown signature, no samples, or unequal sample counts.
+
+    Example:
+        A runner that takes two samples at a time:
+
+        >>> import numpy as np
+        >>> from attnexport.core import Signature, TensorSpec
+        >>> class Double:
+        ...     x, y = TensorSpec("x", "float32", (2, 1)), TensorSpec("y", "float32", (2, 1))
+        ...     signatures = {"serving_default": Signature("serving_default", (x,), (y,))}
+        ...     def run(self, inputs, signature="serving_default"):
+        ...         return {"y": 2 * inputs["x"]}
+        >>> batched(Double(), {"x": np.ones((5, 1), np.float32)})["y"].shape
+        (5, 1)
     """
     spec = find_signature(runner.signatures, signature)
     if not spec.is_batched:

@@ -46,6 +46,10 @@ def import_modules(names: Sequence[str]) -> tuple[ModuleFile, ...]:
     Raises:
         ArgumentError: if there is no such module.
         ModelError: if a module fails while it is imported.
+
+    Example:
+        >>> [each.name for each in import_modules(["xml.dom"])]
+        ['xml', 'xml.dom']
     """
     files: dict[str, ModuleFile] = {}
     for name in names:

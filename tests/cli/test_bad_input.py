@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., tuple[int, str, str]]
 COMMAND = [str(Path(sys.executable).parent / "attnexport"), "savedmodel"]
 PAGE = 4096

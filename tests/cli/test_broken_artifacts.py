@@ -11,6 +11,8 @@ from typing import Any
 import keras
 import pytest
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., tuple[int, str, str]]
 
 RUNTIMES = {"session", "eager", "gRPC", "interpreter", "CompiledModel"}

@@ -81,6 +81,7 @@ def test_savedmodel_needs_no_arguments_and_says_what_it_did(attnexport: Run, tmp
     assert {path.name for path in (tmp_path / "export/classifier/saved_model").iterdir()} == {"1", "7"}
 
 
+@pytest.mark.slow
 def test_json_is_one_document_and_nothing_else(attnexport: Run, tmp_path: Path) -> None:
     """Not even what the user's own modules and their children print."""
     (tmp_path / "noisy.py").write_text(
@@ -127,6 +128,7 @@ def test_an_export_is_exported_again_into_its_next_version(attnexport: Run, tmp_
     assert json.loads(out)["saved_model"] == "export/attention/saved_model/2"
 
 
+@pytest.mark.slow
 def test_the_terminal_stays_clean_and_debug_lifts_the_lid(tmp_path: Path) -> None:
     """A process of its own: TensorFlow writes to the file descriptors when it is first imported."""
     command = [COMMAND, "savedmodel", "--preset", "attention"]

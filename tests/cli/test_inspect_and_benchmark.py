@@ -14,6 +14,8 @@ import pytest
 
 from attnexport.core import child_process
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., tuple[int, str, str]]
 
 

@@ -14,6 +14,8 @@ import pytest
 from attnexport.core import Arrays, SamplesError, Signature, StorageError, TensorSpec, load_samples
 from attnexport.core.samples import content_hash
 
+pytestmark = pytest.mark.slow
+
 SPEC = TensorSpec("x", "float32", (None, 64, 256))
 ROWS = 1500  # of 64 KiB
 SIZE = ROWS << 16

@@ -13,6 +13,8 @@ import pytest
 
 from attnexport.store.export_directory import ExportDirectory
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., tuple[int, str, str]]
 
 

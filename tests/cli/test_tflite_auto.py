@@ -14,6 +14,8 @@ import pytest
 from attnexport.store.export_directory import ExportDirectory
 from attnexport.workflows.report import read_search
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., tuple[int, str, str]]
 EXPORT = Path("export/digits-attention")
 

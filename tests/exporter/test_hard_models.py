@@ -15,6 +15,8 @@ from attnexport.core import ArgumentError, GateError, ModelError, SamplesError, 
 from attnexport.exporter import AttentionConcatLayer, Endpoint, PresetConfig, load_model
 from attnexport.workflows.export import export_saved_model
 
+pytestmark = pytest.mark.slow
+
 X = np.random.default_rng(0).standard_normal((4, 9, 4)).astype(np.float32)
 
 

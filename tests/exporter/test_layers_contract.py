@@ -24,7 +24,7 @@ LAYERS: dict[str, tuple[Callable[..., Any], int]] = {  # with the features of th
     "multi-head": (lambda **options: MultiHeadAttentionConcat(3, 12, 4, **options), 12),
     "multi-head-no-bias": (lambda **options: MultiHeadAttentionConcat(3, 12, use_bias=False, **options), 12),
 }
-pytestmark = pytest.mark.parametrize("name", LAYERS)
+pytestmark = [pytest.mark.slow, pytest.mark.parametrize("name", LAYERS)]
 
 
 def make(name: str, /, **options: Any) -> Any:

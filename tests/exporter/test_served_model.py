@@ -14,6 +14,8 @@ import tensorflow as tf
 from attnexport.exporter import ServedSavedModel, SessionError, served_model
 from attnexport.exporter.executor import PLAIN_EXECUTOR, USUAL_EXECUTOR, executor_for
 
+pytestmark = pytest.mark.slow
+
 v1 = tf.compat.v1
 
 

@@ -22,6 +22,8 @@ from attnexport.exporter import (
 )
 from attnexport.workflows.export import export_saved_model
 
+pytestmark = pytest.mark.slow
+
 X = np.random.default_rng(0).standard_normal((5, 10, 64)).astype(np.float32)
 
 

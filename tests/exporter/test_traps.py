@@ -15,6 +15,8 @@ from attnexport.core import ModelError
 from attnexport.exporter import MultiHeadAttentionConcat, PresetConfig
 from attnexport.workflows.export import export_saved_model
 
+pytestmark = pytest.mark.slow
+
 STEPS, FEATURES = 16, 32
 
 

@@ -20,6 +20,8 @@ from attnexport.serving.server import ModelConfig
 from tests.browser import Browser
 from tests.waiting_model import WaitingModel
 
+pytestmark = pytest.mark.slow
+
 X = np.ones((1, 3), np.float32)
 
 

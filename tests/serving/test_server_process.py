@@ -22,6 +22,8 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
+pytestmark = pytest.mark.slow
+
 COMMAND = str(Path(sys.executable).parent / "attnexport")
 Run = Callable[..., tuple[int, str, str]]
 

@@ -19,6 +19,8 @@ from attnexport.tflite.quantization import quantize
 from attnexport.tflite.recipes.recipe import CALIBRATORS
 from attnexport.tflite.statistics import TensorStatistics, collect_statistics, ranges
 
+pytestmark = pytest.mark.slow
+
 SPEC = [TensorSpec("x", "float32", (1, 3))]
 
 

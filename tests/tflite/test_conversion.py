@@ -19,6 +19,8 @@ from attnexport.tflite import RECIPES, TFLiteRunner, convert, fix_shapes, prepar
 from attnexport.tflite.gate import float_operators, weight_shares
 from attnexport.tflite.recipes import LayerRule, Recipe
 
+pytestmark = pytest.mark.slow
+
 Convert = Callable[..., dict[str, Any]]
 INTEGER = RECIPES["int8"].altered(integer_only=True)
 

@@ -20,6 +20,8 @@ from attnexport.tflite import RECIPES, gate_tflite
 from attnexport.tflite.graph import parse_model, read_graph
 from attnexport.tflite.probe import probe
 
+pytestmark = pytest.mark.slow
+
 Written = Callable[[bytes], Path]
 
 

@@ -17,6 +17,8 @@ from attnexport.exporter import MultiHeadAttentionConcat
 from attnexport.tflite import TFLiteRunner, delegation, inspect_tflite
 from attnexport.tflite.graph import parse_model, read_graph
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_file_is_told_by_what_is_in_it(conversions: dict[str, Any]) -> None:
     found = inspect_tflite(conversions["float16"].content)

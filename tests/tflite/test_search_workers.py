@@ -21,6 +21,8 @@ from attnexport.tflite.search import Goal, search
 from attnexport.tflite.search import workers as workers_module
 from attnexport.tflite.search.workers import Workers
 
+pytestmark = pytest.mark.slow
+
 INT4 = Recipe("auto", "int4", "dynamic", layers=(LayerRule("hidden", "int8", "dynamic"),))
 
 

@@ -16,6 +16,8 @@ import tensorflow as tf
 import attnexport as ax
 from attnexport.core import ArgumentError, ParityError
 
+pytestmark = pytest.mark.slow
+
 SAMPLES = np.random.default_rng(0).standard_normal((50, 4, 8)).astype(np.float32)
 
 

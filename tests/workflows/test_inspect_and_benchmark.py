@@ -16,6 +16,8 @@ import attnexport as ax
 from attnexport.core import ArgumentError, SamplesError
 from attnexport.workflows.connection import Connection
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def model() -> Any:

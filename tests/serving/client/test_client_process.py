@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 RunPython = Callable[..., subprocess.CompletedProcess[str]]
 STRICT = {**os.environ, "PYTHONWARNINGS": "error", "PYTHONDEVMODE": "1"}
 
