@@ -17,8 +17,6 @@ import grpc
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.slow
-
 Run = Callable[..., tuple[int, str, str]]
 COMMAND = str(Path(sys.executable).parent / "attnexport")
 X = np.arange(15, dtype="f").reshape(5, 3)
