@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 
 def folders(root: Path) -> dict[str, str]:
@@ -83,17 +85,21 @@ def test_naming_the_packages_loads_no_tensorflow(run_python: Callable[..., subpr
     assert done.returncode == 0, done.stderr
 
 
-def test_the_constraints_pin_every_requirement_and_name_no_index(root: Path) -> None:
+def test_the_constraints_pin_every_requirement_within_its_bounds_and_name_no_index(root: Path) -> None:
     lines = (root / "constraints.txt").read_text().splitlines()
     assert all(re.fullmatch(r"[A-Za-z0-9_.\-]+==[A-Za-z0-9_.+]+", line) for line in lines)
-    pinned = {line.partition("==")[0].lower().replace("_", "-") for line in lines}
-    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-    groups = tomllib.loads((root / "pyproject.toml").read_text())["dependency-groups"]
-    extras = [each for extra in [*project["optional-dependencies"].values(), *groups.values()] for each in extra]
-    wanted = {
-        re.match(r"[A-Za-z0-9_\-]+", each)[0].lower().replace("_", "-") for each in project["dependencies"] + extras
-    }  # type: ignore[index]
-    assert wanted <= pinned
+    pinned = {canonicalize_name(name): version for name, _, version in (line.partition("==") for line in lines)}
+    document = tomllib.loads((root / "pyproject.toml").read_text())
+    project, groups = document["project"], document["dependency-groups"]
+    lists = (
+        project["dependencies"],
+        document["build-system"]["requires"],
+        *project["optional-dependencies"].values(),
+        *groups.values(),
+    )
+    for requirement in (Requirement(text) for each in lists for text in each):
+        version = pinned[canonicalize_name(requirement.name)]
+        assert version in requirement.specifier, f"{requirement} is pinned to {version}"
 
 
 def test_what_the_documents_name_is_there(root: Path) -> None:
