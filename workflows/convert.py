@@ -126,7 +126,7 @@ def convert(
         )
         for each in chosen
     ]
-    _check_unique([*(each.name for each in chosen), *[AUTO] * is_search])
+    _check_unique([*(each.name for each in chosen), *(AUTO for each in given if each == AUTO)])
     request = None
     if is_search:
         request = search_request(
