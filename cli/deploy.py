@@ -24,12 +24,14 @@ from .terminal import Terminal
 @click.option(
     "--tf-serving-version",
     metavar="TAG",
-    help="Tag of the tensorflow/serving image. [the TensorFlow version that wrote the export]",
+    help="Tag of the tensorflow/serving image. [the newest that is known to exist]",
 )
 @click.option("--cpus", type=int, default=2, show_default=True, help="Processors and threads per server.")
 @click.option("--replicas", type=int, default=2, show_default=True, help="Fewest servers (Kubernetes).")
 @click.option(
-    "--max-batch", type=int, help="Most samples joined into one call; 1 turns batching off. [what fits the model]"
+    "--max-batch",
+    type=int,
+    help="Most samples joined into one call; 1 turns batching off. [what fits the model, if it has a batch]",
 )
 @click.option("--force", is_flag=True, help="Replace files that were changed since an earlier deploy wrote them.")
 def deploy(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, get_args
@@ -151,6 +151,23 @@ class Signature:
         """The fixed batch size of the inputs, None if the batch is free."""
         sizes = {spec.shape[0] for spec in self.inputs if spec.shape} - {None}
         return sizes.pop() if len(sizes) == 1 else None
+
+    def tensors_without_batch(self, outputs: Sequence[str] = ()) -> tuple[TensorSpec, ...]:
+        """The inputs and outputs whose first dimension is not declared to be free; an unknown rank is not.
+
+        The rule for joining requests and for splitting them: only if there is no such tensor, all first dimensions are
+        one batch.
+
+        Args:
+            outputs: The outputs that are asked for; all if empty.
+
+        Example:
+            >>> x, labels = TensorSpec("x", "float32", (None, 3)), TensorSpec("labels", "string", (3,))
+            >>> [str(each) for each in Signature("serving_default", (x,), (labels,)).tensors_without_batch()]
+            ['labels: string [3]']
+        """
+        specs = (*self.inputs, *(each for each in self.outputs if not outputs or each.name in outputs))
+        return tuple(each for each in specs if each.shape is None or each.shape[:1] != (None,))
 
     def with_free_batch(self) -> Signature:
         """The signature for callers whose samples are cut into its batches: it takes any number of them."""

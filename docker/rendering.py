@@ -15,7 +15,8 @@ def render(deployment: Deployment) -> dict[str, str]:
     """Render every file: its text by its path below the deployment's directory.
 
     Example:
-        >>> plan = Deployment("docker", "classifier", "classifier", 3, "classifier:3", "2.21.0", 2, 768, (), 2)
+        >>> image = "classifier:3", "2.20.0"
+        >>> plan = Deployment("docker", "classifier", "classifier", 3, *image, 2, 64, 768, (), "the batch is fixed", 2)
         >>> render(plan)["config/models.config"].count("classifier")
         2
     """

@@ -38,10 +38,18 @@ class DeployResult(Result):
     def blocks(self) -> Sequence[Block]:
         plan = self.plan
         batches = f"batches of up to {plan.batch_sizes[-1]}" if plan.batch_sizes else "no batching"
+        advice = (
+            f"Each server takes {plan.grpc_max_threads} gRPC calls at once and refuses more with RESOURCE_EXHAUSTED: "
+            "clients should try those again after a pause, as attnexport's does"
+        )
         return [
             Line(f"{self.directory}: {plan.name} version {plan.version} on TF Serving {plan.tf_serving_version}"),
-            Line(f"{plan.cpus} processors, {plan.memory_mib} MiB, {batches}\n"),
+            Line(f"{plan.cpus} processors, {plan.memory_mib} MiB, {batches}"),
+            *([Line(f"not batched: {plan.no_batching}")] if plan.no_batching else []),
+            *(Line(f"note: {note}") for note in plan.notes),
+            Line(""),
             *(Line(f"  {file}") for file in self.files),
+            Line(f"\n{advice}."),
             Line("\nNext:"),
             *(Line(f"  {line}") for line in self.next_commands),
         ]
@@ -82,8 +90,7 @@ def deploy(
         target: Docker and compose, or Kubernetes.
         version: The version to copy; the newest if None.
         image: Name and tag of the image; `NAME:VERSION` if None.
-        tf_serving_version: Tag of the image tensorflow/serving; the version of TensorFlow that wrote the export if
-            None.
+        tf_serving_version: Tag of the image tensorflow/serving; the newest that is known to exist if None.
         cpus: Processors of a server, and its threads.
         replicas: Servers on Kubernetes at least.
         max_batch: Samples of different requests that run as one call at most, 1 for no batching; what fits the model if

@@ -35,9 +35,11 @@ def can_be_split(signature: Signature, outputs: Sequence[str], max_batch: int) -
         outputs: The outputs that are asked for; all if empty.
         max_batch: Samples in a part.
     """
+    without = signature.tensors_without_batch(outputs)
+    if not without:
+        return True
     specs = [*signature.inputs, *(spec for spec in signature.outputs if not outputs or spec.name in outputs)]
-    sizes = {spec.shape[0] if spec.shape else 0 for spec in specs}
-    return sizes in ({None}, {max_batch})
+    return len(without) == len(specs) and all(spec.shape and spec.shape[0] == max_batch for spec in specs)
 
 
 def check_batch(signature: Signature, max_batch: int) -> None:

@@ -63,11 +63,9 @@ def unbatched_tensors(signature: Signature) -> list[str]:
         >>> unbatched_tensors(Signature("sum", (x,), (total,)))
         ['total: float32 []']
     """
-    specs = (*signature.inputs, *signature.outputs)
-    return [str(spec) for spec in specs if spec.shape is not None and spec.shape[:1] != (None,)]
+    return [str(spec) for spec in signature.tensors_without_batch() if spec.shape is not None]
 
 
 def is_joinable(signature: Signature, outputs: Sequence[str]) -> bool:
     """Whether the declared shapes allow for any batch; those of the wanted outputs alone, if these are named."""
-    specs = [spec for spec in signature.outputs if not outputs or spec.name in outputs]
-    return all(spec.shape is None or spec.shape[:1] == (None,) for spec in (*signature.inputs, *specs))
+    return all(spec.shape is None for spec in signature.tensors_without_batch(outputs))

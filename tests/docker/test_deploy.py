@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from attnexport.core import ArgumentError, Signature, TensorSpec
+from attnexport.core.signature import InputlessSignature
 from attnexport.store import Artifact, VersionEntry
 
 Run = Callable[..., tuple[int, str, str]]
@@ -63,6 +64,7 @@ def test_python_deploys_with_the_same_files_and_tables(attnexport: Run, export: 
     assert str(result) == out.rstrip("\n")
     assert result.plan.service == export.name
     assert json.loads(result.to_json())["files"] == list(result.files)
+    assert "takes 96 gRPC calls at once and refuses more with RESOURCE_EXHAUSTED: clients should try those again" in out
     assert all((tmp_path / "k" / file).exists() for file in result.files)
     with pytest.raises(ArgumentError, match="no target 'kubernets'; did you mean 'kubernetes'"):
         ax.deploy(export, tmp_path / "other", target="kubernets")  # type: ignore[arg-type]
@@ -131,11 +133,16 @@ def test_bad_arguments_are_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
-def entry_of(*shapes: tuple[int | None, ...] | tuple[()], size: int = 1000) -> tuple[VersionEntry, Artifact]:
+def entry_of(
+    *shapes: tuple[int | None, ...] | tuple[()], size: int = 1000, tensorflow: str = "2.20.0"
+) -> tuple[VersionEntry, Artifact]:
     specs = tuple(TensorSpec(f"x{number}", "float32", shape) for number, shape in enumerate(shapes))
-    signature = Signature("serving_default", specs, specs)
-    artifact = Artifact("saved_model", "saved_model/1", "", size, "float32", (signature,))
-    return VersionEntry(1, "", {}, {"tensorflow": "2.21.0"}, "Keras", (artifact,)), artifact
+    return entry_with(Signature("serving_default", specs, specs), size=size, tensorflow=tensorflow)
+
+
+def entry_with(*signatures: Signature, size: int = 1000, tensorflow: str = "2.20.0") -> tuple[VersionEntry, Artifact]:
+    artifact = Artifact("saved_model", "saved_model/1", "", size, "float32", signatures)
+    return VersionEntry(1, "", {}, {"tensorflow": tensorflow}, "Keras", (artifact,)), artifact
 
 
 def test_values_fit_the_model() -> None:
@@ -149,7 +156,7 @@ def test_values_fit_the_model() -> None:
     assert plan((None, 1000, 1000)).batch_sizes == (1, 2, 4, 8)  # type: ignore[attr-defined]
     # Nothing can be joined where the batch is fixed, or there is none.
     assert plan((1, 10)).batch_sizes == plan(()).batch_sizes == ()  # type: ignore[attr-defined]
-    with pytest.raises(ArgumentError, match="batch of this model is fixed"):
+    with pytest.raises(ArgumentError, match=r"--max-batch 4 is not possible: input 'x0' .* has shape \[1, 10\]"):
         plan((1, 10), max_batch=4)
     small, large = plan((None, 3)), plan((None, 3), size=1 << 30)
     assert small.memory_mib == 768  # type: ignore[attr-defined]
@@ -165,4 +172,73 @@ def test_a_model_of_fixed_batch_gets_no_batching() -> None:
 
     files = render(plan_deployment("docker", "m", *entry_of((1, 10))))
     assert "config/batching.config" not in files
-    assert "batching" not in files["Dockerfile"]
+    assert "--enable_batching" not in files["Dockerfile"]
+    assert (
+        "# Requests are not batched: input 'x0' of signature 'serving_default' has shape [1, 10]" in files["Dockerfile"]
+    )
+
+
+X = TensorSpec("x", "float32", (None, 3))
+
+
+@pytest.mark.parametrize(
+    ("signature", "reason"),
+    [
+        (
+            Signature("f", (X,), (X, TensorSpec("labels", "string", (3,)))),
+            "output 'labels' of signature 'f' has shape [3]",
+        ),
+        (Signature("f", (X,), (TensorSpec("total", "float32", ()),)), "output 'total' of signature 'f' has shape []"),
+        (Signature("f", (X, TensorSpec("dense_shape", "int64", (2,))), (X,)), "input 'dense_shape' of signature 'f'"),
+        (Signature("f", (X,), (TensorSpec("y", "float32", None),)), "output 'y' of signature 'f' has shape [...]"),
+        (InputlessSignature("words", (), (X,)), "signature 'words' has no inputs"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_batching_is_on_only_where_every_signature_has_a_batch(signature: Signature, reason: str) -> None:
+    from attnexport.docker import plan_deployment, render
+
+    entry = entry_with(Signature("serving_default", (X,), (X,)), signature)
+    plan = plan_deployment("docker", "m", *entry)
+    assert plan.batch_sizes == ()
+    assert reason in plan.no_batching
+    files = render(plan)
+    assert f"# Requests are not batched: {reason}" in files["Dockerfile"]
+    assert "--enable_batching" not in files["Dockerfile"]
+    with pytest.raises(ArgumentError, match="--max-batch 8 is not possible: "):
+        plan_deployment("docker", "m", *entry, max_batch=8)
+
+
+def test_the_newest_known_image_is_taken_and_another_on_request() -> None:
+    from attnexport.docker import plan_deployment
+    from attnexport.docker.tags import CHECKED, TAGS
+
+    def plan(tensorflow: str, tag: str | None = None) -> tuple[str, tuple[str, ...]]:
+        made = plan_deployment("docker", "m", *entry_of((None, 3), tensorflow=tensorflow), tf_serving_version=tag)
+        return made.tf_serving_version, made.notes
+
+    assert list(TAGS) == sorted(TAGS, key=lambda tag: [int(part) for part in tag.split(".")], reverse=True)
+    assert plan("2.16.2") == plan("2.20.1") == (TAGS[0], ())
+    tag, [note] = plan("2.21.0")
+    assert tag == TAGS[0]
+    assert "TensorFlow 2.21.0 wrote this export" in note
+    assert f"the newest image in {CHECKED}: pass --tf-serving-version" in note
+    tag, [note] = plan("2.21.0", "2.21.0")
+    assert tag == "2.21.0"
+    assert "is not among the tags known" in note
+    assert plan("2.20.0", "2.20.0-gpu") == ("2.20.0-gpu", ())
+    assert plan("2.21.0", "nightly") == ("nightly", ())
+
+
+def test_a_server_takes_calls_that_fill_its_batches() -> None:
+    from attnexport.docker import plan_deployment, render
+
+    def threads(*shape: int | None, cpus: int = 2, max_batch: int | None = None) -> int:
+        plan = plan_deployment("docker", "m", *entry_of(shape), cpus=cpus, max_batch=max_batch)
+        assert f'"--grpc_max_threads={plan.grpc_max_threads}"' in render(plan)["Dockerfile"]
+        return plan.grpc_max_threads
+
+    assert threads(1, 3) == 64
+    assert threads(1, 3, cpus=8) == 128
+    assert threads(None, 3) == 96  # two batches of 32 that run, and one that fills
+    assert threads(None, 3, max_batch=512) == 1536
