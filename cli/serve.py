@@ -37,12 +37,26 @@ _JOIN_SECONDS = 0.5  # between checks for an interrupt while the server stops
 )
 @click.argument("export", required=False)
 @click.version_option(package_name="attnexport", message="attnexport %(version)s")
-@click.option("--port", type=PortType(), metavar="N|auto", default=_PORT, show_default=True, help="gRPC port.")
+@click.option(
+    "--port",
+    type=PortType(),
+    metavar="N|auto",
+    default=_PORT,
+    show_default=True,
+    help="gRPC port; 0 for none (see --grpc_socket_path).",
+)
 @click.option(
     "--rest_api_port",
     type=PortType(),
     metavar="N|auto",
     help="REST port; 0 turns REST off. [8501 with EXPORT, else 0]",
+)
+@click.option(
+    "--import",
+    "imports",
+    metavar="MODULE",
+    multiple=True,
+    help="Module that registers operators of your models; repeatable.",
 )
 @click.option("--access_log", is_flag=True, help="Print one line per request on stderr.")
 @serve_flags
@@ -53,6 +67,7 @@ def serve(
     export: str | None,
     port: Port,
     rest_api_port: Port | None,
+    imports: tuple[str, ...],
     access_log: bool,
 ) -> None:
     """Serve models as TF Serving does.
@@ -74,6 +89,7 @@ def serve(
                 port=port,
                 rest_port=rest_api_port or None,
                 settings=settings,
+                imports=imports,
                 on_event=terminal.note,
                 on_access=terminal.log if access_log else None,
             )

@@ -57,7 +57,7 @@ class ServeCommand(GroupedCommand):
     """A command that takes `--a_flag` and `--a-flag`, and a switch without its value."""
 
     groups: ClassVar[Mapping[str, Sequence[str]]] = {
-        "Server": ("port", "rest_api_port", "access_log", *_OWN),
+        "Server": ("port", "rest_api_port", "imports", "access_log", *_OWN),
         "Flags of tensorflow_model_server": tuple(name for name in _FLAGS if name not in _OWN),
     }
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from .operators import missing_operator
+
 _LIMIT = 300  # characters
 
 # A session begins with a trace of where the node was made and ends with the node; Keras ends with all arguments.
@@ -13,8 +15,10 @@ _BOLD = re.compile(r"\x1b\[\d*m")
 
 
 def reason(error: BaseException) -> str:
-    """The sentences that say what was wrong, on one line."""
+    """The sentences that say what was wrong, on one line; for an unregistered operator, who registers it."""
     text = str(getattr(error, "message", None) or error)
     text = _TAIL.sub("", _HEAD.sub("", _BOLD.sub("", text)))
     line = " ".join(text.split()) or type(error).__name__
+    if help_text := missing_operator(line):
+        return help_text
     return line if len(line) <= _LIMIT else line[: _LIMIT - 1] + "…"

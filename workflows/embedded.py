@@ -12,6 +12,7 @@ from pathlib import Path
 from attnexport.core.child_process import Child
 from attnexport.core.errors import ContentError, ProcessError
 from attnexport.core.progress import Progress, silent
+from attnexport.core.user_modules import ModuleFile, import_modules, load_modules
 from attnexport.serving.server import Code, ModelConfig, Server, StatusError
 
 from .serve_options import artifact_loader, server_options
@@ -34,8 +35,10 @@ class LocalServer(EmbeddedServer):
         settings: ServeSettings,
         on_event: Callable[[str], None],
         on_access: Callable[[str], None] | None,
+        imports: Sequence[str] = (),
     ) -> None:
         source = model_source(export, settings)
+        self._imports = imports
         self._settings, self._on_event = settings, on_event
         self._configs: Sequence[ModelConfig] = source()
         options = server_options(settings, port=port, rest_port=rest_port)
@@ -44,7 +47,9 @@ class LocalServer(EmbeddedServer):
             self._server = Server(loader, options, on_event=on_event)
         else:
             self._server = Server(loader, options, on_event=on_event, on_access=_access_log(on_access))
-        self.grpc_address, self.rest_address = self._server.address, self._server.rest_address
+        socket = settings.grpc_socket_path
+        self.grpc_address = self._server.address or (f"unix:{socket}" if socket else None)
+        self.rest_address = self._server.rest_address
         follower = Follower(self._server, source, self._configs, on_event)
         poll_seconds = (
             settings.model_config_file_poll_wait_seconds if export is None else settings.file_system_poll_wait_seconds
@@ -55,6 +60,9 @@ class LocalServer(EmbeddedServer):
         )
 
     def start(self, progress: Progress = silent, *, own_process: bool = False) -> None:
+        if self._imports:
+            progress("importing modules")
+            import_modules(self._imports)
         progress("loading models")
         if own_process:
             _freeze_imports(self._configs)
@@ -100,16 +108,26 @@ class LocalServer(EmbeddedServer):
 class ChildServer(EmbeddedServer):
     """A server in a process of its own."""
 
-    def __init__(self, export: str | Path | None, port: Port, rest_port: Port | None, settings: ServeSettings) -> None:
+    def __init__(
+        self,
+        export: str | Path | None,
+        port: Port,
+        rest_port: Port | None,
+        settings: ServeSettings,
+        imports: Sequence[str] = (),
+    ) -> None:
         self._export = None if export is None else Path(export)
-        self._port, self._rest_port, self._settings = port, rest_port, settings
+        self._port, self._rest_port, self._settings, self._imports = port, rest_port, settings, imports
         self._child = Child(running="the embedded server", timeout=_MAX_LOAD_SECONDS)
         self._state = ServeResult(None, None, ())
 
     def start(self, progress: Progress = silent, *, own_process: bool = True) -> None:
+        modules = import_modules(self._imports)
         progress("loading models")
         try:
-            self._state = self._child.enter(_serving, self._export, self._port, self._rest_port, self._settings)
+            self._state = self._child.enter(
+                _serving, self._export, self._port, self._rest_port, self._settings, modules
+            )
         except ProcessError as error:
             raise ContentError(f"the embedded server did not start: {error}") from error
         self.grpc_address, self.rest_address = self._state.grpc_address, self._state.rest_address
@@ -124,8 +142,11 @@ class ChildServer(EmbeddedServer):
 
 
 @contextmanager
-def _serving(export: Path | None, port: Port, rest_port: Port | None, settings: ServeSettings) -> Iterator[ServeResult]:
+def _serving(
+    export: Path | None, port: Port, rest_port: Port | None, settings: ServeSettings, modules: tuple[ModuleFile, ...]
+) -> Iterator[ServeResult]:
     """What runs in the child."""
+    load_modules(modules)
     server = LocalServer(export, port, rest_port, settings, _ignore, None)
     try:
         server.start(own_process=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .serve_settings import Port, ServeSettings
@@ -18,6 +18,7 @@ def serve(
     port: Port = "auto",
     rest_port: Port | None = "auto",
     settings: ServeSettings | None = None,
+    imports: Sequence[str] = (),
     in_child: bool = False,
     on_event: Callable[[str], None] | None = None,
     on_access: Callable[[str], None] | None = None,
@@ -29,9 +30,11 @@ def serve(
 
     Args:
         export: An export directory, or a directory of them; None for what `settings` names.
-        port: gRPC port; `auto` takes a free one.
-        rest_port: REST port; `auto` takes a free one, None turns REST off.
+        port: gRPC port; `auto` takes a free one, 0 none: then gRPC listens only on the Unix socket that `settings`
+            names.
+        rest_port: REST port; `auto` takes a free one, 0 and None turn REST off.
         settings: How the server listens and works; TF Serving's flags.
+        imports: Modules to import before models are loaded, for the operators that they register.
         in_child: Serve in a process of its own, which does not share Python's lock with this one, and whose crash is
             not this one's. It sends no events and no access log.
         on_event: Called with what happens to versions, and with problems, such as a configuration that cannot be read.
@@ -43,7 +46,7 @@ def serve(
 
     Raises:
         ArgumentError: if nothing or more than one thing to serve is given, it does not exist, or settings contradict
-            each other.
+            each other. When the server starts, if a module of `imports` does not exist.
         ContentError: if a configuration file does not parse.
         StorageError: if a port is taken.
 
@@ -61,8 +64,8 @@ def serve(
 
     settings = settings or ServeSettings()
     if in_child:
-        return ChildServer(export, port, rest_port, settings)
-    return LocalServer(export, port, rest_port, settings, on_event or _log, on_access)
+        return ChildServer(export, port, rest_port, settings, imports)
+    return LocalServer(export, port, rest_port, settings, on_event or _log, on_access, imports)
 
 
 def _log(text: str) -> None:

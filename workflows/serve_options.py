@@ -26,20 +26,25 @@ def server_options(settings: ServeSettings, *, port: Port, rest_port: Port | Non
 
     Args:
         settings: TF Serving's flags.
-        port: gRPC port; 0 and `auto` take a free one.
-        rest_port: REST port; 0 and `auto` take a free one, None turns REST off.
+        port: gRPC port; `auto` takes a free one, 0 none, so that gRPC listens on the Unix socket only.
+        rest_port: REST port; `auto` takes a free one, 0 and None turn REST off.
 
     Raises:
         ArgumentError: if settings contradict each other, or a file does not exist.
         ContentError: if a file does not parse.
     """
     batching = _batching(settings)
+    if port == 0 and not settings.grpc_socket_path:
+        raise ArgumentError(
+            "--port is 0 and there is no --grpc_socket_path, so gRPC would listen nowhere; give a port, auto for a "
+            "free one, or a socket"
+        )
     if port == rest_port and port not in (0, "auto"):
         raise ArgumentError(f"--port and --rest_api_port are both {port}; give them different ports")
     return ServerOptions(
         host=settings.host,
-        port=0 if port == "auto" else port,
-        rest_port=0 if rest_port == "auto" else rest_port,
+        port=0 if port == "auto" else port or None,
+        rest_port=0 if rest_port == "auto" else rest_port or None,
         grpc=GrpcOptions(
             threads=settings.grpc_max_threads or (_THREADS if batching is None else _BATCHING_THREADS),
             tensor_content=settings.enable_serialization_as_tensor_content,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, Literal, TypeVar
 
-Port = int | Literal["auto"]  # `auto` takes a free port
+Port = int | Literal["auto"]  # `auto` takes a free port, 0 none
 
 Value = TypeVar("Value")
 
@@ -48,7 +48,7 @@ class ServeSettings:
     max_body_bytes: int = _flag(128 << 20, "Largest REST body, decompressed.", minimum=1)
     grace_seconds: float = _flag(10.0, "Seconds that running requests get when the server stops.", minimum=0)
 
-    grpc_socket_path: str | None = _flag(None, "Also listen for gRPC on this Unix socket.", "PATH")
+    grpc_socket_path: str | None = _flag(None, "Also listen for gRPC on this Unix socket; alone with --port 0.", "PATH")
     grpc_channel_arguments: str = _flag("", "gRPC channel arguments: a=1,b=2.", "NAME=VALUE,…")
     batching_parameters_file: str | None = _flag(None, "BatchingParameters as text; needs --enable_batching.", "FILE")
     model_config_file: str | None = _flag(None, "ModelServerConfig as text: models, version policies, labels.", "FILE")

@@ -48,7 +48,7 @@ class ServeResult(Result):
     """Where a server listens, and what it serves.
 
     Attributes:
-        grpc_address: `HOST:PORT` of gRPC.
+        grpc_address: `HOST:PORT` of gRPC; `unix:PATH` if it has no port.
         rest_address: URL of REST; None if it is off.
         models: The models and their versions.
     """
@@ -89,7 +89,7 @@ class EmbeddedServer(Result):
     """A server that starts with its `with` block and stops with it; it prints as where it listens and what it serves.
 
     Attributes:
-        grpc_address: `HOST:PORT` of gRPC.
+        grpc_address: `HOST:PORT` of gRPC; `unix:PATH` if it has no port.
         rest_address: URL of REST; None if it is off.
     """
 

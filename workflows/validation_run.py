@@ -60,7 +60,7 @@ def run_validation(
         if server is not None:
             subjects += server_subjects(server, model, entry, stack)
         if serve:
-            subjects += embedded_server_subjects(directory, entry, serve, stack, progress)
+            subjects += embedded_server_subjects(directory, entry, serve, imports, stack, progress)
         signatures, notes = _signatures(compared, subjects)
         for path in recorded:
             progress(f"reading {path}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -46,7 +46,12 @@ def server_subjects(address: str, model: str, entry: VersionEntry, stack: ExitSt
 
 
 def embedded_server_subjects(
-    directory: ExportDirectory, entry: VersionEntry, serve: bool | str, stack: ExitStack, progress: Progress
+    directory: ExportDirectory,
+    entry: VersionEntry,
+    serve: bool | str,
+    imports: Sequence[str],
+    stack: ExitStack,
+    progress: Progress,
 ) -> list[Subject]:
     """Every artifact of a version through the embedded server: the one at this address, or one that is started."""
     if isinstance(serve, str):
@@ -54,7 +59,8 @@ def embedded_server_subjects(
     else:
         progress("starting the embedded server")
         # In a child, so that the server does not share Python's lock with the Runners beside it.
-        address = stack.enter_context(serve_export(directory.root, in_child=True)).grpc_address or ""
+        server = stack.enter_context(serve_export(directory.root, imports=imports, in_child=True))
+        address = server.grpc_address or ""
     return _over_grpc(address, _served_names(directory, entry), entry, stack)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable
@@ -118,3 +120,79 @@ def test_events_are_logged_and_a_listening_address_beyond_the_loopback_is_a_warn
     assert records.pop(warning) == "WARNING"
     assert any(message.startswith("model 'm' version 2 is available") for message in records)
     assert set(records.values()) == {"INFO"}
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="there are no unix sockets here")
+def test_port_0_is_no_port_and_the_socket_is_the_address(model_base: Path, tmp_path: Path) -> None:
+    path = os.path.relpath(tmp_path / "s")  # the names of sockets are short
+    settings = settings_for(model_base, grpc_socket_path=path)
+    with ax.serve(settings=settings, port=0, rest_port=0) as server:
+        assert server._server.address is None  # type: ignore[attr-defined]
+        assert (server.grpc_address, server.rest_address) == (f"unix:{path}", None)
+        with ax.Client(f"unix:{path}", model="m", timeout=20) as client:
+            np.testing.assert_array_equal(client.predict(X)["y"], 2 * X["x"] + 2)
+        assert f"gRPC  unix:{path}" in str(server)
+        assert f"attnexport metadata --server unix:{path} --model m" in str(server)
+    with pytest.raises(ArgumentError, match=r"--port is 0 and there is no --grpc_socket_path"):
+        ax.serve(settings=settings_for(model_base), port=0)
+
+
+# A graph with PyFunc runs where its token is registered: in the process that imported this.
+OPERATOR = """\
+from tensorflow.python.ops import script_ops
+
+def triple(x):
+    return 3 * x
+
+script_ops._py_funcs._funcs["triple"] = triple
+"""
+
+
+@pytest.mark.parametrize("in_child", [False, True])
+def test_modules_are_imported_where_the_models_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_child: bool
+) -> None:
+    import tensorflow as tf
+
+    def run(x: Any) -> Any:
+        y = tf.raw_ops.PyFunc(input=[x], token="triple", Tout=[tf.float32])[0]
+        return {"y": tf.ensure_shape(y, [None, 3])}
+
+    module = tf.Module()
+    module.run = tf.function(run, input_signature=[tf.TensorSpec([None, 3], tf.float32, "x")])
+    tf.saved_model.save(module, str(tmp_path / "base" / "1"), signatures={"serving_default": module.run})
+    name = f"operators_{in_child}".lower()
+    (tmp_path / f"{name}.py").write_text(OPERATOR)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    settings = settings_for(tmp_path / "base")
+    with ax.serve(settings=settings, imports=[name], in_child=in_child) as server:
+        assert server.grpc_address is not None
+        with ax.Client(server.grpc_address, model="m", timeout=20) as client:
+            np.testing.assert_array_equal(client.predict(X)["y"], 3 * X["x"])
+    with pytest.raises(ArgumentError, match="there is no module 'nowhere'"):
+        ax.serve(settings=settings, imports=["nowhere"], in_child=in_child).__enter__()
+
+
+@pytest.mark.parametrize(
+    ("operator", "help_text"),
+    [
+        ("TFText>NgramsStringJoin", "the package tensorflow-text has it; install it and give --import tensorflow_text"),
+        ("WordpieceTokenizeWithOffsets", "the package tensorflow-text has it"),
+        ("SimpleMLInferenceOp", "the package tensorflow-decision-forests has it"),
+        ("MineOnly", "give --import MODULE with the module that registers it"),
+    ],
+)
+def test_an_operator_that_is_not_registered_is_named_with_its_package(
+    model_base: Path, tmp_path: Path, operator: str, help_text: str
+) -> None:
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    shutil.copytree(model_base / "1", tmp_path / "1")
+    path = tmp_path / "1" / "saved_model.pb"
+    saved_model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    [graph] = saved_model.meta_graphs
+    graph.graph_def.node.add(name="other", op=operator)
+    path.write_bytes(saved_model.SerializeToString())
+    with pytest.raises(ContentError, match=f"Op type not registered '{operator}': {help_text}"):
+        ax.serve(settings=settings_for(tmp_path)).__enter__()
