@@ -242,3 +242,22 @@ def test_bad_input(words: list[str], code: int, told: str, attnexport: Run, expo
     found, out, err = attnexport("validate", *given)
     assert (found, out) == (code, "")
     assert told in err
+
+
+def test_a_server_that_does_not_start_says_why(attnexport: Run, tmp_path: Path) -> None:
+    """A SessionRun warm-up record loads nowhere: TF Serving refuses it too."""
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_log_pb2, session_service_pb2
+
+    module = tf.Module()
+    module.f = tf.function(lambda x: {"y": x * 2.0}, input_signature=[tf.TensorSpec([None, 3], tf.float32, "x")])
+    tf.saved_model.save(module, str(tmp_path / "sr" / "1"), signatures={"serving_default": module.f})
+    run = prediction_log_pb2.SessionRunLog(request=session_service_pb2.SessionRunRequest())
+    records = tmp_path / "sr" / "1" / "assets.extra" / "tf_serving_warmup_requests"
+    records.parent.mkdir()
+    with tf.io.TFRecordWriter(str(records)) as writer:
+        writer.write(prediction_log_pb2.PredictionLog(session_run_log=run).SerializeToString())
+    assert attnexport("savedmodel", "sr/1", "--name", "sr")[0] == 0
+    code, _, err = attnexport("validate", "export/sr", "--serve")
+    assert code == 3
+    assert "nothing to serve: version 1: warm-up record 1 fails: Unsupported log_type" in err
