@@ -183,7 +183,7 @@ def read_graph(content: bytes) -> Graph:
     """
     model = parse_model(content)
     try:
-        check_model(model)
+        check_model(model, len(content))
         return _graph(model)
     except Exception as error:  # as above
         raise ModelError(f"a damaged .tflite file: {first_line(error)}") from error

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
 from attnexport.core.child_process import Child
-from attnexport.core.errors import ContentError, GateError
+from attnexport.core.errors import AttnexportError, ContentError, GateError, ModelError, ProcessError
 from attnexport.core.process import peak_memory_bytes
 from attnexport.core.runner import RecordedRunner, batched
+from attnexport.core.samples import synthetic_samples
 from attnexport.core.signature import Arrays, Signature
 
-from .runner import TFLiteRunner
+from .graph import read_graph
+from .runner import TFLiteRunner, read_file
+
+_RUN_SECONDS = 120.0  # to load a file and run each signature once
+_IDLE_SECONDS = 10.0  # after which a child without work ends
+_FREE_SIZE = 32  # of dimensions that the file leaves free, apart from the batch
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,95 @@ def probe_all(files: Sequence[Path], cases: Sequence[tuple[str, Arrays]]) -> lis
     if len(files) > 1:
         return [each for file in files for each in probe_all([file], cases)]
     return [GateError(problem.replace(f"{files[0]} ", "it ").replace(f"{files[0]}: ", ""))]
+
+
+class RunCheck:
+    """Loads .tflite files in a child process and runs them once there, so that a crash is an error.
+
+    The child is kept for further files, and ends with `close`, or when it had nothing to do for a while.
+
+    Example:
+        >>> _ = Path("model.tflite").write_bytes(b"....TFL3")
+        >>> with RunCheck() as check:
+        ...     try:
+        ...         check(Path("model.tflite"))
+        ...     except ModelError as error:
+        ...         print(str(error)[:38])
+        model.tflite is a damaged .tflite file
+    """
+
+    def __init__(self) -> None:
+        self._child = Child(running="the interpreter", timeout=_RUN_SECONDS)
+        self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
+
+    def __call__(self, file: Path, *, by_tensors: bool = False, compiled: bool = False) -> None:
+        """Run each signature of a file once, on generated samples.
+
+        Args:
+            file: The .tflite.
+            by_tensors: Run a file without signatures, too, as `TFLiteRunner` does.
+            compiled: Run it in CompiledModel as well.
+
+        Raises:
+            ArgumentError: if the file does not exist.
+            ModelError: if it does not load.
+            GateError: if it crashes the process, or hangs.
+        """
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+            try:
+                self._run(file, by_tensors, compiled)
+            except ProcessError as error:
+                problem = str(error).removeprefix("it ")
+                raise GateError(f"{file} is damaged: run in a child process, it {problem}; convert it again") from error
+            finally:
+                self._timer = threading.Timer(_IDLE_SECONDS, self.close)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def _run(self, file: Path, by_tensors: bool, compiled: bool) -> None:
+        reused = self._child.pid is not None
+        try:
+            self._child.call(run_once, file, by_tensors, compiled)
+        except ProcessError:
+            if not reused:
+                raise
+            self._child.call(run_once, file, by_tensors, compiled)  # the fault may be of a file before
+
+    def close(self) -> None:
+        """End the child; another call starts one again."""
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._child.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+def run_once(file: Path, by_tensors: bool, compiled: bool) -> None:
+    """Load a file and run each signature once, in the child."""
+    try:
+        read_graph(read_file(file))
+    except ModelError as error:
+        raise ModelError(f"{file} is {error}") from error
+    runners = [TFLiteRunner(file, by_tensors=by_tensors)]
+    if compiled:
+        from .compiled_model import CompiledModelRunner
+
+        runners.append(CompiledModelRunner(file))
+    for runner in runners:
+        for name, signature in runner.signatures.items():
+            with suppress(AttnexportError):  # generated samples may not suit it, which is no damage
+                samples = synthetic_samples(signature.inputs, None, free_size=_FREE_SIZE)
+                batch = 1 if signature.is_batched and signature.fixed_batch is None else None
+                inputs = {key: array[:batch] for key, array in samples.inputs.items()}
+                runner.run(inputs, name)
 
 
 def run_files(files: list[Path], directory: Path, signatures: list[str]) -> list[_Report]:

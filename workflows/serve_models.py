@@ -5,12 +5,17 @@ from __future__ import annotations
 import queue
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attnexport.core import Arrays, Runner, Signature, batched
 from attnexport.serving.server import Code, LoadedModel, StatusError
 from attnexport.serving.server.loading import signature_definitions
+
+if TYPE_CHECKING:
+    from attnexport.tflite.probe import RunCheck
 
 TFLITE_FILE = "model.tflite"  # as TF Serving names it in a version's directory
 
@@ -91,10 +96,19 @@ class ArtifactLoader:
         return directory
 
     def load(self, path: Path) -> LoadedModel:
-        """Load a path that `find` returned."""
+        """Load a path that `find` returned; a .tflite only after a child process has run it, as damage may crash it."""
         if path.is_dir():
             from attnexport.exporter import ServedSavedModel
 
             return ServedSavedModel(path, self.tags, self.intra_op_threads, self.inter_op_threads)
+        _run_check()(path, by_tensors=True)
         runner = import_module("attnexport.tflite").TFLiteRunner  # loads LiteRT, only if a .tflite is served
         return RunnerModel([runner(path, by_tensors=True) for _ in range(self.interpreters)])
+
+
+@cache
+def _run_check() -> RunCheck:
+    """One for this process: the versions that a scan finds share its child."""
+    from attnexport.tflite.probe import RunCheck
+
+    return RunCheck()
