@@ -28,7 +28,7 @@ from .validation_data import (
     why_not_compared,
 )
 from .validation_result import ValidationResult
-from .validation_subjects import embedded_server_subjects, open_subjects, server_subjects
+from .validation_subjects import embedded_server_subjects, open_subjects, server_subjects, without_damaged
 from .version_candidates import version_candidates
 
 if TYPE_CHECKING:
@@ -57,10 +57,11 @@ def run_validation(
     with ExitStack() as stack:
         compared = open_compared(directory, entry, evaluation, imports, limits, stack, progress)
         subjects = open_subjects(directory, entry, stack)
+        sound = without_damaged(entry, subjects)
         if server is not None:
             subjects += server_subjects(server, model, entry, stack)
         if serve:
-            subjects += embedded_server_subjects(directory, entry, serve, imports, stack, progress)
+            subjects += embedded_server_subjects(directory, sound, serve, imports, stack, progress)
         signatures, notes = _signatures(compared, subjects)
         for path in recorded:
             progress(f"reading {path}")
@@ -73,7 +74,7 @@ def run_validation(
         if layers or report is not None:
             progress("looking inside the .tflite files")
             samples = compared.data.samples.inputs
-            inside = look_inside(directory, entry, compared.original, samples)
+            inside = look_inside(directory, sound, compared.original, samples)
             notes += inside.notes if layers else ()
         data = compared_data(compared.data)
         candidates, html = version_candidates(entry, verdict), ""

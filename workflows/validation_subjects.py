@@ -4,31 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 
-from attnexport.core.errors import ArgumentError
+from attnexport.core.errors import ArgumentError, ContentError, GateError
 from attnexport.core.progress import Progress
 from attnexport.core.runner import Runner
+from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays
 from attnexport.exporter import EagerSavedModelRunner, SavedModelRunner
 from attnexport.parity import Subject
 from attnexport.serving import Client, ClientRunner
 from attnexport.store import Artifact, ExportDirectory, VersionEntry
 from attnexport.tflite import CompiledModelRunner, TFLiteRunner
+from attnexport.tflite.probe import RunCheck
 
 from .serve import serve as serve_export
+
+
+class DamagedRunner:
+    """Stands for an artifact that was not loaded, as it would crash this process: each call fails with the reason."""
+
+    def __init__(self, artifact: Artifact, reason: GateError) -> None:
+        self.signatures = {each.name: each for each in artifact.signatures}
+        self._reason = reason
+
+    def run(self, inputs: Arrays, signature: str = DEFAULT_SIGNATURE) -> Arrays:
+        raise self._reason
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def without_damaged(entry: VersionEntry, subjects: Sequence[Subject]) -> VersionEntry:
+    """A version without the artifacts that must not be loaded in this process."""
+    damaged = {each.artifact for each in subjects if isinstance(each.runner, DamagedRunner)}
+    return replace(entry, artifacts=tuple(each for each in entry.artifacts if each.path not in damaged))
 
 
 def open_subjects(directory: ExportDirectory, entry: VersionEntry, stack: ExitStack) -> list[Subject]:
     """Every artifact of a version in every runtime, open until the stack is closed.
 
+    A .tflite is run in a child process first; one that crashes it fails in every comparison.
+
     Raises:
         ModelError: An artifact does not load.
     """
     subjects = []
-    for artifact in entry.artifacts:
-        for runtime, runner in _runners(artifact, directory.root / artifact.path):
-            stack.enter_context(closing(runner))
-            subjects.append(Subject.of(artifact, runtime, runner))
+    with RunCheck() as check:
+        for artifact in entry.artifacts:
+            for runtime, runner in _runners(artifact, directory.root / artifact.path, check):
+                stack.enter_context(closing(runner))
+                subjects.append(Subject.of(artifact, runtime, runner))
     return subjects
 
 
@@ -64,12 +90,19 @@ def embedded_server_subjects(
     return _over_grpc(address, _served_names(directory, entry), entry, stack)
 
 
-def _runners(artifact: Artifact, path: Path) -> Iterator[tuple[str, Runner]]:
+def _runners(artifact: Artifact, path: Path, check: RunCheck) -> Iterator[tuple[str, Runner]]:
     if artifact.kind == "saved_model":
         session = SavedModelRunner(path)
         yield "session", session
         yield "eager", EagerSavedModelRunner(path, session.signatures)
     elif artifact.kind == "tflite":
+        try:
+            check(path, compiled=True)
+        except (ContentError, GateError) as error:
+            if not artifact.signatures:
+                raise  # no comparison would report it
+            yield "interpreter", DamagedRunner(artifact, GateError(str(error)))
+            return
         yield "interpreter", TFLiteRunner(path)
         yield "CompiledModel", CompiledModelRunner(path)
 
