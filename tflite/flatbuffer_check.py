@@ -32,6 +32,10 @@ _BITS = {
     "INT16": 16, "INT2": 2, "INT32": 32, "INT4": 4, "INT64": 64, "INT8": 8, "UINT16": 16, "UINT32": 32, "UINT64": 64,
     "UINT8": 8,
 }  # fmt: skip
+_RANGES = {
+    "INT16": (-(2**15), 2**15 - 1), "INT32": (-(2**31), 2**31 - 1), "INT4": (-8, 7), "INT8": (-128, 127),
+    "UINT8": (0, 255),
+}  # fmt: skip
 
 
 def check_model(model: Any, size: int) -> None:
@@ -122,6 +126,10 @@ def _check_quantization(tensor: Any) -> None:
                 f"the quantization of tensor {text_of(tensor.name)!r} holds {held}, where finite positive scales are "
                 "expected"
             )
+    low, high = _RANGES.get(_type_name(tensor.type), (-math.inf, math.inf))
+    for zero in _indices(tensor.quantization.zeroPoint if tensor.quantization is not None else None):
+        if not low <= zero <= high:
+            raise ValueError(f"tensor {text_of(tensor.name)!r} has zero point {zero}, which its type cannot hold")
 
 
 def _indices(values: Any) -> list[int]:

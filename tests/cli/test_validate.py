@@ -146,6 +146,30 @@ def test_a_perturbed_tflite_fails(
     assert "float32.tflite (interpreter)" in err
 
 
+def test_a_tflite_that_would_crash_the_process_fails(
+    attnexport: Run, export: Path, forget_hashes: Callable[[Path], None]
+) -> None:
+    """Its verdict names the damage; the other artifacts are compared as ever, over gRPC too."""
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    file = next(export.glob("tflite/1/*int8.tflite"))
+    model = flatbuffer_utils.read_model(str(file))
+    for operator in model.subgraphs[0].operators:
+        if flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex) == "BATCH_MATMUL":
+            operator.inputs = [-1, int(operator.inputs[1])]
+    file.write_bytes(bytes(flatbuffer_utils.convert_object_to_bytearray(model)))
+    forget_hashes(export)
+    code, out, err = attnexport("validate", export, "--serve", "--layers", "--html", "--json")
+    assert (code, "BATCH_MATMUL has no input 0, which it needs" in err) == (5, True), err
+    problems: dict[str, set[bool]] = {}
+    for check in json.loads(out)["checks"]:
+        problems.setdefault(Path(check["artifact"]).name, set()).add(check["problem"] is not None)
+    damaged = problems.pop(file.name)
+    assert (damaged, list(problems.values())) == ({True}, [{False}] * 2)
+    code, _, err = attnexport("benchmark", file)
+    assert (code, len(err.splitlines()), "BATCH_MATMUL has no input 0" in err) == (3, 1, True)
+
+
 def test_another_models_saved_model_fails(
     attnexport: Run, export: Path, digits: Any, tmp_path: Path, forget_hashes: Any
 ) -> None:
