@@ -17,6 +17,10 @@ from .graph import Graph, Operator, Subgraph
 from .recipes import LayerRule, Recipe
 
 _OPERATOR = re.compile(r"[A-Z][A-Z0-9_]*")
+# Their outputs hold values of their input, and have its scale and zero point.
+_VALUE_PRESERVING = {
+    *("BROADCAST_TO", "EXPAND_DIMS", "RESHAPE", "SLICE", "SPLIT", "SQUEEZE", "STRIDED_SLICE", "TRANSPOSE", "UNPACK"),
+}
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,14 @@ class Places:
         kept_float: The operators that stay float.
         layers: The recipe's rules that match operators, each with those operators.
         scopes: litert-quantizer's name of each operator: all its outputs, each followed by a semicolon.
+        centred: The tensors that each right operand of an integer product of two activations passes through. They need
+            a range whose zero point is 0: XNNPACK takes no other product.
     """
 
     kept_float: tuple[str, ...] = ()
     layers: tuple[tuple[LayerRule, tuple[str, ...]], ...] = ()
     scopes: Mapping[str, str] = field(default_factory=dict)
+    centred: tuple[tuple[str, ...], ...] = ()
 
     @property
     def outputs(self) -> frozenset[str]:
@@ -69,7 +76,27 @@ def place(graph: Graph, recipe: Recipe) -> Places:
         if operator.outputs
     }
     layers = tuple((rule, names) for rule, names in rules if names)
-    return Places(tuple(find(graph, recipe.keep_float)), layers, scopes)
+    kept_float = tuple(find(graph, recipe.keep_float))
+    return Places(kept_float, layers, scopes, _right_operands(graph, frozenset(kept_float)))
+
+
+def _right_operands(graph: Graph, kept_float: frozenset[str]) -> tuple[tuple[str, ...], ...]:
+    """What each right operand of a product of two activations passes through, from the operator that computes it."""
+    chains = []
+    for subgraph, operator in graph.operators:
+        if operator.name != "BATCH_MATMUL" or len(subgraph.activations(operator.inputs)) < 2:
+            continue
+        if subgraph.tensors[operator.outputs[0]].name in kept_float:
+            continue
+        index = operator.inputs[1]
+        chain = [index]
+        while (producer := subgraph.producers.get(index)) is not None and producer.name in _VALUE_PRESERVING:
+            [index, *_] = subgraph.activations(producer.inputs) or [index]
+            if index in chain:
+                break
+            chain.append(index)
+        chains.append(tuple(subgraph.tensors[each].name for each in chain))
+    return tuple(chains)
 
 
 def unmatched(graph: Graph, keep_float: Sequence[str]) -> list[str]:

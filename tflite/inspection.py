@@ -153,8 +153,8 @@ def _advice(graph: Graph, signatures: tuple[SignatureInspection, ...]) -> list[s
         heavy = sorted(delegated.left.keys() - CONVERSIONS)
         if "BATCH_MATMUL" in heavy:
             advice.append(
-                f"{name}: XNNPACK does not take BATCH_MATMUL of two quantized activations, so attention runs on slow "
-                "kernels; --quantize int8 keeps it in float32, unless with --integer-only"
+                f"{name}: XNNPACK takes no BATCH_MATMUL of two quantized activations whose right operand has a zero "
+                "point other than 0, so attention runs on slow kernels; files that attnexport quantizes do not have one"
             )
         elif heavy or delegated.partitions > 1:
             left = f", and leaves {', '.join(heavy)} to slower kernels" if heavy else ""

@@ -6,7 +6,7 @@ import contextlib
 import io
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,11 +49,12 @@ def quantize(
         return model
     from litert_quantizer.quantizer import Quantizer
 
-    statistics = _statistics(ranges or {}) if recipe.needs_calibration else None
+    places = places or Places()
+    statistics = _statistics(_centre(ranges or {}, places.centred)) if recipe.needs_calibration else None
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about its own use of the interpreter
-            result = Quantizer(model, _rules(recipe, weight_algorithm, places or Places())).quantize(statistics)
+            result = Quantizer(model, _rules(recipe, weight_algorithm, places)).quantize(statistics)
     except Exception as error:  # it raises anything
         raise ModelError(f"recipe {recipe.name!r} cannot quantize this model: {first_line(error)}") from error
     if not result.quantized_model:
@@ -118,6 +119,19 @@ def _set_io(rules: Any, recipe: Recipe) -> None:
                 explicit_dequantize=False,
             )
             rules.add_quantization_config(".*", operator, config)
+
+
+def _centre(ranges: Ranges, chains: Sequence[Sequence[str]]) -> Ranges:
+    """The ranges, with each chain of tensors that hold the same values given one whose int8 zero point is 0."""
+    centred = dict(ranges)
+    for chain in chains:
+        bound = max(
+            (max(abs(low), abs(high)) for name in chain if name in ranges for low, high in [ranges[name]]), default=0.0
+        )
+        if bound:
+            # int8 has one value more below 0 than above it.
+            centred |= dict.fromkeys(chain, (-bound * 128 / 127, bound))
+    return centred
 
 
 def _statistics(ranges: Ranges) -> dict[str, dict[str, Any]]:

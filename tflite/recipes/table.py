@@ -6,9 +6,9 @@ from .recipe import Recipe
 
 # The operators that stay float32 when activations are quantized: the attention core, GELU, and the parts of
 # normalization. In float32 they are faster on a CPU, and correct; --integer-only is for targets without floats. XNNPACK
-# has no product of two integer activations and no integer GELU, and fails on an integer SPLIT with an unread output (an
-# unrolled LSTM has one). Softmax in int8 has a fixed scale of 1/256. A mask's -1e9 uses up any integer scale.
-# Normalization divides by small numbers, and Keras writes it with operators that no quantizer knows.
+# has no integer softmax and no integer GELU, and fails on an integer SPLIT with an unread output (an unrolled LSTM has
+# one). Softmax in int8 has a fixed scale of 1/256. A mask's -1e9 uses up any integer scale. Normalization divides by
+# small numbers, and Keras writes it with operators that no quantizer knows.
 _FLOAT_CORE = ("BATCH_MATMUL", "SOFTMAX", "GELU", "SPLIT", "RSQRT", "SQRT", "SQUARED_DIFFERENCE", "DIV")
 
 RECIPES = {
