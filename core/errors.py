@@ -136,7 +136,7 @@ def no_such(what: str, name: str, names: Iterable[str]) -> str:
         "there is no recipe 'int7'; did you mean 'int8'? there is 'int8' or 'float16'"
     """
     known = list(names)
-    similar = get_close_matches(name, known, n=1)
+    similar = get_close_matches(name, known, n=1) or [each for each in known if each[:4] == name[:4]]
     guess = f"did you mean {similar[0]!r}? " if similar else ""
     return f"there is no {what} {name!r}; {guess}there is {one_of(known)}"
 

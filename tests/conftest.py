@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import os
 import pickle
+import random
 import signal
 import subprocess
 import sys
@@ -36,6 +37,19 @@ settings.register_profile("suite", derandomize=True, deadline=None, suppress_hea
 settings.load_profile("suite")
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let pytest-randomly shuffle alone: it seeds with another number each run, and `seed` with the same one."""
+    config.option.randomly_reset_seed = False
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    """Start every test with the same random numbers, whatever ran before: Keras draws weights from them."""
+    random.seed(0)
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(0)
 
 
 @pytest.hookimpl(trylast=True)

@@ -40,7 +40,8 @@ def demo(output: str | Path = "attnexport-demo", *, progress: Progress = silent)
         AttnexportError: if a step fails.
 
     Example:
-        >>> demo()  # doctest: +SKIP
+        >>> from attnexport.workflows.demo import demo
+        >>> print(demo("attnexport-demo"))  # doctest: +SKIP
     """
     progress("loading TensorFlow")
     from attnexport.examples import digits
