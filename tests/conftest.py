@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 
 from tests.wheels import build, client_environment, wheel  # noqa: F401 - fixtures
 
@@ -35,6 +36,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # The same examples in every run, and no word on how long a busy machine takes over them.
 settings.register_profile("suite", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
+# Hypothesis also draws constants out of the modules that are loaded, so that examples would depend on what ran before.
+providers.is_local_module_file = lambda path: False
 
 ROOT = Path(__file__).resolve().parent.parent
 

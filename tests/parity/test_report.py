@@ -16,6 +16,8 @@ from attnexport.parity import Validation
 from attnexport.parity.report import Report, WorstSample, render
 from tests.browser import Browser
 
+pytestmark = pytest.mark.slow
+
 KINDS = ("passed", "failed", "bare")
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 

@@ -15,6 +15,8 @@ from attnexport.store.manifest import FILE_NAME, read_manifest
 from attnexport.tflite import load_recipe
 from attnexport.tflite.search.result import read_candidates
 
+pytestmark = pytest.mark.slow
+
 OLD = Path(__file__).parent / "exports" / "0.1.0" / "small"
 DOCUMENTS = {
     FILE_NAME: OLD / FILE_NAME,

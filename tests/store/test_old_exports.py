@@ -18,6 +18,8 @@ from attnexport.store import ExportDirectory
 from attnexport.tflite import load_recipe
 from attnexport.tflite.search.result import read_candidates
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., tuple[int, str, str]]
 
 EXPORTS = Path(__file__).parent / "exports"

@@ -15,6 +15,8 @@ import pytest
 from attnexport.core import ManifestError
 from attnexport.store.manifest import FILE_NAME, read_manifest
 
+pytestmark = pytest.mark.slow
+
 DIGEST = f"sha256:{'0' * 64}"
 TENSOR = {"name": "x", "dtype": "float32", "shape": [None, 3]}
 CHECK = {"runtime": "r", "signature": "s", "passed": True, "sqnr_db": 41.5, "max_error": 0.25}
