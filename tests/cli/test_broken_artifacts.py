@@ -92,7 +92,7 @@ def test_every_fault_is_told_in_every_runtime(
     forget_hashes(broken)
     code, out, err = attnexport("validate", broken, "--serve", "--json")
     assert code == 5
-    assert " checks failed, the first: " in err
+    assert " checks failed; the first: " in err
     checks = [each for each in json.loads(out)["checks"] if each["case"] == "64 synthetic samples"]
     for name, told in TOLD.items():
         problems = {

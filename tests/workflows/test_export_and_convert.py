@@ -119,7 +119,7 @@ def test_failures_of_recipes_are_in_the_result_unless_all_fail(tmp_path: Path) -
 
 def test_a_search_is_in_the_result_with_its_picture(tmp_path: Path) -> None:
     model = keras.Sequential([keras.Input((4, 8), name="x"), keras.layers.Dense(8), keras.layers.Dense(3)])
-    with pytest.raises(ArgumentError, match="is for --quantize auto"):
+    with pytest.raises(ArgumentError, match="works only with --quantize auto"):
         ax.convert(model, "int8", search=ax.SearchOptions(trials=3))
     result = ax.convert(
         model, "auto", calibration=SAMPLES, min_sqnr_db=20, search=ax.SearchOptions(trials=3), output=tmp_path, name="m"
