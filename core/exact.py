@@ -33,7 +33,7 @@ def exact_array(values: Any, dtype: np.dtype[Any]) -> Array:
         ...
         ValueError: it holds 2.5 at [1], which int64 cannot represent
     """
-    array = _numbers(values)
+    array = _numbers(values, min(_MIN_ROUNDED, 2 ** _digits(dtype)) if _is_float(dtype) else _MIN_ROUNDED)
     if array.dtype == dtype:
         return array
     with np.errstate(all="ignore"):
@@ -48,8 +48,8 @@ def exact_array(values: Any, dtype: np.dtype[Any]) -> Array:
     return np.array([_cast(dtype, each) for each in array.reshape(-1)], dtype).reshape(array.shape)
 
 
-def _numbers(values: Any) -> Array:
-    """The values with their bits: Python's own numbers as objects if numpy would round them."""
+def _numbers(values: Any, min_rounded: float) -> Array:
+    """The values with their bits: Python's own numbers as objects if any is so large that it may be rounded."""
     try:
         array = np.asarray(values)
     except ValueError as error:
@@ -59,7 +59,7 @@ def _numbers(values: Any) -> Array:
     # numpy makes floats of integers that are mixed with floats, or with others that only uint64 holds, and text of
     # numbers that are mixed with text.
     objects = np.asarray(values, dtype=object)
-    if array.dtype.kind in "fc" and not (array.size and np.nanmax(np.abs(array), initial=0) >= _MIN_ROUNDED):
+    if array.dtype.kind in "fc" and not (array.size and np.nanmax(np.abs(array), initial=0) >= min_rounded):
         return array
     return objects if objects.shape == array.shape else array
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable
 from importlib.metadata import packages_distributions
 from pathlib import Path
+
+import pytest
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -17,8 +20,12 @@ def run_module(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, timeout=60)
 
 
-def test_no_module_of_the_working_directory_is_imported(run_python: Run, tmp_path: Path) -> None:
+def test_no_module_of_the_working_directory_is_imported(
+    run_python: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever its name, except what Python itself imports to find the module."""
+    for name in [each for each in os.environ if each.startswith("COVERAGE")]:
+        monkeypatch.delenv(name)  # coverage would import more in each process, before the module is looked for
     loaded = run_python("import importlib.util, runpy, sys; print(*sys.modules)").stdout.split()
     names = {*sys.stdlib_module_names, *packages_distributions()} - {*loaded, "attnexport"}
     assert {"json", "typing", "__future__", "click", "numpy", "tensorflow"} <= names
