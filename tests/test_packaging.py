@@ -103,5 +103,5 @@ def test_the_wheel_gives_a_command_line_without_tensorflow(client_environment: P
     # What does need it says so, in one line.
     without = run("savedmodel")
     assert without.returncode == 2, without.stderr
-    assert "keras" in without.stderr
+    assert "tensorflow" in without.stderr
     assert without.stderr.count("\n") == 1

@@ -144,15 +144,18 @@ def export_saved_model(
         >>> bool(result.verdict)
         True
     """
-    from attnexport.exporter import check_exportable, open_model, open_source
-    from attnexport.store.trust import trusting
-
     if version is not None:
         check_size("version", version, most=MAX_VERSION)
     checked = check_texts("imports", imports)
     input_names, output_names = check_texts("input_names", input_names), check_texts("output_names", output_names)
     signatures = check_texts("signatures", signatures)
     labels = None if labels is None else check_texts("labels", labels)
+    progress("loading TensorFlow")
+    import tensorflow  # noqa: F401 - before Keras, which would be named where neither is installed
+
+    from attnexport.exporter import check_exportable, open_model, open_source
+    from attnexport.store.trust import trusting
+
     progress("loading the model")
     with trusting(trust):
         origin = open_source(model, checked)

@@ -69,6 +69,7 @@ def test_curl_predicts_and_asks_for_status_and_metadata(curl: Callable[..., tupl
 def test_curl_is_refused_in_json_and_may_pack_its_body(curl: Callable[..., tuple[int, Any]], tmp_path: Path) -> None:
     for path, body, code, words in (
         ("/v1/models/m:predict", "{", 400, "JSON Parse error"),
+        ("/v1/models/m:predict", '{"signature_name": "picky", "instances": [[1, 2]]}', 400, "Input to reshape"),
         ("/v1/models/nope:predict", '{"inputs": 1}', 404, "there is no model 'nope'"),
     ):
         status, document = curl(path, "-d", body)
