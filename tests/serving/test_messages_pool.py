@@ -17,6 +17,7 @@ SOURCES = Path(attnexport.__file__).parent
 
 
 def private_pools() -> list[PrivatePool]:
+    gc.unfreeze()  # A server that ran in this process froze what there was, and frozen objects are not listed.
     return [each for each in gc.get_objects() if isinstance(each, PrivatePool)]
 
 

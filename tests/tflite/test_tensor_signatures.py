@@ -20,10 +20,10 @@ from attnexport.workflows.serve_models import ArtifactLoader
 X = np.ones((1, 3), np.float32)
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The objects of a file that computes y = 2 x, without signatures."""
-    path = tmp_path_factory.mktemp("model")
+@pytest.fixture
+def model(tmp_path: Path) -> Any:
+    """The objects of a file that computes y = 2 x, without signatures. A test may change them."""
+    path = tmp_path / "model"
     twice = tf.function(lambda x: {"y": x + x}, [tf.TensorSpec((1, 3), tf.float32, name="x")])
     tf.saved_model.save(tf.Module(), str(path), signatures=twice)
     found = flatbuffer_utils.read_model_from_bytearray(

@@ -79,7 +79,7 @@ def test_a_model_in_memory_is_exported_and_converted(tmp_path: Path, monkeypatch
     exported = ax.export_saved_model(
         model, name="small", labels=["a", "b", "c"], progress=lambda message, **_: steps.append(message)
     )
-    assert steps[0] == "loading the model"
+    assert "loading the model" in steps
     assert str(exported).startswith("export/small/saved_model/1 (")
     assert "attnexport serve export/small" in str(exported)
     document = json.loads(exported.to_json())
