@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, get_args
 
-from .documents import convert
 from .errors import ArgumentError, SamplesError, one_of
 
 if TYPE_CHECKING:
@@ -127,15 +126,6 @@ class Signature:
     def __str__(self) -> str:
         inputs, outputs = (", ".join(map(str, specs)) for specs in (self.inputs, self.outputs))
         return f"{self.name}({inputs}) -> ({outputs})"
-
-    @classmethod
-    def from_json(cls, document: Any) -> Signature:
-        """A signature from what `dataclasses.asdict` made of it, through JSON.
-
-        Raises:
-            ContentError: naming the field that is not right.
-        """
-        return convert(document, cls, "the signature")
 
     @cached_property
     def _input_names(self) -> frozenset[str]:

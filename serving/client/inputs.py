@@ -10,10 +10,9 @@ from numpy.typing import ArrayLike
 
 from attnexport.core.errors import ArgumentError, SamplesError, first_line
 from attnexport.core.exact import exact_array
-from attnexport.core.signature import Arrays, Signature
+from attnexport.core.signature import Array, Arrays, Signature
 from attnexport.serving.codec.dtypes import numpy_dtype
 
-Array = np.ndarray[Any, Any]
 # Anything that numpy makes an array of; by input name, or alone for a signature with a single input.
 Inputs = Mapping[str, ArrayLike] | ArrayLike
 

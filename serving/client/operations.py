@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from attnexport.core.errors import ArgumentError, check_size, one_of
 from attnexport.core.limits import MAX_VERSION
+from attnexport.core.signature import Array
 from attnexport.core.signature_def import METHOD_NAMES
 from attnexport.serving.codec import ServedModel
 from attnexport.serving.messages import METHODS
@@ -15,14 +16,14 @@ from attnexport.serving.messages import METHODS
 from .dispatch import Dispatcher
 from .examples import Examples, Features, fill_input
 from .explain import explained
-from .inputs import Array, Inputs
+from .inputs import Inputs
 from .model_info import ModelInfo
 from .options import ClientOptions
 from .plan import Deadline, Plan
 from .predict import OnBatch, Predictor
 from .responses import ClassScore, ModelMetadata, Prediction, VersionStatus, parse, read_classes, read_values
 
-InferenceResult = list[list[ClassScore]] | Array
+InferenceResult: TypeAlias = "list[list[ClassScore]] | Array"
 _TASKS = {"classify": METHOD_NAMES["classify"], "regress": METHOD_NAMES["regress"]}
 
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from attnexport.core.signature import DEFAULT_SIGNATURE
+from attnexport.core.signature import DEFAULT_SIGNATURE, Array
 
 from .examples import Examples, Features
-from .inputs import Array, Inputs
+from .inputs import Inputs
 from .operations import InferenceResult
 from .options import ClientOptions, Compression, Retry, Tls, check_addresses
 from .predict import OnBatch

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from attnexport.core.errors import CodecError, first_line
+from attnexport.core.signature import Array
 
 from .dtypes import CONTENT, DTYPE, LISTS, RAW_FIELDS, SHAPE, STRING, STRING_VAL, WireType, by_number
-from .wire import LENGTH, VARINT, Array, IrregularError, fields, read_varint, unpack_varints
+from .wire import LENGTH, VARINT, IrregularError, fields, read_varint, unpack_varints
 
 SPLAT_LIMIT = 1 << 28  # bytes
 _MAX_DIMENSIONS = 64  # numpy's

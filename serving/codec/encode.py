@@ -9,9 +9,10 @@ from typing import Any, Literal
 import numpy as np
 
 from attnexport.core.errors import CodecError
+from attnexport.core.signature import Array
 
 from .dtypes import CONTENT, DTYPE, RAW_FIELDS, SHAPE, STRING, WireType, by_dtype
-from .wire import LENGTH, VARINT, Array, pack_varints, varint
+from .wire import LENGTH, VARINT, pack_varints, varint
 
 Form = Literal["content", "values", "packed"]
 

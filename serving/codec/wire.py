@@ -6,19 +6,17 @@ It is written by hand because a parser copies what a view can share: a 33 MB ten
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
 from attnexport.core.errors import CodecError
+from attnexport.core.signature import Array
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 _FIXED = {FIXED64: 8, FIXED32: 4}
 _MAX_FIELD = 2**29 - 1
 _MAX_VARINT = 10  # bytes of a varint
 _UINT64_VAL = b"\x8a\x01"  # the key of TensorProto.uint64_val
-
-Array = np.ndarray[Any, Any]
 
 
 class IrregularError(Exception):

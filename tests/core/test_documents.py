@@ -8,6 +8,7 @@ from dataclasses import asdict
 import pytest
 
 from attnexport.core import ContentError, Signature, TensorSpec
+from attnexport.core.documents import convert
 
 X, Y = TensorSpec("x", "float32", (None, 3)), TensorSpec("y", "float32", (None, 2))
 
@@ -15,8 +16,8 @@ X, Y = TensorSpec("x", "float32", (None, 3)), TensorSpec("y", "float32", (None, 
 def test_a_signature_comes_back_from_json_as_it_was() -> None:
     whole = Signature("s", (X, TensorSpec("z", "string", None)), (Y,), "classify")
     document = json.loads(json.dumps(asdict(whole)))
-    assert Signature.from_json(document) == whole
+    assert convert(document, Signature, "the signature") == whole
     with pytest.raises(ContentError, match="it holds 'colour', which this attnexport does not know"):
-        Signature.from_json({**document, "colour": "red"})
+        convert({**document, "colour": "red"}, Signature, "the signature")
     with pytest.raises(ContentError, match=r"at inputs\[0\]: the field 'dtype' is missing"):
-        Signature.from_json({**document, "inputs": [{"name": "x", "shape": [1]}]})
+        convert({**document, "inputs": [{"name": "x", "shape": [1]}]}, Signature, "the signature")
