@@ -21,6 +21,7 @@ from attnexport.store.trust import check_modules, trusting
 from .presets import PresetConfig, build_preset
 
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_OWN_LAYERS = ("attnexport", "keras", "tensorflow")  # whose layers Keras knows whenever it runs
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,12 @@ def _from_factory(text: str) -> ModelOrigin:
         raise
     except (Exception, SystemExit) as error:  # a user's function may do anything
         raise ModelError(f"{text}() failed: {type(error).__name__}: {first_line(error)}") from error
-    return replace(built, source={"kind": "factory", "factory": text})
+    return replace(built, source={"kind": "factory", "factory": text}, imports=_remembered(module_name))
+
+
+def _remembered(module: str) -> tuple[str, ...]:
+    """The factory's module, which may register the model's layers: later commands import it before they load them."""
+    return () if module.partition(".")[0] in _OWN_LAYERS else (module,)
 
 
 def _from_file(path: Path) -> ModelOrigin:

@@ -88,6 +88,48 @@ def test_a_factory_in_the_working_directory_is_called(here: Path) -> None:
             load_model(f"factories:{name}")
 
 
+def test_the_module_of_a_factory_is_remembered_with_the_export(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that its layers are registered when a later command, in another process, loads the original."""
+    import sys
+
+    from attnexport.store import ExportDirectory
+    from attnexport.store.trust import trusting
+    from attnexport.workflows.export import export_saved_model
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(here / "state"))
+    (here / "made_here.py").write_text(
+        "import keras\n"
+        "@keras.saving.register_keras_serializable(package='made_here')\n"
+        "class Half(keras.layers.Layer):\n"
+        "    def call(self, x): return x / 2\n"
+        "def build(): return keras.Sequential([keras.Input((3,)), Half()], name='f')\n"
+    )
+
+    def forget() -> None:
+        del sys.modules["made_here"]
+        keras.saving.get_custom_objects().clear()
+
+    result = export_saved_model("made_here:build", warmup=0)
+    assert result.entry.imports == ("made_here",)
+    forget()
+    model = open_source(result.directory).model
+    np.testing.assert_array_equal(model(np.ones((1, 3))), np.full((1, 3), 0.5))
+    assert ExportDirectory(result.directory).newest().imports == ("made_here",)
+    forget()
+    (here / "made_here.py").write_text("raise SystemExit('ran')")
+    with pytest.raises(ModelError, match=r"would run made_here .*--import made_here"):
+        open_source(result.directory)
+    with trusting(), pytest.raises(ModelError, match="SystemExit: ran"):
+        open_source(result.directory)
+
+
+@pytest.mark.parametrize("module", ["keras.applications", "attnexport.exporter"])
+def test_a_factory_of_keras_or_of_ours_names_no_module(module: str) -> None:
+    from attnexport.exporter.models.sources import _remembered
+
+    assert _remembered(module) == ()
+
+
 def test_modules_that_fail_to_import_are_told_from_those_that_are_not_there(here: Path) -> None:
     (here / "needs_more.py").write_text("import nothing_of_that_name\n")
     (here / "syntax.py").write_text("def (:\n")
