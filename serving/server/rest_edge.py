@@ -11,6 +11,7 @@ import re
 import socket
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -29,12 +30,12 @@ from .metrics import DEFAULT_PATH
 from .page import render
 from .rest_api import Answer, RestApi, refused
 from .rest_bodies import Bodies, Unread, UnreadError
+from .rest_connections import MAX_HEAD_BYTES, METHODS, listen, page, protocol
 from .status import Code, StatusError, status_of
 
 _READ_THREADS = 2
 _IDLE_SECONDS = 120  # of a connection: longer than load balancers (60 s) and Go's client (90 s) keep theirs
 _ORIGIN = re.compile(r"\Ahttps?://[^/]*", re.IGNORECASE)
-_METHODS = ("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH")
 # A path and query of RFC 3986.
 _CHARACTER = r"[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2}"
 _TARGET = re.compile(rf"(?:{_CHARACTER})*(?:[?#](?:{_CHARACTER}|[?#])*)?")
@@ -93,6 +94,7 @@ class RestEdge:
             self._socket = socket.create_server((host, port), family=family(host), backlog=512)
         except OSError as error:
             raise StorageError(f"REST cannot listen on {host}:{port}: {_why_not(error)}") from error
+        listen(self._socket)
         self.port = int(self._socket.getsockname()[1])
         self._pool = ThreadPoolExecutor(options.threads, thread_name_prefix="rest")
         self._readers = ThreadPoolExecutor(_READ_THREADS, thread_name_prefix="rest-get")
@@ -104,7 +106,8 @@ class RestEdge:
                 access_log=False,
                 lifespan="off",
                 ws="none",
-                http="h11",
+                http=protocol(),
+                h11_max_incomplete_event_size=MAX_HEAD_BYTES,
                 proxy_headers=False,
                 timeout_keep_alive=_IDLE_SECONDS,
             )
@@ -113,9 +116,7 @@ class RestEdge:
 
     def start(self) -> None:
         """Answer from now on."""
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._server.serve(sockets=[self._socket])), name="rest", daemon=True
-        )
+        self._thread = threading.Thread(target=self._run, name="rest", daemon=True)
         self._thread.start()
 
     def stop(self, grace: float) -> None:
@@ -127,6 +128,10 @@ class RestEdge:
         self._socket.close()
         for pool in (self._pool, self._readers):
             pool.shutdown()
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(self._server.serve(sockets=[self._socket]))
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -147,8 +152,12 @@ class RestEdge:
             return _response(refused(status_of(error)))
 
     async def _respond(self, request: Request, path: str) -> Response:
-        if request.method not in _METHODS:
+        if request.method not in METHODS:
             return _page(501, "Not Implemented", f"{request.method[:20]} is not a method of this server.")
+        head = sum(len(name) + len(value) + 4 for name, value in request.headers.raw)
+        if head + len(path) + len(request.scope["query_string"]) > MAX_HEAD_BYTES:
+            help_text = f"The path and the headers may have {MAX_HEAD_BYTES} bytes."
+            return _page(431, "Request Header Fields Too Large", help_text)
         target = f"{path}?{query}" if (query := request.scope["query_string"].decode("latin-1")) else path
         if not _TARGET.fullmatch(target):
             return _page(400, "Bad Request", "The path is not a valid URI; escape other characters by %.")
@@ -202,6 +211,15 @@ class RestEdge:
         return work.result()
 
 
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """That of uvloop where it is installed; asyncio's own is slower."""
+    try:
+        from uvloop import new_event_loop
+    except ImportError:
+        return None
+    return new_event_loop
+
+
 async def _watch(request: Request, gone: asyncio.Event) -> None:
     message: Any = await request.receive()
     while message["type"] != "http.disconnect":
@@ -212,16 +230,11 @@ async def _watch(request: Request, gone: asyncio.Event) -> None:
 def _path(request: Request) -> str:
     """As it was sent, still escaped; of a whole URL (RFC 9112, 3.2.2) its path."""
     raw: bytes = request.scope["raw_path"]
-    return _ORIGIN.sub("", raw.decode("ascii")) or "/"
+    return _ORIGIN.sub("", raw.decode("latin-1")) or "/"
 
 
 def _page(status: int, title: str, help_text: str) -> Response:
-    """An error outside of the API, as TF Serving's HTTP server answers it."""
-    text = (
-        f"<HTML><HEAD>\n<TITLE>{status} {title}</TITLE>\n</HEAD><BODY>\n<H1>{title}</H1>\n<P>{help_text}</P>\n"
-        "</BODY></HTML>\n"
-    )
-    return Response(text, status, headers={"Content-Type": "text/html"})
+    return Response(page(status, title, help_text), status, headers={"Content-Type": "text/html"})
 
 
 def _response(answer: Answer, kind: type[Response] = Response) -> Response:

@@ -1,0 +1,151 @@
+"""Connections of the REST edge end when a head is too slow or too large, under httptools and h11 alike."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import re
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from attnexport.serving.server import RestOptions, rest_connections, rest_edge
+from attnexport.serving.server.rest_edge import RestEdge
+from attnexport.serving.server.server import no_access_log
+from tests.serving import rest_connections as asking
+
+LARGE = 200_000  # bytes, of which 65536 are allowed
+
+
+@pytest.fixture(params=["httptools", "h11"])
+def edge(request: pytest.FixtureRequest, serving: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], int]]:
+    """Starts a REST edge of its own over the shared server's models; its port."""
+    if request.param == "h11":
+        monkeypatch.setattr(rest_edge, "protocol", rest_connections._h11_protocol)
+        monkeypatch.setattr(rest_edge, "_loop_factory", lambda: None)
+    started: list[RestEdge] = []
+
+    def start() -> int:
+        started.append(RestEdge(serving.server.plane, "127.0.0.1", 0, RestOptions(), no_access_log))
+        started[-1].start()
+        return started[-1].port
+
+    yield start
+    for each in started:
+        each.stop(0)
+
+
+@contextlib.contextmanager
+def connected(port: int, data: bytes = b"") -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        with contextlib.suppress(ConnectionError):  # it may be refused before all of it is sent
+            connection.sendall(data)
+        yield connection
+
+
+def status(connection: socket.socket) -> int:
+    answer = http.client.HTTPResponse(connection)
+    answer.begin()
+    answer.read()
+    return answer.status
+
+
+def all_of(port: int, data: bytes) -> bytes:
+    """What comes until the connection ends."""
+    answer = b""
+    with connected(port, data) as connection, contextlib.suppress(ConnectionError):
+        while part := connection.recv(1 << 16):
+            answer += part
+    return answer
+
+
+def refusal(port: int, data: bytes) -> int | None:
+    """The status that ends a connection; None if it only ends."""
+    answer = all_of(port, data)
+    return int(answer.split()[1]) if answer else None
+
+
+def test_heads_that_do_not_come_in_time_end_their_connections(
+    edge: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rest_connections, "HEAD_SECONDS", 0.3)
+    port = edge()
+    for part in (b"", b"GET /v1/models/m HT", asking.ASKING[:-2]):
+        assert refusal(port, part) == 408
+    with connected(port, asking.ASKING) as connection:
+        assert status(connection) == 200
+        connection.sendall(asking.ASKING[:-2])
+        assert status(connection) == 408, "nor may the head of a later request"
+    with connected(port, asking.ASKING + asking.ASKING[:-2]) as connection:
+        assert status(connection) == 200
+
+
+def test_what_is_slow_but_in_time_is_answered(edge: Callable[[], int]) -> None:
+    with connected(edge()) as connection:
+        for byte in asking.ASKING:
+            connection.sendall(bytes([byte]))
+        assert status(connection) == 200
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /v1/models/" + b"m" * LARGE + b" HTTP/1.1\r\n\r\n",
+        b"GET /v1/models/m HTTP/1.1\r\nx: " + b"y" * LARGE + b"\r\n\r\n",
+        b"GET /v1/models/m HTTP/1.1\r\n" + b"x: y\r\n" * (LARGE // 6) + b"\r\n",
+        b"x" * LARGE,
+    ],
+    ids=["path", "value", "headers", "line"],
+)
+def test_large_heads_are_refused(edge: Callable[[], int], head: bytes) -> None:
+    assert refusal(edge(), head) in (400, 431, None)
+
+
+def test_a_head_at_the_limit_is_read(edge: Callable[[], int]) -> None:
+    for size, wanted in ((60_000, 200), (65_530, 431)):
+        data = b"GET /v1/models/m HTTP/1.1\r\nHost: x\r\nx: " + b"y" * size + b"\r\n\r\n"
+        with connected(edge(), data) as connection:
+            assert status(connection) in ((wanted,) if wanted == 200 else (400, 431))
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [b"1;" + b"x" * LARGE + b"\r\n{\r\n", b"1\r\n{\r\n0\r\n" + b"x: y\r\n" * (LARGE // 6) + b"\r\n"],
+    ids=["chunk extension", "trailers"],
+)
+def test_what_surrounds_a_body_is_limited(edge: Callable[[], int], rest: bytes) -> None:
+    assert refusal(edge(), asking.CHUNKED + rest) in (400, 431, None)
+
+
+def test_chunks_of_one_byte_are_read(edge: Callable[[], int]) -> None:
+    body = b'{"inputs": [' + b" " * 50_000 + b"[1, 2, 3]]}"
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body)
+    with connected(edge(), asking.CHUNKED + chunks + b"0\r\n\r\n") as connection:
+        assert status(connection) == 200
+
+
+def test_pipelined_requests_are_answered_in_order(edge: Callable[[], int]) -> None:
+    wrong = asking.ASKING.replace(b"models/m", b"models/nope")
+    last = asking.ASKING.replace(b"Host", b"Connection: close\r\nHost")
+    assert re.findall(rb"HTTP/1.1 (\d+)", all_of(edge(), asking.ASKING + wrong + last)) == [b"200", b"404", b"200"]
+
+
+def test_answers_are_sent_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        rest_connections.listen(listening)
+        with socket.create_connection(listening.getsockname()):
+            accepted, _ = listening.accept()
+            with accepted:
+                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+                assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
+def test_the_fast_parts_are_used_where_they_are_installed() -> None:
+    uvloop, httptools = pytest.importorskip("uvloop"), pytest.importorskip("httptools")
+    assert rest_edge._loop_factory() is uvloop.new_event_loop
+    assert httptools.HttpRequestParser
+    assert rest_connections.protocol().__name__ == "LimitedHttpTools"
+    assert issubclass(rest_connections.protocol(), asyncio.Protocol)
