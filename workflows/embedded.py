@@ -15,12 +15,11 @@ from attnexport.core.progress import Progress, silent
 from attnexport.core.user_modules import ModuleFile, import_modules, load_modules
 from attnexport.serving.server import Code, ModelConfig, Server, StatusError
 
-from .serve_options import artifact_loader, server_options
+from .serve_options import LOOPBACK, artifact_loader, server_options
 from .serve_settings import Port, ServeSettings
 from .serve_sources import Follower, model_source
 from .served import EmbeddedServer, ServedModel, ServedVersion, ServeResult
 
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _MAX_LOAD_SECONDS = 3600.0  # in a child, warm-up included
 
 
@@ -100,7 +99,7 @@ class LocalServer(EmbeddedServer):
         if self._settings.model_config_file and self._settings.model_base_path:
             self._on_event("--model_config_file is served; --model_base_path has no effect beside it")
         host = self._settings.host
-        if host not in _LOOPBACK:
+        if host not in LOOPBACK:
             plain = "REST is without TLS" if self._settings.ssl_config_file else "without TLS"
             self._on_event(f"warning: listening on {host} {plain}: everyone who reaches this port can send requests")
 

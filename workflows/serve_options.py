@@ -14,6 +14,7 @@ from attnexport.serving.server.text_config import BatchingParameters, Monitoring
 from .serve_models import ArtifactLoader
 from .serve_settings import Port, ServeSettings
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 # Cores that this process may use.
 _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 # A model computes in the thread of its request, so more threads than cores only wait for each other, also for Python's
@@ -41,6 +42,17 @@ def server_options(settings: ServeSettings, *, port: Port, rest_port: Port | Non
         )
     if port == rest_port and port not in (0, "auto"):
         raise ArgumentError(f"--port and --rest_api_port are both {port}; give them different ports")
+    if settings.require_tls and settings.host not in LOOPBACK:
+        if rest_port not in (0, None):
+            raise ArgumentError(
+                f"--require_tls: REST has no TLS and would listen on {settings.host}; give --rest_api_port 0, and put "
+                "a proxy that ends TLS in front of a server on 127.0.0.1 if you need REST"
+            )
+        if not settings.ssl_config_file:
+            raise ArgumentError(
+                f"--require_tls: gRPC would listen on {settings.host} without TLS; give --ssl_config_file, or "
+                "--host 127.0.0.1"
+            )
     return ServerOptions(
         host=settings.host,
         port=0 if port == "auto" else port or None,

@@ -91,6 +91,7 @@ class ServeSettings:
     allow_version_labels_for_unavailable_models: bool = _flag(False, "Let labels name versions that are not available.")
     enable_grpc_healthcheck_service: bool = _flag(False, "Answer gRPC health checks.")
     enable_serialization_as_tensor_content: bool = _flag(False, "Reply in tensor_content, which is faster to read.")
+    require_tls: bool = _flag(False, "Refuse to listen beyond this machine without TLS.")
     strict_shapes: bool = _flag(
         False, "Refuse inputs of other shapes than the signature declares; TF Serving leaves that to the graph."
     )

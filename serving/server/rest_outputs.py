@@ -40,7 +40,7 @@ def write_outputs(outputs: Arrays, *, rows: bool) -> str:
                 "instead of 'instances'"
             )
         size = len(array)
-    columns = {name: [_text(row, name) for row in array] for name, array in outputs.items()}
+    columns = {name: _folded(_texts(array, name), array.shape, 1) for name, array in outputs.items()}
     if len(columns) == 1:
         items = next(iter(columns.values()))
     else:
@@ -53,28 +53,51 @@ def _joined(texts: dict[str, str]) -> str:
     return "{" + ", ".join(f"{json.dumps(name)}: {text}" for name, text in texts.items()) + "}"
 
 
-def _text(array: Any, name: str, depth: int | None = None) -> str:
+def _text(array: Any, name: str, depth: int) -> str:
     """A tensor as JSON; strings on a line each from a depth on, as TF Serving writes columns."""
     array = np.asarray(array)
     if array.dtype.kind in "OSU":
         as_bytes = name.endswith("_bytes")
         return _nested(array.tolist(), lambda each: _string(each, as_bytes=as_bytes), depth)
+    return _folded(_texts(array, name), array.shape, 0)[0]
+
+
+def _texts(array: Any, name: str) -> list[str]:
+    """The elements of a tensor as JSON, in order.
+
+    Raises:
+        StatusError: if the dtype has no JSON.
+    """
+    array = np.asarray(array).reshape(-1)
+    values = array.tolist()
+    if array.dtype.kind in "OSU":
+        as_bytes = name.endswith("_bytes")
+        return [_string(each, as_bytes=as_bytes) for each in values]
     if array.dtype.name in _DIGITS:
-        digits, single = _DIGITS[array.dtype.name], array.dtype.name == "float32"
-        return _nested(array.tolist(), lambda each: decimal(each, digits, single=single))
-    if array.dtype.name in (*_INTEGERS, "bool"):
-        return json.dumps(array.tolist())
+        return _decimals(array)
+    if array.dtype.name in _INTEGERS:
+        return list(map(str, values))
+    if array.dtype.name == "bool":
+        return ["true" if each else "false" for each in values]
     dtype = TENSORFLOW_NAMES.get(array.dtype.name, array.dtype.name)
     raise invalid(f"Failed to write JSON value for tensor type: {dtype}; call it over gRPC (output {name!r})")
 
 
-def _nested(value: Any, write: Any, depth: int | None = None) -> str:
-    if isinstance(value, list) and value and depth is not None:
+def _folded(texts: list[str], shape: tuple[int, ...], depth: int) -> list[str]:
+    """The elements joined to the items of an axis; at depth 0 to one text."""
+    for axis in range(len(shape) - 1, depth - 1, -1):
+        size, count = shape[axis], math.prod(shape[:axis])
+        texts = ["[" + ", ".join(texts[each * size : (each + 1) * size]) + "]" for each in range(count)]
+    return texts
+
+
+def _nested(value: Any, write: Any, depth: int) -> str:
+    if isinstance(value, list) and value:
         line = "\n" + _INDENT * (depth + 1)
         items = f",{line}".join([_nested(item, write, depth + 1) for item in value])
         return f"[{line}{items}\n{_INDENT * depth}]"
     if isinstance(value, list):
-        return "[" + ", ".join([_nested(item, write) for item in value]) + "]"
+        return "[]"
     text: str = write(value)
     return text
 
@@ -94,3 +117,20 @@ def decimal(value: float, digits: int = 9, *, single: bool = True) -> str:
     if (float(np.float32(text)) if single else float(text)) != value:
         text = f"{value:.{digits}g}"
     return text if "." in text or "e" in text else f"{text}.0"
+
+
+def _decimals(array: Any) -> list[str]:
+    """`decimal` of many, several times as fast."""
+    values, digits = array.tolist(), f".{_DIGITS[array.dtype.name]}g"
+    texts = [f"{value:.6g}" for value in values]
+    with np.errstate(over="ignore"):
+        is_exact = np.array([float(text) for text in texts], np.float64).astype(array.dtype) == array
+    for place in np.flatnonzero(~is_exact).tolist():
+        texts[place] = format(values[place], digits)
+    for place in np.flatnonzero((array == np.trunc(array)) | np.isnan(array)).tolist():  # infinities, too
+        text, value = texts[place], values[place]
+        if not math.isfinite(value):
+            texts[place] = decimal(value)
+        elif "." not in text and "e" not in text:
+            texts[place] = f"{text}.0"
+    return texts

@@ -122,6 +122,14 @@ def test_events_are_logged_and_a_listening_address_beyond_the_loopback_is_a_warn
     assert set(records.values()) == {"INFO"}
 
 
+def test_require_tls_refuses_to_listen_in_plain_beyond_the_loopback(model_base: Path) -> None:
+    for host, rest_port, named in (("0.0.0.0", 0, "--ssl_config_file"), ("::", "auto", "--rest_api_port 0")):
+        with pytest.raises(ArgumentError, match=f"--require_tls: .*{named}"):
+            ax.serve(settings=settings_for(model_base, host=host, require_tls=True), rest_port=rest_port)
+    with ax.serve(settings=settings_for(model_base, require_tls=True)) as server:
+        assert server.rest_address is not None
+
+
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="there are no unix sockets here")
 def test_port_0_is_no_port_and_the_socket_is_the_address(model_base: Path, tmp_path: Path) -> None:
     path = os.path.relpath(tmp_path / "s")  # the names of sockets are short

@@ -215,6 +215,29 @@ def test_the_decimals_read_back_as_the_same_floats() -> None:
     assert decimal(0.1, 17, single=False) == "0.1"
 
 
+def test_rows_and_columns_hold_the_same_numbers() -> None:
+    from attnexport.serving.server.rest_outputs import decimal, write_outputs
+
+    chance = np.random.default_rng(1)
+    special = [0.0, -0.0, np.nan, np.inf, -np.inf, 1e30, 1e-40, 16777217.0, 123456789.0, 0.1, 1e6]
+    for dtype, digits in (("float32", 9), ("float64", 17)):
+        column = np.concatenate([chance.normal(size=500), special]).astype(dtype)
+        texts = [decimal(float(value), digits, single=dtype == "float32") for value in column]
+        answer = write_outputs({"y": column}, rows=True)
+        assert answer == '{\n    "predictions": [' + ", ".join(texts) + "\n    ]\n}"
+    for shape in ((4,), (4, 3), (4, 2, 3), (4, 0), (4, 2, 0), (4, 0, 2)):
+        outputs = {
+            "f": chance.normal(size=shape).astype(np.float32),
+            "i": chance.integers(-5, 5, shape),
+            "b": chance.integers(0, 2, shape).astype(bool),
+            "s": chance.integers(0, 9, shape).astype(str).astype(object),
+        }
+        rows = json.loads(write_outputs(outputs, rows=True))["predictions"]
+        columns = json.loads(write_outputs(outputs, rows=False))["outputs"]
+        assert {name: [row[name] for row in rows] for name in outputs} == columns
+        assert columns["i"] == outputs["i"].tolist()
+
+
 def test_garbage_on_the_port_does_no_harm(serving: Any) -> None:
     place = urlparse(serving.server.rest_address)
     for data in (b"\x00" * 100, b"GET /v1/models/m HTTP/1.1\r\nContent-Length: -1\r\n\r\n", b"POST " + b"/" * 100_000):
