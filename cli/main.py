@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import NoReturn
 
 import click
 
@@ -45,16 +48,26 @@ for each in (savedmodel, tflite, validate, inspect, benchmark, serve, deploy, pr
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with its code."""
+    """Run the command line and exit with its code: of this process if no arguments are passed."""
     _open_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
-    sys.exit(
-        run(
-            lambda: cli.main(args=words or ["--help"], prog_name="attnexport", standalone_mode=False),
-            as_json="--json" in words,
-            debug="--debug" in words,
-        )
+    code = run(
+        lambda: cli.main(args=words or ["--help"], prog_name="attnexport", standalone_mode=False),
+        as_json="--json" in words,
+        debug="--debug" in words,
     )
+    if arguments is None:
+        _end_process(code)
+    sys.exit(code)
+
+
+def _end_process(code: int) -> NoReturn:
+    """End the process at once: freeing what TensorFlow holds, object by object, takes seconds."""
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # the reader is gone, or the stream is closed
+            stream.flush()
+    os._exit(code)
 
 
 def _open_streams() -> None:
