@@ -18,6 +18,7 @@ from attnexport.core.errors import (
     ParityError,
     ServingError,
 )
+from attnexport.core.printable import printable
 
 DONE, BUG, ARGUMENTS, CONTENT, NUMBERS, GATE, SERVER, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 4, 5, 6, 130, 141
 
@@ -55,7 +56,7 @@ def _report(error: BaseException, *, as_json: bool, debug: bool) -> int:
         traceback.print_exception(error)
     text = _describe(error, code)
     try:
-        click.echo(f"attnexport: {' '.join(text.split())}", err=True)
+        click.echo(f"attnexport: {printable(' '.join(text.split()))}", err=True)
         if as_json:
             document = {"error": {"kind": type(error).__name__, "message": text, "exit_code": code}}
             click.echo(json.dumps(document, indent=2))

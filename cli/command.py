@@ -34,7 +34,7 @@ def trust_option(function: Callable[..., Any]) -> Callable[..., Any]:
         is_flag=True,
         expose_value=False,
         callback=_trust,
-        help="Run the modules an export names, even if it was made elsewhere.",
+        help="Run the modules an export names and whatever a SavedModel does, even if made elsewhere.",
     )(function)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
 from attnexport.core.errors import StorageError
+from attnexport.core.printable import printable
 from attnexport.core.progress import Progress, silent
 from attnexport.workflows.result import Result, print_blocks
 
@@ -59,17 +60,17 @@ class Terminal:
         """Print a note on stderr."""
         if not self.quiet:
             with suppress(OSError):  # not being able to print a note is not a reason to fail
-                print(f"note: {text}", file=self._stderr, flush=True)
+                print(f"note: {printable(text)}", file=self._stderr, flush=True)
 
     def problem(self, text: str) -> None:
         """Print what is wrong after the result; the exit code says it as well."""
         with suppress(OSError):
-            print(f"attnexport: {text}", file=self._stderr, flush=True)
+            print(f"attnexport: {printable(text)}", file=self._stderr, flush=True)
 
     def log(self, line: str) -> None:
         """Print a line that an option asks for, even with --quiet."""
         with suppress(OSError):
-            print(line, file=self._stderr, flush=True)
+            print(printable(line), file=self._stderr, flush=True)
 
     def silence_exit(self) -> None:
         """Close stderr at exit, before LiteRT's destructors print on it."""
@@ -92,7 +93,7 @@ class Terminal:
 
             def show(message: str, /, *, done: int = 0, total: int | None = None) -> None:
                 bar.columns = columns if total is not None else columns[:2]
-                bar.update(task, description=f"{message}…", completed=done, total=total)
+                bar.update(task, description=f"{printable(message)}…", completed=done, total=total)
 
             yield show
 

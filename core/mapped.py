@@ -6,7 +6,7 @@ import shutil
 import struct
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -43,6 +43,22 @@ def read_npz(path: Path) -> dict[str, Array]:
             in_memory += 0 if is_large else size
             arrays[name] = _map_member(path, archive.zip, info) if info and is_large else archive[name]
         return arrays
+
+
+def write_npz(file: Path, arrays: Mapping[str, Array]) -> None:
+    """Write arrays as an .npz under any names; those of `numpy.savez`'s own arguments would be forbidden there.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as name:
+        ...     write_npz(Path(name) / "a.npz", {"file": np.ones(2)})
+        ...     read_npz(Path(name) / "a.npz")
+        {'file': array([1., 1.])}
+    """
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
 
 
 def row_pieces(array: Array) -> Iterator[Array]:

@@ -20,6 +20,37 @@ def is_regular(path: Path) -> bool:
         return False
 
 
+def check_filled(path: Path) -> None:
+    """Refuse a file that says to be far larger than what is on disk: one with holes, which takes nothing to make.
+
+    Args:
+        path: A regular file.
+
+    Raises:
+        ContentError: if it has more than 1 GiB, and more than `MAX_RATIO` times what it takes on disk.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile() as file:
+        ...     _ = file.truncate(1 << 40)
+        ...     try:
+        ...         check_filled(Path(file.name))
+        ...     except ContentError as error:
+        ...         print(str(error).partition(" says ")[2])
+        to have 1,099,511,627,776 bytes and takes 0 on disk; a file with holes is not read
+    """
+    _check_filled(path.stat(), str(path))
+
+
+def _check_filled(status: os.stat_result, what: str) -> None:
+    stored = getattr(status, "st_blocks", None)  # of 512 bytes, as POSIX has it; Windows has none
+    if stored is not None and status.st_size > max(1 << 30, MAX_RATIO * 512 * stored):
+        raise ContentError(
+            f"{what} says to have {status.st_size:,} bytes and takes {512 * stored:,} on disk; a file with holes is "
+            "not read"
+        )
+
+
 def check_unpacked_size(archive: zipfile.ZipFile, packed: int, what: str) -> None:
     """Refuse a zip archive that unpacks to far more than it is, before any of it is unpacked.
 
@@ -60,6 +91,8 @@ def read_bytes(path: Path, limit: int, what: str = "") -> bytes:
             raise ContentError(f"{what} is a directory; a file is expected")
         if not stat.S_ISREG(status.st_mode):
             raise ContentError(f"{what} is not a regular file")
+        if status.st_size <= limit:
+            _check_filled(status, what)
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             content = file.read(limit + 1) if status.st_size <= limit else None  # it may grow meanwhile
     finally:

@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .errors import ArgumentError, AttnexportError, SamplesError, first_line
+from .errors import ArgumentError, AttnexportError, ContentError, SamplesError, first_line
 from .mapped import cast, read_npz, row_pieces
-from .reading import is_regular
+from .reading import check_filled, is_regular
 from .signature import Array, Arrays, TensorSpec, dtype_name, fits, format_shape
 
 LABELS = "labels"
@@ -192,6 +192,10 @@ def _map_npy(path: Path) -> Array:
 def _check_regular(path: Path) -> None:
     if not is_regular(path):
         raise SamplesError(f"{path} is not a regular file")
+    try:
+        check_filled(path)
+    except ContentError as error:
+        raise SamplesError(str(error)) from error
 
 
 def _match_names(

@@ -9,6 +9,7 @@ from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, get_args
 
 from .errors import ArgumentError, SamplesError, one_of
+from .printable import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,7 +79,7 @@ class TensorSpec:
     shape: Shape | None
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.dtype} {format_shape(self.shape)}"
+        return f"{printable(self.name)}: {printable(self.dtype)} {format_shape(self.shape)}"
 
     def __post_init__(self) -> None:
         if self.shape is not None and any(size is not None and size < 0 for size in self.shape):
@@ -125,7 +126,7 @@ class Signature:
 
     def __str__(self) -> str:
         inputs, outputs = (", ".join(map(str, specs)) for specs in (self.inputs, self.outputs))
-        return f"{self.name}({inputs}) -> ({outputs})"
+        return f"{printable(self.name)}({inputs}) -> ({outputs})"
 
     @cached_property
     def _input_names(self) -> frozenset[str]:

@@ -10,8 +10,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from attnexport.core.errors import ModelError
+from attnexport.core.reading import read_bytes
 from attnexport.core.samples import content_hash
-from attnexport.core.signature import Arrays, Signature
+from attnexport.core.signature import Array, Arrays, Signature
+from attnexport.store.kinds import graph_file
+
+from .programs.reading import MAX_BYTES
 
 
 def keras_hash(model: Any, labels: Sequence[str] | None, signatures: Mapping[str, Signature]) -> str:
@@ -47,7 +52,7 @@ def _hashed_weights(model: Any) -> Arrays:
 
 
 def _files(saved_model: Path) -> Arrays:
-    arrays: Arrays = {"saved_model.pb": np.frombuffer((saved_model / "saved_model.pb").read_bytes(), np.uint8)}
+    arrays: Arrays = {"saved_model.pb": _graph(saved_model)}
     prefix = saved_model / "variables" / "variables"
     if prefix.with_suffix(".index").exists():
         reader = tf.train.load_checkpoint(str(prefix))
@@ -55,6 +60,14 @@ def _files(saved_model: Path) -> Arrays:
             if not isinstance(value := reader.get_tensor(name), bytes):  # the checkpoint's description of its objects
                 arrays[name] = np.asarray(value)
     return arrays
+
+
+def _graph(saved_model: Path) -> Array:
+    """The bytes of its graph; under one name, whichever form they have."""
+    file = graph_file(saved_model)
+    if file is None:
+        raise ModelError(f"{saved_model} has no graph any more")
+    return np.frombuffer(read_bytes(file, MAX_BYTES), np.uint8)
 
 
 def _hash(parts: Arrays, signatures: Mapping[str, Signature]) -> str:

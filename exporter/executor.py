@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
-from google.protobuf.message import DecodeError
-from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import op_def_registry
 
-from .runners import operators_of
+from .programs import operators_of
 
 USUAL_EXECUTOR, PLAIN_EXECUTOR = "DEFAULT", "SINGLE_THREADED_EXECUTOR"  # ConfigProto.experimental.executor_type
 
-_LARGEST_GRAPH = 8 << 20  # bytes; in longer calls the executor's share of the time is negligible
+_LARGEST_GRAPH = 20_000  # nodes; in longer calls the executor's share of the time is negligible
 # The plain executor has no frames, so it takes no loops and branches of TF 1. Those of TF 2 are functions.
 _CONTROL_FLOW = {
     f"{prefix}{name}"
@@ -28,22 +26,19 @@ _NEVER_WAITS = {
 }  # fmt: skip
 
 
-def executor_for(path: Path) -> str:
-    """The executor for a SavedModel: the plain one if nothing in its graph can deadlock it.
+def executor_for(saved_model: Any) -> str:
+    """The executor for a SavedModel message: the plain one if nothing in its graph can deadlock it.
 
     The plain executor runs one operator after the other in one thread, so an operator that waits for another one (a
     queue, a staging area, a collective) would wait forever. Stateless operators are safe; of the stateful ones, only
     those listed here.
     """
-    graph_file = path / "saved_model.pb"
-    try:
-        if graph_file.stat().st_size > _LARGEST_GRAPH:
-            return USUAL_EXECUTOR
-        message = saved_model_pb2.SavedModel.FromString(graph_file.read_bytes())
-    except (OSError, DecodeError):  # loading says what is wrong
+    if saved_model is None:  # it cannot be parsed; loading says what is wrong
         return USUAL_EXECUTOR
-    operators = {name for meta_graph in message.meta_graphs for name in operators_of(meta_graph.graph_def)}
-    return PLAIN_EXECUTOR if all(map(_is_plain, operators)) else USUAL_EXECUTOR
+    operators = [name for meta_graph in saved_model.meta_graphs for name in operators_of(meta_graph.graph_def)]
+    return (
+        PLAIN_EXECUTOR if len(operators) <= _LARGEST_GRAPH and all(map(_is_plain, set(operators))) else USUAL_EXECUTOR
+    )
 
 
 def _is_plain(operator: str) -> bool:

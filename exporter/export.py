@@ -20,11 +20,12 @@ from attnexport.parity import Verdict
 from attnexport.store.export_directory import ExportDirectory
 from attnexport.store.files import hash_of, size_of
 from attnexport.store.manifest import Artifact, VersionEntry
-from attnexport.store.trust import remember_modules
+from attnexport.store.trust import remember_modules, remember_program
 
 from .cases import gate_cases, warmup_samples
 from .gate import gate_saved_model
 from .model_source import ModelSource
+from .programs import does_more_than_compute
 from .tensorflow_errors import reason
 from .warmup import RECORDS_PATH, count_warmup, write_warmup
 
@@ -109,6 +110,8 @@ def export_version(
         files = {kind: (size_of(path), hash_of(path)) for kind, path in written.items()}
         origin = {**source.origin.source, "imports": list(source.origin.imports), **(details or {})}
         entry = stage.commit(lambda number: _entry(number, origin, source, verdict, files), version=version)
+    if does_more_than_compute(directory.root / "saved_model" / str(entry.version)):
+        remember_program(files["saved_model"][1])
     remember_modules(source.origin.imports, files["keras" if "keras" in files else "saved_model"][1])
     return ExportedVersion(entry, verdict, records, (*source.origin.notes, *notes))
 

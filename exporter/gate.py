@@ -55,7 +55,7 @@ def _gate(
     precision: str,
     reference_name: str,
 ) -> Verdict:
-    with closing(SavedModelRunner(path)) as runner:
+    with closing(SavedModelRunner(path, own=True)) as runner:
         _check_signatures(runner, expected)
         if python := sorted(runner.operators.keys() & _PYTHON_OPERATORS):
             raise GateError(

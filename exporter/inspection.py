@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from attnexport.core.errors import ModelError
 from attnexport.core.signature import Signature
+from attnexport.core.signature_def import read_signature
 from attnexport.store.files import size_of
 
 from .models.traits import computes_in, flat_layers
-from .runners import SavedModelRunner
+from .programs import MetaGraphs, operators_of, read_saved_model
 from .warmup import count_warmup
 
 
@@ -51,13 +52,20 @@ class KerasInspection:
 
 
 def inspect_saved_model(path: Path) -> SavedModelInspection:
-    """Inspect a SavedModel, loaded as TF Serving loads it.
+    """Inspect a SavedModel by reading its graph; nothing of it runs.
 
     Raises:
-        ModelError: if it does not load.
+        ModelError: if its graph cannot be read.
     """
-    with closing(SavedModelRunner(path)) as runner:
-        operators, signatures = dict(runner.operators), tuple(runner.signatures.values())
+    saved_model = read_saved_model(path)
+    if saved_model is None:
+        raise ModelError(f"{path} is not a SavedModel, or damaged: its saved_model.pb cannot be read")
+    meta_graph = MetaGraphs(saved_model).find(["serve"])
+    if meta_graph is None:
+        raise ModelError(f"{path} has no graph with the tag 'serve', which TF Serving requires")
+    operators = dict(Counter(operators_of(meta_graph.graph_def)))
+    definitions = sorted(meta_graph.signature_def.items())
+    signatures = tuple(each for name, definition in definitions if (each := read_signature(name, definition)))
     variables: Counter[str] = Counter()
     prefix = path / "variables" / "variables"
     if prefix.with_suffix(".index").exists():

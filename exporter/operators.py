@@ -6,14 +6,14 @@ import re
 
 _MISSING = re.compile(r"Op type not registered '([^']+)'")
 # TF Text's operators from before it had a prefix.
-_TEXT = re.compile(
+TEXT_OPERATORS = re.compile(
     r"TFText>.*|(Whitespace|UnicodeScript|Wordpiece|FastWordpiece|SplitMerge)TokenizeWithOffsets|Sentencepiece\w*|"
     r"(CaseFold|Normalize)UTF8\w*|FindSourceOffsets|RegexSplitWithOffsets|SentenceFragments(V2)?|ConstrainedSequence|"
     r"FastBertNormalize|MaxSpanningTree|PhraseTokenize|RougeL|TokenizerFromLogits"
 )
 # By the names of operators: the package and the module to import.
 _PACKAGES = (
-    (_TEXT, "tensorflow-text", "tensorflow_text"),
+    (TEXT_OPERATORS, "tensorflow-text", "tensorflow_text"),
     (re.compile(r"SimpleML\w*"), "tensorflow-decision-forests", "tensorflow_decision_forests"),
     (re.compile(r"Addons>.*"), "tensorflow-addons", "tensorflow_addons"),
     (re.compile(r"IO>.*"), "tensorflow-io", "tensorflow_io"),

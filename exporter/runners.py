@@ -18,6 +18,7 @@ from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature
 from attnexport.core.signature_def import read_signature
 
 from .endpoint import TracedEndpoint
+from .programs import check_program, operators_of
 from .tensorflow_errors import reason
 
 
@@ -49,12 +50,18 @@ class SavedModelRunner:
 
     `tf.saved_model.load` would prove nothing: it also runs files that TF Serving cannot run.
 
+    Args:
+        path: The SavedModel's directory.
+        own: This process wrote it, so that it is not read before it runs.
+
     Raises:
-        ModelError: if it cannot be loaded, or a call fails.
+        ModelError: if it would do more than compute and was not made here, if it cannot be loaded, or a call fails.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, own: bool = False) -> None:
         self._path = path
+        if not own:
+            check_program(path)
         self._session = tf.compat.v1.Session(graph=tf.Graph())
         self._callables: dict[str, Callable[..., Any]] = {}
         try:
@@ -103,7 +110,8 @@ class EagerSavedModelRunner:
 
     Args:
         path: The SavedModel's directory.
-        signatures: Its signatures, as read in a session: the eager loader lacks the outputs' names and shapes.
+        signatures: Its signatures, as a SavedModelRunner has them, which reads the program before it runs. The eager
+            loader lacks the outputs' names and shapes.
 
     Raises:
         ModelError: if it cannot be loaded, or a call fails.
@@ -143,9 +151,3 @@ def without_deprecations() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
-
-
-def operators_of(graph: Any) -> Iterator[str]:
-    """The operator of each node of a GraphDef and of its functions."""
-    for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
-        yield from (node.op for node in nodes)

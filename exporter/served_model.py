@@ -15,14 +15,16 @@ import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2
 
-from attnexport.core.errors import ModelError
+from attnexport.core.errors import ContentError, ModelError
 from attnexport.core.signature import Arrays, Signature
 from attnexport.core.signature_def import read_signature
+from attnexport.store.trust import trusting
 
 from .executor import PLAIN_EXECUTOR, USUAL_EXECUTOR, executor_for
+from .programs import check_program
 from .runners import without_deprecations
 from .tensorflow_errors import reason
-from .warmup import RECORDS_PATH
+from .warmup import read_records
 
 _INVALID_ARGUMENT, _NOT_FOUND, _FAILED_PRECONDITION, _UNIMPLEMENTED, _DATA_LOSS = 3, 5, 9, 12, 15
 _OWN_THREADS, _CALLERS_THREAD = 0, -1  # RunOptions.inter_op_thread_pool
@@ -62,6 +64,7 @@ class ServedSavedModel:
         tags: Tags of the graph in it.
         intra_op_threads: Threads within an operator.
         inter_op_threads: Threads between operators.
+        trust: Run it, even if it was made elsewhere and does more than compute.
 
     Attributes:
         runtime: The name of the runtime in metrics.
@@ -77,14 +80,25 @@ class ServedSavedModel:
     runtime, strict_shapes = "TF1", False
 
     def __init__(
-        self, path: Path, tags: Sequence[str] = ("serve",), intra_op_threads: int = 1, inter_op_threads: int = 1
+        self,
+        path: Path,
+        tags: Sequence[str] = ("serve",),
+        intra_op_threads: int = 1,
+        inter_op_threads: int = 1,
+        *,
+        trust: bool = False,
     ) -> None:
         self._path = path
         self._callables: dict[tuple[str, tuple[str, ...]], _Callable] = {}  # no names are all outputs
         self._making = threading.Lock()
         _check_files(path)
         self._threads = _CALLERS_THREAD if inter_op_threads == 1 else _OWN_THREADS
-        executor = executor_for(path) if inter_op_threads == 1 else USUAL_EXECUTOR
+        try:
+            with trusting(trust):
+                program = check_program(path, tags)
+        except ModelError as error:
+            raise SessionError(str(error), _FAILED_PRECONDITION) from error
+        executor = executor_for(program) if inter_op_threads == 1 else USUAL_EXECUTOR
         self._session = _open_session(executor, intra_op_threads, inter_op_threads)
         try:
             with self._session.graph.as_default(), without_deprecations():
@@ -146,11 +160,10 @@ class ServedSavedModel:
         Raises:
             SessionError: if the file is damaged.
         """
-        path = self._path / RECORDS_PATH
-        if not path.exists():
-            return
         try:
-            yield from tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+            yield from read_records(self._path)
+        except ContentError as error:
+            raise SessionError(f"its warm-up records are damaged: {error}", _DATA_LOSS) from error
         except tf.errors.OpError as error:
             text = f"its warm-up records are damaged: {reason(error)}"
             raise SessionError(text, int(error.error_code)) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,16 @@ from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import prediction_log_pb2
 
 from attnexport.core.batches import chunks
-from attnexport.core.errors import ModelError
-from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature
+from attnexport.core.errors import ContentError, ModelError
+from attnexport.core.reading import check_filled, is_regular
+from attnexport.core.signature import DEFAULT_SIGNATURE, Array, Arrays, Signature
 
 from .tensorflow_errors import reason
 
 RECORDS_PATH = Path("assets.extra") / "tf_serving_warmup_requests"
 MAX_RECORDS = 1000  # TF Serving refuses a version with more
+_MAX_FILLED = 1 << 25  # elements of a tensor that has fewer values
+_HEADER_BYTES, _FOOTER_BYTES = 12, 4  # of a record: its length, and the sums of the length and of its bytes
 
 
 def write_warmup(
@@ -50,25 +54,55 @@ def read_warmup(saved_model: Path) -> Iterator[tuple[str, Arrays] | None]:
     Raises:
         ModelError: if a record cannot be read.
     """
-    path = saved_model / RECORDS_PATH
-    if not path.exists():
-        return
     number = 0
     try:
-        for data in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+        for data in read_records(saved_model):
             number += 1
-            yield _read_record(prediction_log_pb2.PredictionLog.FromString(data))
-    except (tf.errors.OpError, DecodeError, ValueError, TypeError) as error:
+            yield read_record(data)
+    except (tf.errors.OpError, ContentError, DecodeError, ValueError, TypeError) as error:
         raise ModelError(f"its warm-up records are damaged at number {number or 1}: {reason(error)}") from error
 
 
-def _read_record(log: Any) -> tuple[str, Arrays] | None:
+def read_records(saved_model: Path) -> Iterator[bytes]:
+    """The serialized records of a SavedModel; none if it has none.
+
+    Raises:
+        ContentError: if the file is not a regular one, or a record says that it is longer than the file.
+        tf.errors.OpError: if it is damaged otherwise.
+    """
+    path = saved_model / RECORDS_PATH
+    if path.exists():
+        _check_lengths(path)
+        yield from tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+
+
+def _check_lengths(path: Path) -> None:
+    """Refuse a record of more bytes than there are, which TensorFlow would make room for first."""
+    if not is_regular(path):
+        raise ContentError("not a regular file")
+    check_filled(path)
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        while header := file.read(_HEADER_BYTES):
+            length = int.from_bytes(header[:8], "little")
+            if len(header) < _HEADER_BYTES or file.tell() + length + _FOOTER_BYTES > size:
+                raise ContentError("a record is longer than the file")
+            file.seek(length + _FOOTER_BYTES, 1)
+
+
+def read_record(data: bytes) -> tuple[str, Arrays] | None:
+    """One serialized record as signature name and inputs, None for a kind that is not replayed.
+
+    Raises:
+        DecodeError, ValueError, TypeError: if it is damaged, or a tensor in it takes far more memory than its bytes.
+    """
+    log = prediction_log_pb2.PredictionLog.FromString(data)
     kind = log.WhichOneof("log_type")
     if kind not in ("predict_log", "classify_log", "regress_log"):
         return None
     request = getattr(log, kind).request
     if kind == "predict_log":
-        inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
+        inputs = {name: _array(tensor) for name, tensor in request.inputs.items()}
     else:
         with_context = request.input.example_list_with_context
         examples = [*request.input.example_list.examples]
@@ -79,6 +113,14 @@ def _read_record(log: Any) -> tuple[str, Arrays] | None:
             examples.append(merged)
         inputs = {"inputs": np.array([each.SerializeToString() for each in examples], dtype=object)}
     return request.model_spec.signature_name or DEFAULT_SIGNATURE, inputs
+
+
+def _array(tensor: Any) -> Array:
+    """A tensor's array; a shape may fill any number of elements from one value."""
+    size = math.prod(each.size for each in tensor.tensor_shape.dim)
+    if size < 0 or size > _MAX_FILLED + len(tensor.tensor_content) + tensor.ByteSize():
+        raise ValueError(f"a tensor of {size:,} elements is filled from {tensor.ByteSize():,} bytes")
+    return np.asarray(tf.make_ndarray(tensor))
 
 
 def count_warmup(saved_model: Path) -> int:

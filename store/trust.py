@@ -1,8 +1,8 @@
-"""Whether the modules that an export names may be imported: importing a module runs it.
+"""Whether what an export names or holds may be run: its modules, and its SavedModel, which is a program.
 
-An export that this installation wrote is trusted: with it, the user's state directory keeps the hash of its original
-and where each of its modules was, with the hash of their files. Every other export is refused until the user names the
-modules, or trusts its maker.
+An export that this installation wrote is trusted: the user's state directory keeps the hash of its original and where
+each of its modules was, with the hash of their files, and the hashes of its SavedModels that do more than compute.
+Every other export is refused until the user names the modules, or trusts its maker.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.machinery import PathFinder
 from pathlib import Path
+from typing import TypeVar
 
 from filelock import FileLock
 
@@ -26,7 +27,9 @@ from .files import hash_of, make_directories, write_atomically
 
 VARIABLE = "ATTNEXPORT_TRUST"  # of the environment; 1 trusts every export
 
-_MAX_ORIGINALS = 1000  # in the file; the oldest are forgotten
+_MAX_ORIGINALS = 1000  # and as many programs in the file; the oldest are forgotten
+
+_Value = TypeVar("_Value")
 _trusts_all: ContextVar[bool] = ContextVar("trusts_all", default=False)
 
 
@@ -40,14 +43,20 @@ class ModuleRecord:
 
 @dataclass(frozen=True)
 class TrustDocument:
-    """The modules of each export that was written here, by the hash of its original."""
+    """What was written here.
+
+    Attributes:
+        originals: The modules of each export, by the hash of its original.
+        programs: The hashes of the SavedModels that do more than compute.
+    """
 
     originals: Mapping[str, Mapping[str, ModuleRecord]]
+    programs: Sequence[str] = ()
 
 
 @contextmanager
 def trusting(trust: bool = True) -> Iterator[None]:
-    """Trust every export in this block: the modules that it names are imported.
+    """Trust every export in this block: the modules that it names are imported, and its SavedModels run unread.
 
     Args:
         trust: Whether to do so; otherwise the block changes nothing.
@@ -61,6 +70,14 @@ def trusting(trust: bool = True) -> Iterator[None]:
         yield
     finally:
         _trusts_all.reset(token)
+
+
+def is_trusting() -> bool:
+    """Whether every export is trusted: in a block of `trusting()`, or by the environment.
+
+    A thread that is started in such a block does not know of it.
+    """
+    return _trusts_all.get() or os.environ.get(VARIABLE) == "1"
 
 
 def check_modules(names: Sequence[str], original: Path, allowed: Sequence[str] = ()) -> None:
@@ -77,7 +94,7 @@ def check_modules(names: Sequence[str], original: Path, allowed: Sequence[str] =
     Raises:
         ModelError: naming the modules that would be run.
     """
-    if _trusts_all.get() or os.environ.get(VARIABLE) == "1":
+    if is_trusting():
         return
     unknown = [name for name in names if name not in sys.modules and name not in allowed]
     if not unknown:
@@ -103,15 +120,39 @@ def remember_modules(names: Sequence[str], original_hash: str) -> None:
         original_hash: The hash of its original's files.
     """
     records = {name: record for name in names if (record := _records(name)) is not None}
-    if not records:
-        return
+    if records:
+        _update(lambda known: replace(known, originals=_appended(known.originals, original_hash, records)))
+
+
+def made_here(saved_model: Path) -> bool:
+    """Whether a SavedModel is one that `remember_program` was called with."""
+    programs = _read().programs
+    return bool(programs) and hash_of(saved_model) in programs
+
+
+def remember_program(saved_model_hash: str) -> None:
+    """Keep in the user's state directory that a SavedModel was written here, though it does more than compute.
+
+    Args:
+        saved_model_hash: The hash of its files.
+    """
+    _update(
+        lambda known: replace(known, programs=list(_appended(dict.fromkeys(known.programs), saved_model_hash, None)))
+    )
+
+
+def _update(change: Callable[[TrustDocument], TrustDocument]) -> None:
     with suppress(OSError, RuntimeError):
         path = _path()
         make_directories(path.parent)
         with FileLock(f"{path}.lock"):
-            originals = {key: each for key, each in _read().originals.items() if key != original_hash}
-            kept = dict([*originals.items(), (original_hash, records)][-_MAX_ORIGINALS:])
-            write_atomically(path, json.dumps(asdict(TrustDocument(kept)), indent=2) + "\n")
+            write_atomically(path, json.dumps(asdict(change(_read())), indent=2) + "\n")
+
+
+def _appended(known: Mapping[str, _Value], key: str, value: _Value) -> dict[str, _Value]:
+    """The newest entries, this one last."""
+    others = {each: kept for each, kept in known.items() if each != key}
+    return dict([*others.items(), (key, value)][-_MAX_ORIGINALS:])
 
 
 def _path() -> Path:

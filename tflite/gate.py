@@ -17,6 +17,7 @@ from .float_core import Places
 from .graph import CONVERSIONS, WEIGHTED, Graph, Tensor, read_graph
 from .probe import Probe, probe
 from .recipes import LayerRule, Recipe
+from .runner import read_file
 
 _VARIABLES = {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"}
 _MIN_SHARE = 0.9  # of the weights have the type that the recipe claims, unless they are kept float
@@ -78,7 +79,7 @@ def gate_tflite(
         True
     """
     try:
-        content = file.read_bytes()
+        content = read_file(file)
         graph = read_graph(content)
         _check_operators(graph, allow_flex)
         _check_names(graph, signatures)

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import numpy as np
-
 from attnexport.core.child_process import Child
-from attnexport.core.errors import AttnexportError, ContentError, GateError, ModelError, ProcessError
+from attnexport.core.errors import AttnexportError, ContentError, GateError, ModelError, ProcessError, SamplesError
+from attnexport.core.mapped import write_npz
 from attnexport.core.process import peak_memory_bytes
 from attnexport.core.runner import RecordedRunner, batched
-from attnexport.core.samples import synthetic_samples
+from attnexport.core.samples import read_arrays, synthetic_samples
 from attnexport.core.signature import Arrays, Signature
 
 from .graph import read_graph
@@ -75,7 +74,7 @@ def probe_all(files: Sequence[Path], cases: Sequence[tuple[str, Arrays]]) -> lis
     with tempfile.TemporaryDirectory() as name, Child(running="the interpreter") as child:
         directory = Path(name)
         for number, (_, inputs) in enumerate(cases):
-            np.savez(directory / f"{number}.npz", **inputs)  # type: ignore[arg-type]
+            write_npz(directory / f"{number}.npz", inputs)
         try:
             reports = child.call(run_files, list(files), directory, [signature for signature, _ in cases])
         except ContentError as error:
@@ -191,8 +190,8 @@ def _run(file: Path, directory: Path, signatures: Sequence[str], target: Path) -
     target.mkdir()
     runner = TFLiteRunner(file)
     for number, signature in enumerate(signatures):
-        with np.load(directory / f"{number}.npz") as inputs:
-            np.savez(target / f"{number}.npz", **batched(runner, dict(inputs), signature=signature))  # type: ignore[arg-type]
+        inputs = read_arrays(directory / f"{number}.npz")
+        write_npz(target / f"{number}.npz", batched(runner, inputs, signature=signature))
     raw = TFLiteRunner(file, raw=True)
     return _Report(tuple(runner.signatures.values()), tuple(raw.signatures.values()), peak_memory_bytes())
 
@@ -200,6 +199,9 @@ def _run(file: Path, directory: Path, signatures: Sequence[str], target: Path) -
 def _read(directory: Path, report: _Report, cases: Sequence[tuple[str, Arrays]]) -> Probe:
     outputs = RecordedRunner({each.name: each.with_free_batch() for each in report.signatures})
     for number, (signature, inputs) in enumerate(cases):
-        with np.load(directory / f"{number}.npz") as arrays:
-            outputs.record(inputs, signature, dict(arrays))
+        try:  # a file that damages the child may have written it
+            arrays = read_arrays(directory / f"{number}.npz")
+        except SamplesError as error:
+            raise GateError(f"the interpreter's outputs cannot be read: {error}") from error
+        outputs.record(inputs, signature, arrays)
     return Probe(outputs, {each.name: each for each in report.raw_signatures}, report.peak_memory_bytes)

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from attnexport.core.errors import ArgumentError, ModelError, SamplesError, first_line
+from attnexport.core.errors import ArgumentError, ContentError, ModelError, SamplesError, first_line
+from attnexport.core.reading import read_bytes
 from attnexport.core.runner import find_signature
 from attnexport.core.signature import DEFAULT_SIGNATURE, Array, Arrays, Signature, TensorSpec
 
 from .tensor_signatures import tensor_signatures
 
+MAX_FILE_BYTES = 1 << 34  # of a .tflite; a flatbuffer has 2 GB, and large constants may follow it
 # What the interpreter's messages mean.
 _REASONS = {
     "XNNPack delegate failed to reshape runtime": "an input has a shape that the file was not converted for",
@@ -156,11 +158,13 @@ def read_file(path: Path) -> bytes:
         ModelError: if it cannot be read.
     """
     try:
-        return path.read_bytes()
+        return read_bytes(path, MAX_FILE_BYTES)
     except FileNotFoundError as error:
         raise ArgumentError(f"{path} does not exist") from error
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from error
+    except ContentError as error:
+        raise ModelError(str(error)) from error
 
 
 def _scale(detail: Mapping[str, Any]) -> float:

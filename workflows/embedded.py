@@ -35,13 +35,15 @@ class LocalServer(EmbeddedServer):
         on_event: Callable[[str], None],
         on_access: Callable[[str], None] | None,
         imports: Sequence[str] = (),
+        *,
+        trust: bool = False,
     ) -> None:
         source = model_source(export, settings)
         self._imports = imports
         self._settings, self._on_event = settings, on_event
         self._configs: Sequence[ModelConfig] = source()
         options = server_options(settings, port=port, rest_port=rest_port)
-        loader = artifact_loader(settings)
+        loader = artifact_loader(settings, trust=trust)
         if on_access is None:
             self._server = Server(loader, options, on_event=on_event)
         else:
@@ -114,9 +116,12 @@ class ChildServer(EmbeddedServer):
         rest_port: Port | None,
         settings: ServeSettings,
         imports: Sequence[str] = (),
+        *,
+        trust: bool = False,
     ) -> None:
         self._export = None if export is None else Path(export)
         self._port, self._rest_port, self._settings, self._imports = port, rest_port, settings, imports
+        self._trust = trust
         self._child = Child(running="the embedded server", timeout=_MAX_LOAD_SECONDS)
         self._state = ServeResult(None, None, ())
 
@@ -125,7 +130,7 @@ class ChildServer(EmbeddedServer):
         progress("loading models")
         try:
             self._state = self._child.enter(
-                _serving, self._export, self._port, self._rest_port, self._settings, modules
+                _serving, self._export, self._port, self._rest_port, self._settings, modules, self._trust
             )
         except ProcessError as error:
             raise ContentError(f"the embedded server did not start: {error}") from error
@@ -142,11 +147,16 @@ class ChildServer(EmbeddedServer):
 
 @contextmanager
 def _serving(
-    export: Path | None, port: Port, rest_port: Port | None, settings: ServeSettings, modules: tuple[ModuleFile, ...]
+    export: Path | None,
+    port: Port,
+    rest_port: Port | None,
+    settings: ServeSettings,
+    modules: tuple[ModuleFile, ...],
+    trust: bool,
 ) -> Iterator[ServeResult]:
     """What runs in the child."""
     load_modules(modules)
-    server = LocalServer(export, port, rest_port, settings, _ignore, None)
+    server = LocalServer(export, port, rest_port, settings, _ignore, None, trust=trust)
     try:
         server.start(own_process=True)
         yield server.state()

@@ -26,6 +26,7 @@ from attnexport.parity.layers import (
 )
 from attnexport.store import Artifact, ExportDirectory, VersionEntry
 from attnexport.tflite.float_model import convert_float
+from attnexport.tflite.runner import read_file
 from attnexport.tflite.tracer import TFLiteTracer
 
 from .result import Block, Table
@@ -188,7 +189,7 @@ def _float32_forms(directory: ExportDirectory, artifacts: Sequence[Artifact], or
     """
     for each in artifacts:
         if each.precision == "float32":
-            yield (directory.root / each.path).read_bytes()
+            yield read_file(directory.root / each.path)
     fixed = _default(artifacts[0])
     names = [each.name for each in artifacts[0].signatures]
     fit = original.in_float32(steps=_steps(original, fixed))

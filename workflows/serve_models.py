@@ -79,6 +79,7 @@ class ArtifactLoader:
         interpreters: Requests that a .tflite runs at once.
         intra_op_threads: Threads of a session within an operator.
         inter_op_threads: Threads of a session that run operators side by side.
+        trust: Run SavedModels even if they were made elsewhere and do more than compute.
     """
 
     prefer_tflite: bool = False
@@ -86,6 +87,7 @@ class ArtifactLoader:
     interpreters: int = 1
     intra_op_threads: int = 1
     inter_op_threads: int = 1
+    trust: bool = False
 
     def find(self, directory: Path, artifact: str | None) -> Path | None:
         """What to serve from a version's directory; None if it does not have the artifact."""
@@ -100,7 +102,7 @@ class ArtifactLoader:
         if path.is_dir():
             from attnexport.exporter import ServedSavedModel
 
-            return ServedSavedModel(path, self.tags, self.intra_op_threads, self.inter_op_threads)
+            return ServedSavedModel(path, self.tags, self.intra_op_threads, self.inter_op_threads, trust=self.trust)
         _run_check()(path, by_tensors=True)
         runner = import_module("attnexport.tflite").TFLiteRunner  # loads LiteRT, only if a .tflite is served
         return RunnerModel([runner(path, by_tensors=True) for _ in range(self.interpreters)])

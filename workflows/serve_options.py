@@ -86,8 +86,8 @@ def server_options(settings: ServeSettings, *, port: Port, rest_port: Port | Non
     )
 
 
-def artifact_loader(settings: ServeSettings) -> ArtifactLoader:
-    """The loader of SavedModels and .tflite files."""
+def artifact_loader(settings: ServeSettings, *, trust: bool) -> ArtifactLoader:
+    """The loader of SavedModels and .tflite files; see `serve` for `trust`."""
     session = settings.tensorflow_session_parallelism
     return ArtifactLoader(
         prefer_tflite=settings.prefer_tflite_model,
@@ -95,6 +95,7 @@ def artifact_loader(settings: ServeSettings) -> ArtifactLoader:
         interpreters=max(1, settings.num_tflite_interpreters_per_pool),
         intra_op_threads=settings.tensorflow_intra_op_parallelism or session or 1,
         inter_op_threads=settings.tensorflow_inter_op_parallelism or session or 1,
+        trust=trust,
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from attnexport.core.errors import ContentError, ModelError, first_line
-from attnexport.core.reading import check_unpacked_size
+from attnexport.core.reading import check_filled, check_unpacked_size
 
 _MAX_CONFIG_BYTES = 1 << 26
 
@@ -36,13 +36,15 @@ def load_keras_file(path: Path) -> Any:
         if any(word in str(error).lower() for word in ("safe_mode", "unsafe", "lambda")):
             raise ModelError(
                 f"{path} holds Python code (a Lambda layer), which is not run from a file; "
-                "rewrite it as a registered layer"
+                "write it as a registered layer, save the model again, and name the layer's "
+                "module with --import MODULE"
             ) from error
         raise ModelError(f"{path} cannot be loaded: {first_line(error)}") from error
 
 
 def _read_config(path: Path) -> Any:
     try:
+        check_filled(path)
         with zipfile.ZipFile(path) as archive:
             check_unpacked_size(archive, path.stat().st_size, str(path))
             if archive.getinfo("config.json").file_size > _MAX_CONFIG_BYTES:
@@ -65,19 +67,21 @@ def _unregistered(config: Any) -> Iterator[str]:
     """The classes in a model's configuration that neither Keras nor a registration provides."""
     import keras
 
-    if isinstance(config, list):
-        for each in config:
-            yield from _unregistered(each)
-    if not isinstance(config, dict):
-        return
-    module, name = str(config.get("module") or ""), config.get("class_name")
-    registered_name = config.get("registered_name")
-    if (
-        name
-        and registered_name
-        and module.partition(".")[0] not in ("keras", "builtins")
-        and keras.saving.get_registered_object(registered_name) is None
-    ):
-        yield f"{module}.{name}" if module else registered_name
-    for each in config.values():
-        yield from _unregistered(each)
+    pending = [config]  # not by recursion, as a file may be nested as deeply as it likes
+    while pending:
+        config = pending.pop()
+        if isinstance(config, list):
+            pending += config
+        if not isinstance(config, dict):
+            continue
+        pending += config.values()
+        module, name = str(config.get("module") or ""), config.get("class_name")
+        registered_name = config.get("registered_name")
+        if (
+            name
+            and isinstance(registered_name, str)
+            and registered_name
+            and module.partition(".")[0] not in ("keras", "builtins")
+            and keras.saving.get_registered_object(registered_name) is None
+        ):
+            yield f"{module}.{name}" if module else registered_name

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from attnexport.core.printable import printable
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -30,6 +32,7 @@ _SETTINGS: dict[Any, Any] = {
     "legend.frameon": False,
     "svg.fonttype": "none",
     "svg.hashsalt": "attnexport",
+    "text.parse_math": False,  # a tensor's name may hold dollars
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK),
     **dict.fromkeys(("figure.facecolor", "axes.facecolor"), "none"),
     "image.cmap": "viridis",
@@ -81,7 +84,7 @@ def picture(draw: Callable[[Figure], None], size: tuple[float, float], alt: str,
         draw(figure)
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    svg = file.getvalue()
+    svg = printable(file.getvalue(), "\n\t")
     svg = svg[svg.index("<svg") :].replace(_INK, "currentColor").replace("'DejaVu Sans'", "system-ui")
     head = svg.index(">") + 1
     return Picture(svg[:head] + _STYLE + svg[head:], alt, caption)

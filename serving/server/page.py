@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import shlex
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from attnexport.core.printable import shell_word
 from attnexport.core.signature import DEFAULT_SIGNATURE, Signature, TensorSpec
 from attnexport.serving.codec import ServedModel
 
@@ -79,21 +80,25 @@ def _signature(name: str, signature: Signature, grpc_address: str | None, rest_p
 def predict_line(name: str, signature: Signature, grpc_address: str) -> str:
     """The `attnexport predict` command that calls a signature."""
     words = ["attnexport", "predict", "--server", grpc_address, "--model", name, "--signature", signature.name]
-    return shlex.join([*words, "--input", "samples.npz"])
+    return _line([*words, "--input", "samples.npz"])
 
 
 def curl_line(name: str, signature: Signature, rest_port: int) -> str:
     """The curl command that calls a signature, with synthetic values unless there are too many."""
     url = f"http://127.0.0.1:{rest_port}/v1/models/{quote(name, safe='')}"
     if any(spec.dtype in ("float16", "bfloat16", "complex64", "complex128") for spec in signature.inputs):
-        return shlex.join(["curl", f"{url}/metadata"])
+        return _line(["curl", f"{url}/metadata"])
     if signature.method != "predict":
         body: Any = {"signature_name": signature.name, "examples": [{"FEATURE": [0.0]}]}
-        return shlex.join(["curl", f"{url}:{signature.method}", "-d", json.dumps(body)])
+        return _line(["curl", f"{url}:{signature.method}", "-d", json.dumps(body)])
     if sum(_size(spec) for spec in signature.inputs) > _MAX_VALUES:
-        return shlex.join(["curl", f"{url}:predict", "-d", "@request.json"])
+        return _line(["curl", f"{url}:predict", "-d", "@request.json"])
     body = {"signature_name": signature.name, "inputs": {spec.name: _sample(spec) for spec in signature.inputs}}
-    return shlex.join(["curl", f"{url}:predict", "-d", json.dumps(body)])
+    return _line(["curl", f"{url}:predict", "-d", json.dumps(body)])
+
+
+def _line(words: Sequence[str]) -> str:
+    return " ".join(map(shell_word, words))
 
 
 def _size(spec: TensorSpec) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 from google.protobuf import descriptor_pb2, text_format, wrappers_pb2
 
 from attnexport.core.errors import ArgumentError, ContentError, first_line
+from attnexport.core.reading import read_bytes
 from attnexport.serving.messages import PrivatePool
 
 _INT64, _BOOL, _STRING, _RAW_BOOL, _RAW_STRING, _RAW_INT64 = (
@@ -20,6 +21,7 @@ _INT64, _BOOL, _STRING, _RAW_BOOL, _RAW_STRING, _RAW_INT64 = (
 )  # fmt: skip
 _FILE = "attnexport/serving_parameters.proto"
 _PACKAGE = "tensorflow.serving"
+_MAX_BYTES = 16 << 20  # of a file
 
 # Message: its fields with number and type; a star is a repeated field.
 _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
@@ -79,10 +81,10 @@ def read_text(path: Path, kind: Any, pool: Any = POOL) -> Any:
     """
     name = kind.DESCRIPTOR.full_name
     try:
-        return text_format.Parse(path.read_text(encoding="utf-8"), kind(), descriptor_pool=pool)
+        return text_format.Parse(read_bytes(path, _MAX_BYTES).decode(), kind(), descriptor_pool=pool)
     except FileNotFoundError as error:
         raise ArgumentError(f"{path} does not exist; a text-format {name} is expected") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ContentError(f"{path} cannot be read as a text-format {name}: {first_line(error)}") from error
-    except text_format.ParseError as error:
+    except (text_format.ParseError, RecursionError) as error:
         raise ContentError(f"{path}: Error parsing text-format {name}: {first_line(error)}") from error

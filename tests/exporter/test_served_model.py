@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from attnexport.exporter import ServedSavedModel, SessionError, served_model
 from attnexport.exporter.executor import PLAIN_EXECUTOR, USUAL_EXECUTOR, executor_for
+from attnexport.exporter.programs import read_saved_model
 
 pytestmark = pytest.mark.slow
 
@@ -96,8 +97,8 @@ def test_whichever_executor_suits_a_graph_computes_the_same(
         v1.enable_control_flow_v2()
     # Loops and branches of TF 2 are functions. What keeps a state may wait, unless it is known not to.
     usual = body in (counting, old_variable, queued) or (body in (branching, looping) and not control_flow_v2)
-    assert executor_for(tmp_path / "1") == (USUAL_EXECUTOR if usual else PLAIN_EXECUTOR)
-    served = ServedSavedModel(tmp_path / "1")
+    assert executor_for(read_saved_model(tmp_path / "1")) == (USUAL_EXECUTOR if usual else PLAIN_EXECUTOR)
+    served = ServedSavedModel(tmp_path / "1", trust=body is queued)  # a queue waits, so it is not on the list
     if body is counting:  # the state is the session's, of one call as of many
         counts = [served.run({"x": 0 * X}, "serving_default")["y"][0, 0] for _ in range(3)]
         assert counts == [1, 2, 3]
@@ -123,7 +124,7 @@ def test_a_graph_on_two_devices_does_not_wait_for_itself(tmp_path: Path, monkeyp
         output = on_both(given)
         v1.saved_model.simple_save(session, str(tmp_path / "1"), {"x": given}, {"y": output})
         wanted = session.run(output, {given: X})
-    assert executor_for(tmp_path / "1") == PLAIN_EXECUTOR, "by its operators it would"
+    assert executor_for(read_saved_model(tmp_path / "1")) == PLAIN_EXECUTOR, "by its operators it would"
     served = ServedSavedModel(tmp_path / "1")
     np.testing.assert_array_equal(served.run({"x": X}, "serving_default")["y"], wanted)
     served.close()
