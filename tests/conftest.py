@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from filelock import FileLock
 from hypothesis import HealthCheck, settings
 from hypothesis.internal.conjecture import providers
 
+from tests.forks import ForkServer
 from tests.wheels import build, client_environment, wheel  # noqa: F401 - fixtures
 
 # Before anything imports TensorFlow.
@@ -80,6 +82,18 @@ def run_python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]
         return subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=300, **options)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def _store_forks() -> Iterator[ForkServer]:
+    with ForkServer("import pytest, numpy, attnexport.store.export_directory") as server:
+        yield server
+
+
+@pytest.fixture
+def fork_python(tmp_path: Path, _store_forks: ForkServer) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run Python code, as `run_python` does, in the fork of a process that has loaded the store."""
+    return partial(_store_forks.run, cwd=tmp_path)
 
 
 @pytest.fixture

@@ -106,7 +106,7 @@ def bind_threads(threads: int) -> bool:
 def _imports_for(path: Path) -> tuple[str, ...]:
     """The modules that the manifest names for `keras/VERSION.keras` of an export."""
     root = path.parent.parent
-    manifest = read_manifest(root)
+    manifest = read_manifest(root) if path.parent.name == "keras" else None
     name = path.relative_to(root).as_posix()
     entries = [each for each in manifest.versions if each.artifact_at(name)] if manifest else []
     return entries[0].imports if entries else ()

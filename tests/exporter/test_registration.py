@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from attnexport.exporter import MultiHeadAttentionConcat, build_model
+from tests.forks import ForkServer
 
 RunPython = Callable[..., subprocess.CompletedProcess[str]]
 
-ORDERS = {
-    "the exporter before Keras": "import attnexport.exporter, keras",
-    "the exporter after Keras": "import keras, attnexport.exporter",
-    "the exporter after TensorFlow": "import tensorflow, attnexport.exporter, keras",
-    "load_model before Keras": "import attnexport as ax; ax.load_model; import keras",
-    "load_model after Keras": "import keras, attnexport as ax; ax.load_model",
-    "a layer before Keras": "import attnexport as ax; ax.AttentionConcatLayer; import keras",
-    "a layer after Keras": "import keras, attnexport as ax; ax.MultiHeadAttentionConcat",
-    "a part of Keras": "import attnexport.exporter; from keras.layers import Dense; import keras",
-    "Keras through TensorFlow": "import attnexport.exporter, tensorflow as tf; tf.keras.layers; import keras",
+AFTER_KERAS = {
+    "the exporter": "import attnexport.exporter",
+    "load_model": "import attnexport as ax; ax.load_model",
+    "a layer": "import attnexport as ax; ax.MultiHeadAttentionConcat",
+}
+BEFORE_KERAS = {
+    "the exporter": "import attnexport.exporter",
+    "load_model": "import attnexport as ax; ax.load_model",
+    "a layer": "import attnexport as ax; ax.AttentionConcatLayer",
+    "a part of Keras": "import attnexport.exporter; from keras.layers import Dense",
+    "Keras through TensorFlow": "import attnexport.exporter, tensorflow as tf; tf.keras.layers",
     "Keras in a thread": (
         "import attnexport.exporter, importlib, threading\n"
         "threads = [threading.Thread(target=importlib.import_module, args=['keras']) for _ in range(4)]\n"
-        "[each.start() for each in threads]; [each.join() for each in threads]; import keras"
+        "[each.start() for each in threads]; [each.join() for each in threads]"
     ),
 }
 
@@ -37,12 +39,34 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("imports", ORDERS.values(), ids=ORDERS)
-def test_keras_finds_the_layers(imports: str, saved: Path, run_python: RunPython) -> None:
-    code = f"{imports}\nimport sys\nprint(type(keras.saving.load_model(sys.argv[1]).layers[0]).__name__)"
-    done = run_python(code, str(saved))
+@pytest.fixture(scope="module")
+def after_keras() -> Iterator[ForkServer]:
+    with ForkServer("import tensorflow, keras") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def before_keras() -> Iterator[ForkServer]:
+    """Has loaded much of what Keras and TensorFlow load, and neither of them."""
+    with ForkServer("import google.protobuf.descriptor_pb2, h5py, numpy, sklearn.base") as server:
+        yield server
+
+
+def check(imports: str, saved: Path, forks: ForkServer) -> None:
+    code = f"{imports}\nimport keras, sys\nprint(type(keras.saving.load_model(sys.argv[1]).layers[0]).__name__)"
+    done = forks.run(code, str(saved), cwd=saved.parent)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [MultiHeadAttentionConcat.__name__]
+
+
+@pytest.mark.parametrize("imports", BEFORE_KERAS.values(), ids=BEFORE_KERAS)
+def test_keras_finds_the_layers_imported_before_it(imports: str, saved: Path, before_keras: ForkServer) -> None:
+    check(f"import sys\nassert not {{'keras', 'tensorflow'}} & set(sys.modules)\n{imports}", saved, before_keras)
+
+
+@pytest.mark.parametrize("imports", AFTER_KERAS.values(), ids=AFTER_KERAS)
+def test_keras_finds_the_layers_imported_after_it(imports: str, saved: Path, after_keras: ForkServer) -> None:
+    check(imports, saved, after_keras)
 
 
 def test_keras_is_loaded_as_without_us(run_python: RunPython) -> None:
@@ -60,7 +84,7 @@ def test_keras_is_loaded_as_without_us(run_python: RunPython) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_failed_import_of_keras_may_be_tried_again(run_python: RunPython, tmp_path: Path) -> None:
+def test_a_failed_import_of_keras_may_be_tried_again(before_keras: ForkServer, tmp_path: Path) -> None:
     (tmp_path / "broken" / "keras").mkdir(parents=True)
     (tmp_path / "broken" / "keras" / "__init__.py").write_text("raise ImportError('not yet')\n")
     code = (
@@ -71,5 +95,5 @@ def test_a_failed_import_of_keras_may_be_tried_again(run_python: RunPython, tmp_
         "import importlib; importlib.invalidate_caches(); import keras\n"
         "assert keras.saving.get_registered_object('attnexport>AttentionConcatLayer')\n"
     )
-    done = run_python(code, str(tmp_path / "broken"))
+    done = before_keras.run(code, str(tmp_path / "broken"), cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -224,21 +224,21 @@ if task == "sweep":
 else:
     add(root, replace=True, a="other", b="new")
 """
-RunPython = Callable[..., subprocess.CompletedProcess[str]]
+ForkPython = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def kill(run_python: RunPython, task: str, moment: str, root: Path) -> None:
+def kill(fork_python: ForkPython, task: str, moment: str, root: Path) -> None:
     """Kill a commit, a sweep, or a commit's rollback when it calls a function of `os` for the n-th time."""
-    died = run_python(KILLED, task, moment, str(root), str(Path(__file__).parent))
+    died = fork_python(KILLED, task, moment, str(root), str(Path(__file__).parent))
     assert died.returncode == -signal.SIGKILL, died.stderr
 
 
 @pytest.mark.parametrize("moment", ["link:1", "replace:1", "rename:1", "rename:2", "replace:2", "unlink:1"])
-def test_killed_at_any_moment_old_and_new_are_never_mixed(tmp_path: Path, moment: str, run_python: RunPython) -> None:
+def test_killed_at_any_moment_old_and_new_are_never_mixed(tmp_path: Path, moment: str, fork_python: ForkPython) -> None:
     root = tmp_path / "m"
     begin(root)
     add(root, a="one")
-    kill(run_python, "commit", moment, root)
+    kill(fork_python, "commit", moment, root)
     add(root, c="later")  # which sweeps
     assert held(root) in ({"a": "one", "c": "later"}, {"a": "other", "b": "new", "c": "later"})
 
@@ -247,12 +247,12 @@ def test_killed_at_any_moment_old_and_new_are_never_mixed(tmp_path: Path, moment
     "moment",
     ["replace:1", "rename:1", "fsync:1", "fsync:2", "unlink:1", "unlink:2", "unlink:3", "unlink:4", "rmdir:1"],
 )
-def test_a_sweep_killed_at_any_moment_is_done_again(tmp_path: Path, moment: str, run_python: RunPython) -> None:
+def test_a_sweep_killed_at_any_moment_is_done_again(tmp_path: Path, moment: str, fork_python: ForkPython) -> None:
     root = tmp_path / "m"
     begin(root)
     add(root, a="one")
-    kill(run_python, "commit", "replace:2", root)  # everything has its name, and the manifest is the old one
-    kill(run_python, "sweep", moment, root)
+    kill(fork_python, "commit", "replace:2", root)  # everything has its name, and the manifest is the old one
+    kill(fork_python, "sweep", moment, root)
     add(root, c="later")
     assert held(root) == {"a": "one", "c": "later"}
 
@@ -260,23 +260,23 @@ def test_a_sweep_killed_at_any_moment_is_done_again(tmp_path: Path, moment: str,
 @pytest.mark.parametrize(
     "moment", ["replace:1", "rename:1", "fsync:1", "fsync:2", "unlink:1", "unlink:2", "unlink:3", "unlink:4", "rmdir:1"]
 )
-def test_a_rollback_killed_at_any_moment_is_done_again(tmp_path: Path, moment: str, run_python: RunPython) -> None:
+def test_a_rollback_killed_at_any_moment_is_done_again(tmp_path: Path, moment: str, fork_python: ForkPython) -> None:
     root = tmp_path / "m"
     begin(root)
     add(root, a="one")
-    kill(run_python, "roll back", moment, root)
+    kill(fork_python, "roll back", moment, root)
     add(root, c="later")
     assert held(root) == {"a": "one", "c": "later"}
 
 
-def test_a_commit_after_a_killed_one_outlives_the_next_sweep(tmp_path: Path, run_python: RunPython) -> None:
+def test_a_commit_after_a_killed_one_outlives_the_next_sweep(tmp_path: Path, fork_python: ForkPython) -> None:
     """Its stage was there before the other was killed, so that no sweep came in between."""
     root = tmp_path / "m"
     begin(root)
     add(root, a="one")
     with ExportDirectory(root).stage() as stage:
         stage.add("b", "tflite/1/b.tflite").write_text("mine")
-        kill(run_python, "commit", "replace:2", root)
+        kill(fork_python, "commit", "replace:2", root)
         stage.commit_to(1, [artifact("b", "mine")])
     add(root, c="later")
     assert held(root) == {"a": "one", "b": "mine", "c": "later"}

@@ -58,7 +58,7 @@ def replace_somewhere(document: Any, value: Any, steps: st.DataObject) -> Any:
 @settings(max_examples=350)
 @given(content=st.binary(max_size=64) | VALUES.map(lambda value: json.dumps(value).encode()))
 def test_any_bytes(name: str, content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
-    read(tmp_path_factory.getbasetemp(), name, content)
+    read(tmp_path_factory.mktemp("document"), name, content)
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -68,4 +68,4 @@ def test_any_value_in_any_place(
     name: str, value: Any, steps: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     document = replace_somewhere(json.loads(DOCUMENTS[name].read_text()), value, steps)
-    read(tmp_path_factory.getbasetemp(), name, json.dumps(document).encode())
+    read(tmp_path_factory.mktemp("document"), name, json.dumps(document).encode())

@@ -163,11 +163,11 @@ export(Path(sys.argv[2]))
     ["fsync:1", "fsync:5", "replace:1", "rename:1", "rename:2", "fsync:9", "fsync:10", "replace:2"],
 )
 def test_killed_at_any_moment_the_old_state_stands_and_the_next_export_sweeps(
-    tmp_path: Path, moment: str, run_python: Callable[..., subprocess.CompletedProcess[str]]
+    tmp_path: Path, moment: str, fork_python: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     root = tmp_path / "m"
     export(root)
-    died = run_python(KILLED, moment, str(root), str(Path(__file__).parent))
+    died = fork_python(KILLED, moment, str(root), str(Path(__file__).parent))
     assert died.returncode == -signal.SIGKILL, died.stderr
     for saved_model in (root / "saved_model").iterdir():  # whatever a server sees is whole
         assert {path.name for path in saved_model.iterdir()} == {"saved_model.pb", "variables"}
@@ -179,12 +179,12 @@ def test_killed_at_any_moment_the_old_state_stands_and_the_next_export_sweeps(
 
 @pytest.mark.parametrize("moment", ["rename:1", "rename:2", "unlink:1", "unlink:2", "unlink:3", "unlink:4", "rmdir:1"])
 def test_a_sweep_killed_at_any_moment_leaves_no_half_of_what_it_takes_away(
-    tmp_path: Path, moment: str, run_python: Callable[..., subprocess.CompletedProcess[str]]
+    tmp_path: Path, moment: str, fork_python: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     root = tmp_path / "m"
     export(root)
     for when in ("replace:2", moment):  # the manifest's rename, then the sweep
-        died = run_python(KILLED, when, str(root), str(Path(__file__).parent))
+        died = fork_python(KILLED, when, str(root), str(Path(__file__).parent))
         assert died.returncode == -signal.SIGKILL, died.stderr
         for saved_model in (root / "saved_model").iterdir():
             assert {path.name for path in saved_model.iterdir()} == {"saved_model.pb", "variables"}
@@ -240,12 +240,12 @@ def test_a_last_flush_that_fails_leaves_manifest_and_files_of_one_mind(
 
 
 def test_a_committed_version_outlives_its_manifest(
-    tmp_path: Path, run_python: Callable[..., subprocess.CompletedProcess[str]]
+    tmp_path: Path, fork_python: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     """Killed after the commit, and then the manifest moved away, as its error message advises."""
     root = tmp_path / "m"
     export(root)
-    died = run_python(KILLED, "unlink:1", str(root), str(Path(__file__).parent))
+    died = fork_python(KILLED, "unlink:1", str(root), str(Path(__file__).parent))
     assert died.returncode == -signal.SIGKILL, died.stderr
     assert len(ExportDirectory(root).manifest().versions) == 2
     (root / FILE_NAME).rename(tmp_path / "moved.json")

@@ -17,6 +17,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with a module of layers, a package, and an original."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    for name in ("my_layers", "my_package"):  # of an example in the documentation
+        monkeypatch.delitem(sys.modules, name, raising=False)
     (tmp_path / "my_layers.py").write_text("raise SystemExit('ran')")
     (tmp_path / "my_package").mkdir()
     (tmp_path / "my_package" / "__init__.py").write_text("raise SystemExit('ran')")
