@@ -90,6 +90,18 @@ def _store_forks() -> Iterator[ForkServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def keras_forks() -> Iterator[ForkServer]:
+    with ForkServer("import tensorflow, keras") as server:
+        yield server
+
+
+@pytest.fixture
+def fork_keras(tmp_path: Path, keras_forks: ForkServer) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run Python code, as `run_python` does, in the fork of a process that has imported TensorFlow and Keras."""
+    return partial(keras_forks.run, cwd=tmp_path)
+
+
 @pytest.fixture
 def fork_python(tmp_path: Path, _store_forks: ForkServer) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run Python code, as `run_python` does, in the fork of a process that has loaded the store."""

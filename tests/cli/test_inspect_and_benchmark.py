@@ -182,10 +182,10 @@ def test_benchmark_compares_the_same_work(attnexport: Run, tflite: Path, export:
     assert out.split()[:6] == ["p50", "p90", "p99", "samples", "a", "sample"]
 
 
-def test_the_threads_of_each_artifact_are_told(run_python: Any, attnexport: Run, tflite: Path, export: Path) -> None:
+def test_the_threads_of_each_artifact_are_told(fork_keras: Any, attnexport: Run, tflite: Path, export: Path) -> None:
     """TensorFlow takes a number of threads only before it begins, as it does in a process of its own."""
     words = ["benchmark", str(export / "saved_model/1"), str(tflite), "--rounds", "3", "--threads", "2", "--json"]
-    done = run_python("import sys; from attnexport.cli.main import main; main(sys.argv[1:])", *words)
+    done = fork_keras("import sys; from attnexport.cli.main import main; main(sys.argv[1:])", *words)
     assert [row["threads"] for row in json.loads(done.stdout)["artifacts"]] == [2, 2]
     found = json.loads(attnexport(*words[:-2], "7", "--json")[1])
     assert [row["threads"] for row in found["artifacts"]] == [None, 7]
@@ -207,7 +207,7 @@ def test_benchmark_runs_a_keras_model_in_its_own_precision(tmp_path: Path) -> No
     np.testing.assert_array_equal(runner.run({"x": x})["y"], model.predict(x, verbose=0))
 
 
-def test_modules_that_the_manifest_names_are_imported(run_python: Any, attnexport: Run, tmp_path: Path) -> None:
+def test_modules_that_the_manifest_names_are_imported(fork_keras: Any, attnexport: Run, tmp_path: Path) -> None:
     (tmp_path / "layers_of_this_test.py").write_text(
         "import keras\n\n\n@keras.saving.register_keras_serializable('layers_of_this_test')\n"
         "class Twice(keras.layers.Layer):\n    def call(self, x):\n        return x * 2\n\n\n"
@@ -217,7 +217,7 @@ def test_modules_that_the_manifest_names_are_imported(run_python: Any, attnexpor
         "import sys; sys.path.insert(0, ''); import layers_of_this_test as module; module.make().save('own.keras')\n"
         "from attnexport.cli.main import main; main(['savedmodel', 'own.keras', '--import', 'layers_of_this_test'])"
     )
-    assert run_python(code).returncode == 0
+    assert fork_keras(code).returncode == 0
     code, out, err = attnexport("inspect", "export/own/keras/1.keras")
     assert (code, err) == (0, "")
     assert "Twice 1" in out

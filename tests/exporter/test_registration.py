@@ -40,12 +40,6 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def after_keras() -> Iterator[ForkServer]:
-    with ForkServer("import tensorflow, keras") as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def before_keras() -> Iterator[ForkServer]:
     """Has loaded much of what Keras and TensorFlow load, and neither of them."""
     with ForkServer("import google.protobuf.descriptor_pb2, h5py, numpy, sklearn.base") as server:
@@ -65,8 +59,8 @@ def test_keras_finds_the_layers_imported_before_it(imports: str, saved: Path, be
 
 
 @pytest.mark.parametrize("imports", AFTER_KERAS.values(), ids=AFTER_KERAS)
-def test_keras_finds_the_layers_imported_after_it(imports: str, saved: Path, after_keras: ForkServer) -> None:
-    check(imports, saved, after_keras)
+def test_keras_finds_the_layers_imported_after_it(imports: str, saved: Path, keras_forks: ForkServer) -> None:
+    check(imports, saved, keras_forks)
 
 
 def test_keras_is_loaded_as_without_us(run_python: RunPython) -> None:
