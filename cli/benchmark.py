@@ -24,7 +24,7 @@ _CONNECTION_OPTIONS = (
     *("servers", "model", "timeout", "tls", "tls_ca", "tls_cert", "tls_key", "tls_server_name", "headers"),
     "compression",
 )
-_LOAD_OPTIONS = ("version", "label", "signature", "source", "batch", "concurrency")
+_LOAD_OPTIONS = ("version", "label", "signature", "samples", "batch_size", "concurrency")
 _GROUPS = {
     "Artifacts": _ARTIFACT_OPTIONS,
     "Served model": (*_CONNECTION_OPTIONS[:2], *_LOAD_OPTIONS, *_CONNECTION_OPTIONS[2:]),
@@ -51,6 +51,7 @@ class _Levels(click.ParamType[Any]):
     attnexport benchmark export/classifier --threads 2
     attnexport benchmark --server 127.0.0.1:8500 --model classifier --concurrency 1,8
     """,
+    renamed={"--input": "--samples", "--batch": "--batch-size"},
 )
 @click.argument("artifacts", nargs=-1, metavar="[ARTIFACT]...")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads per artifact.")
@@ -65,8 +66,8 @@ class _Levels(click.ParamType[Any]):
 @optional_connection_options
 @version_options
 @click.option("--signature", default="serving_default", show_default=True, help="Signature to call.")
-@click.option("--input", "source", metavar="FILE", help="Samples to send: .npz, .npy or .json. [generated]")
-@click.option("--batch", type=int, default=1, show_default=True, help="Samples per call.")
+@click.option("--samples", metavar="FILE", help="Samples to send: .npz, .npy or .json. [generated]")
+@click.option("--batch-size", type=int, metavar="N", default=1, show_default=True, help="Samples in each call.")
 @click.option(
     "--concurrency",
     type=_Levels(),
@@ -92,8 +93,8 @@ def benchmark(
     version: int | None,
     label: str | None,
     signature: str,
-    source: str | None,
-    batch: int,
+    samples: str | None,
+    batch_size: int,
     concurrency: tuple[int, ...],
     seconds: float,
 ) -> None:
@@ -115,9 +116,9 @@ def benchmark(
         else:
             result = server_workflow.benchmark_server(
                 connection,
-                samples=source,
+                samples=samples,
                 signature=signature,
-                batch=batch,
+                batch=batch_size,
                 concurrency=concurrency,
                 seconds=seconds,
                 version=version,
@@ -136,5 +137,5 @@ def _check_options(artifacts: bool, server: bool) -> None:
         raise click.UsageError("benchmark measures either ARTIFACTS or --server HOST:PORT", context)
     for name in _ARTIFACT_OPTIONS if server else _SERVER_ONLY:
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            option = {"imports": "import", "source": "input"}.get(name, name)
+            option = "import" if name == "imports" else name.replace("_", "-")
             raise ArgumentError(f"--{option} works only with {'artifacts' if server else '--server'}")

@@ -40,6 +40,13 @@ def connection_options(
     return _connected(function, required=True)
 
 
+def server_options(
+    function: Callable[Concatenate[Terminal, Connection, Parameters], None],
+) -> Callable[..., None]:
+    """Add the same options to a command that does without a model, whose name is then empty."""
+    return _connected(function, required=True, model_required=False)
+
+
 def optional_connection_options(
     function: Callable[Concatenate[Terminal, Connection | None, Parameters], None],
 ) -> Callable[..., None]:
@@ -60,7 +67,9 @@ def version_options(function: AnyFunction) -> AnyFunction:
     return function
 
 
-def _connected(function: Callable[..., None], *, required: bool) -> Callable[..., None]:
+def _connected(
+    function: Callable[..., None], *, required: bool, model_required: bool | None = None
+) -> Callable[..., None]:
     @functools.wraps(function)
     def with_connection(
         terminal: Terminal,
@@ -104,7 +113,8 @@ def _connected(function: Callable[..., None], *, required: bool) -> Callable[...
         show_default=required,
         help="gRPC address of a server. Repeat it for several servers of the same models, which share the calls.",
     )
-    named = click.option("--model", required=required, help="Name the model is served under.")
+    needs_model = required if model_required is None else model_required
+    named = click.option("--model", metavar="NAME", required=needs_model, help="Name the model is served under.")
     decorated: Callable[..., None] = with_connection
     for option in (*reversed(_OPTIONS), named, server):
         decorated = option(decorated)

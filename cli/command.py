@@ -1,10 +1,10 @@
-"""What all commands share: --json, --quiet, --debug, a Terminal, an example, and choices."""
+"""What all commands share: --json, --quiet, --verbose, --debug, a Terminal, an example, choices and old spellings."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any, Concatenate, ParamSpec
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Concatenate, ParamSpec
 
 import click
 
@@ -20,6 +20,7 @@ def common_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that every command and the group have."""
     for option in (
         click.option("--debug", is_flag=True, help="Show tracebacks, and what TensorFlow prints."),
+        click.option("-v", "--verbose", is_flag=True, help="Print each step on a line of its own, on stderr."),
         click.option("--quiet", is_flag=True, help="Hide notes and progress."),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, and nothing else."),
     ):
@@ -45,8 +46,28 @@ def _trust(context: click.Context, parameter: click.Parameter, value: bool) -> N
         context.with_resource(trusting())
 
 
+class RenamedCommand(click.Command):
+    """A command that still takes the former spellings of its options, which its help does not show."""
+
+    renamed: ClassVar[Mapping[str, str]] = {}
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        words = []
+        for number, word in enumerate(args):
+            if word == "--":
+                words += args[number:]
+                break
+            option, equals, value = word.partition("=")
+            words.append(self.renamed.get(option, option) + equals + value)
+        return super().parse_args(ctx, words)
+
+
 def command(
-    name: str, *, example: str, cls: type[click.Command] = click.Command
+    name: str,
+    *,
+    example: str,
+    cls: type[click.Command] = RenamedCommand,
+    renamed: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[Concatenate[Terminal, Parameters], None]], click.Command]:
     """Make a function `(terminal, typed options)` a command with the common options.
 
@@ -54,7 +75,10 @@ def command(
         name: As it is typed.
         example: One command a line, as a user types them; the help ends with them.
         cls: The class of the command.
+        renamed: Former spellings of options, each with its present one.
     """
+    if renamed:
+        cls = type("Renamed", (cls,), {"renamed": renamed})
 
     def decorate(function: Callable[Concatenate[Terminal, Parameters], None]) -> click.Command:
         if any(each.name == "imports" for each in getattr(function, "__click_params__", ())):
@@ -64,10 +88,12 @@ def command(
         @common_options
         @functools.wraps(function)
         def invoke(
-            as_json: bool, quiet: bool, debug: bool, *args: Parameters.args, **kwargs: Parameters.kwargs
+            as_json: bool, quiet: bool, verbose: bool, debug: bool, *args: Parameters.args, **kwargs: Parameters.kwargs
         ) -> None:
             group = click.get_current_context().ensure_object(Terminal)
-            terminal = Terminal(as_json or group.json, quiet or group.quiet, debug or group.debug)
+            terminal = Terminal(
+                as_json or group.json, quiet or group.quiet, debug or group.debug, verbose or group.verbose
+            )
             with terminal.only_ours():
                 try:
                     function(terminal, *args, **kwargs)

@@ -51,8 +51,8 @@ _OPTIONS = (
     click.option(
         "--import", "imports", multiple=True, metavar="MODULE", help="Module that registers your layers; repeatable."
     ),
-    click.option("-o", "--output", default="export", show_default=True, help="Directory of all exports."),
-    click.option("--name", help="Name of the export. [the preset's, file's or model's]"),
+    click.option("-o", "--output", metavar="DIR", help="Directory of all exports. [export]"),
+    click.option("--name", metavar="NAME", help="Name of the export. [the preset's, file's or model's]"),
 )
 _PRESET_OPTIONS = (
     click.option(

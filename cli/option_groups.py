@@ -7,8 +7,10 @@ from typing import ClassVar
 
 import click
 
+from .command import RenamedCommand
 
-class GroupedCommand(click.Command):
+
+class GroupedCommand(RenamedCommand):
     """A command whose options have titles in the help; those without one stand last, or where "Options" is named."""
 
     groups: ClassVar[Mapping[str, Sequence[str]]] = {}

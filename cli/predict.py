@@ -14,27 +14,30 @@ from .command import command
 from .terminal import Terminal
 
 
-@command("predict", example="attnexport predict --model classifier --input samples.npz --output logits.npz")
+@command(
+    "predict",
+    example="attnexport predict --model classifier --samples samples.npz --output logits.csv",
+    renamed={"--input": "--samples", "--batch": "--max-batch"},
+)
 @connection_options
 @version_options
 @click.option(
-    "--input",
-    "source",
+    "--samples",
     metavar="FILE|-",
     required=True,
-    help="Samples: an .npz or .json file with one array per input, or an .npy file for a single input; - reads stdin.",
+    help="An .npz or .json with one array per input, or an .npy for a single input; - reads stdin.",
 )
 @click.option("--signature", default="serving_default", show_default=True, help="Signature to run.")
-@click.option("--batch", type=int, help="Most samples in one call. [default: all]")
-@click.option("--output", metavar="FILE.npz", help="Write the outputs to this file instead of showing them.")
+@click.option("--max-batch", type=int, metavar="N", help="Most samples in one call. [all]")
+@click.option("--output", metavar="FILE", help="Write the outputs to this .npz, .json or .csv instead.")
 def predict(
     terminal: Terminal,
     connection: Connection,
     version: int | None,
     label: str | None,
-    source: str,
+    samples: str,
     signature: str,
-    batch: int | None,
+    max_batch: int | None,
     output: str | None,
 ) -> None:
     """Query a model on TF Serving.
@@ -43,12 +46,12 @@ def predict(
     """
     with terminal.working() as progress:
         result = workflow.predict(
-            sys.stdin.buffer.read() if source == "-" else source,
+            sys.stdin.buffer.read() if samples == "-" else samples,
             connection,
             version=version,
             label=label,
             signature=signature,
-            batch=batch,
+            batch=max_batch,
             output=output,
             progress=progress,
         )

@@ -26,9 +26,10 @@ _MAX_LABELS_BYTES = 1 << 24
     attnexport savedmodel model.keras --output export --name classifier
     attnexport savedmodel --preset multihead-classifier --pooling average
     """,
+    renamed={"--version": "--as-version"},
 )
 @model_options
-@click.option("--version", type=int, help="Version to write. [the next one]")
+@click.option("--as-version", "version", type=int, metavar="N", help="Number of the new version. [the next one]")
 @click.option(
     "--input-name",
     "input_names",
@@ -54,6 +55,7 @@ _MAX_LABELS_BYTES = 1 << 24
     type=NumberOr("FILE|N"),
     help="Samples to make warm-up records of, or how many synthetic ones. [3]",
 )
+@click.option("--no-inherit", is_flag=True, help="Forget the names and labels that the last version was given.")
 def savedmodel(
     terminal: Terminal,
     /,
@@ -61,7 +63,7 @@ def savedmodel(
     model: str | PresetConfig,
     steps: int | None,
     imports: tuple[str, ...],
-    output: str,
+    output: str | None,
     name: str | None,
     version: int | None,
     input_names: tuple[str, ...],
@@ -70,6 +72,7 @@ def savedmodel(
     signatures: tuple[str, ...],
     labels: str | None,
     warmup: int | str | None,
+    no_inherit: bool,
 ) -> None:
     """Export a model for TensorFlow Serving.
 
@@ -93,6 +96,7 @@ def savedmodel(
             signatures=signatures,
             labels=names,
             warmup=warmup,
+            inherit=not no_inherit,
             progress=progress,
         )
     for note in result.notes:

@@ -32,6 +32,7 @@ _JOIN_SECONDS = 0.5  # between checks for an interrupt while the server stops
     cls=ServeCommand,
     example="""
     attnexport serve export/classifier --port 8500 --rest_api_port auto
+    attnexport serve model.keras
     attnexport serve --model_base_path /models/classifier --model_name classifier
     """,
 )
@@ -73,7 +74,8 @@ def serve(
     """Serve models as TF Serving does.
 
     EXPORT is an export directory, or a directory of them: its SavedModel is served under its name, each .tflite under
-    NAME.RECIPE. Without EXPORT, use tensorflow_model_server's flags, with underscores or dashes.
+    NAME.RECIPE. It may also be a .keras file, which is exported to a temporary place first, or a .tflite, served under
+    the file's name. Without EXPORT, use tensorflow_model_server's flags, with underscores or dashes.
     """
     from attnexport.workflows import serve as workflow
 
@@ -92,6 +94,7 @@ def serve(
                 imports=imports,
                 on_event=terminal.note,
                 on_access=terminal.log if access_log else None,
+                progress=progress,
             )
             stack.callback(_close, terminal, server)
             server.start(progress, own_process=True)

@@ -6,6 +6,7 @@ import atexit
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _PIPE_WIDTH = 160  # columns, if stdout is not a terminal
+_BAR_COLUMNS = 46  # that spinner, time, bar and count take of a line of progress
+_DEFAULT_COLUMNS = 80  # if a terminal does not say
 
 
 @dataclass
@@ -30,11 +33,13 @@ class Terminal:
         json: Print one JSON document on stdout instead of a summary.
         quiet: Print no notes and no progress.
         debug: Show tracebacks, and what libraries print.
+        verbose: Print each step of the progress on a line of its own, on a terminal or not.
     """
 
     json: bool = False
     quiet: bool = False
     debug: bool = False
+    verbose: bool = False
     _stdout: TextIO = field(default_factory=lambda: sys.stdout)
     _stderr: TextIO = field(default_factory=lambda: sys.stderr)
 
@@ -80,22 +85,44 @@ class Terminal:
     @contextmanager
     def working(self) -> Iterator[Progress]:
         """Show the progress of a workflow on stderr if it is a terminal: a spinner, and a bar if there is a total."""
-        if self.quiet or not self._stderr.isatty():
+        if self.quiet:
             yield silent
             return
-        from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
+        if self.verbose:
+            yield self._steps()
+            return
+        if not self._stderr.isatty():
+            yield silent
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Bar
+        from rich.table import Column
 
-        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
         console = self._console(self._stderr)
-        with Bar(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False) as bar:
+        room = Column(no_wrap=True, overflow="ellipsis", max_width=max(20, console.width - _BAR_COLUMNS))
+        text = TextColumn("{task.description}", markup=False, table_column=room)
+        columns = (SpinnerColumn(), text, TimeElapsedColumn(), BarColumn(bar_width=20), MofNCompleteColumn())
+        with Bar(*columns[:3], console=console, transient=True, redirect_stdout=False, redirect_stderr=False) as bar:
             task = bar.add_task("starting", total=None)
 
             def show(message: str, /, *, done: int = 0, total: int | None = None) -> None:
-                bar.columns = columns if total is not None else columns[:2]
+                bar.columns = columns if total is not None else columns[:3]
                 bar.update(task, description=f"{printable(message)}…", completed=done, total=total)
+                bar.refresh()  # before the work begins, which may keep the bar's own thread waiting
 
             yield show
+
+    def _steps(self) -> Progress:
+        """Progress as lines: each step once, with the seconds since the start."""
+        start, last = time.monotonic(), ""
+
+        def show(message: str, /, *, done: int = 0, total: int | None = None) -> None:
+            nonlocal last
+            if message != last:
+                self.log(f"{time.monotonic() - start:6.1f} s  {message}")
+                last = message
+
+        return show
 
     @contextmanager
     def only_ours(self) -> Iterator[None]:
@@ -128,7 +155,17 @@ class Terminal:
     def _console(self, stream: TextIO) -> Console:
         from rich.console import Console
 
-        return Console(file=stream, highlight=False, width=None if stream.isatty() else _PIPE_WIDTH)
+        return Console(file=stream, highlight=False, width=_columns(stream) if stream.isatty() else _PIPE_WIDTH)
+
+
+def _columns(stream: TextIO) -> int:
+    """The width of a terminal. rich would ask descriptors 0 to 2, of which none need be this terminal here."""
+    wanted = os.environ.get("COLUMNS", "")
+    if wanted.isdecimal() and int(wanted):
+        return int(wanted)
+    with suppress(OSError):
+        return os.get_terminal_size(stream.fileno()).columns or _DEFAULT_COLUMNS
+    return _DEFAULT_COLUMNS
 
 
 def _close_stderr() -> None:

@@ -122,7 +122,7 @@ def tflite(
     model: str | PresetConfig,
     steps: int | None,
     imports: tuple[str, ...],
-    output: str,
+    output: str | None,
     name: str | None,
     recipes: tuple[str, ...],
     version: int | None,

@@ -22,6 +22,7 @@ attnexport validate export/classifier --min-sqnr 40 --layers
 @command("validate", example=_EXAMPLE)
 @click.argument("export", type=click.Path(path_type=Path))
 @click.option("--version", type=int, help="Version to validate. [the newest]")
+@click.option("--against", type=int, metavar="VERSION", help="Put the artifacts and figures of this version beside.")
 @click.option("--evaluation", metavar="FILE", help="Samples to compare on, with labels or without. [synthetic]")
 @click.option("--import", "imports", multiple=True, metavar="MODULE", help="Module that registers custom layers.")
 @click.option("--server", metavar="HOST:PORT", help="Also compare the SavedModel that this server serves.")
@@ -33,6 +34,9 @@ attnexport validate export/classifier --min-sqnr 40 --layers
 @click.option("--min-agreement", type=float, help="Least share of samples with the original's top class, 0 to 1.")
 @click.option("--max-accuracy-drop", type=float, help="Most accuracy to lose, in percentage points.")
 @click.option("--layers", is_flag=True, help="Show which tensor inside each .tflite loses how many decibels.")
+@click.option(
+    "--node-data", metavar="FILE.json", help="Write what each tensor loses, for Model Explorer to colour its graph."
+)
 @click.option("--write-cases", metavar="FILE.npz", help="Write the inputs for a device to run, and compare nothing.")
 @click.option(
     "--recorded", multiple=True, metavar="FILE.npz", help="Also compare the outputs that a device recorded for them."
@@ -55,6 +59,7 @@ def validate(
     terminal: Terminal,
     export: Path,
     version: int | None,
+    against: int | None,
     evaluation: str | None,
     imports: tuple[str, ...],
     server: str | None,
@@ -66,6 +71,7 @@ def validate(
     min_agreement: float | None,
     max_accuracy_drop: float | None,
     layers: bool,
+    node_data: str | None,
     write_cases: str | None,
     recorded: tuple[str, ...],
     html: str | None,
@@ -81,7 +87,15 @@ def validate(
     limits = workflow.Limits(rtol, atol, min_sqnr, min_agreement, max_accuracy_drop)
     terminal.silence_exit()
     if write_cases is not None:
-        comparing = {"--server": server, "--serve": serve, "--html": html, "--layers": layers, "--recorded": recorded}
+        comparing: dict[str, object] = {
+            "--server": server,
+            "--serve": serve,
+            "--html": html,
+            "--layers": layers,
+            "--recorded": recorded,
+            "--node-data": node_data,
+            "--against": against,
+        }
         limiting = {f"--{name.removesuffix('_db').replace('_', '-')}": value for name, value in limits.given().items()}
         for option, value in (comparing | limiting).items():
             if value not in (None, False, ()):
@@ -107,6 +121,8 @@ def validate(
             layers=layers,
             recorded=recorded,
             html=False if html is None else html or True,
+            node_data=node_data,
+            against=against,
             progress=progress,
         )
     for note in result.notes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from .reading import check_filled, is_regular
 from .signature import Array, Arrays, TensorSpec, dtype_name, fits, format_shape
 
 LABELS = "labels"
+# Names that Keras makes for inputs, numbered through the process, and what an export calls such inputs.
+_GENERATED = re.compile(r"(keras_tensor|input_layer)(_\d+)?")
+_RENAMED = re.compile(r"input(_\d+)?")
 # What samples are read from: a path, the arrays `[n, ...]` by input name, or the lone array of a single input.
 SampleSource: TypeAlias = "str | Path | Mapping[str, Any] | Array"
 
@@ -206,12 +210,22 @@ def _match_names(
         return {specs[0].name: next(iter(arrays.values()))}
     wanted = {spec.name for spec in specs}
     inputs = arrays if arrays.keys() == wanted else {aliases.get(name, name): each for name, each in arrays.items()}
+    generated = sorted((name for name in inputs if name not in wanted and _GENERATED.fullmatch(name)), key=_number)
+    renamed = sorted((name for name in wanted if name not in inputs and _RENAMED.fullmatch(name)), key=_number)
+    if generated and len(generated) == len(renamed):
+        exported = dict(zip(generated, renamed, strict=True))
+        inputs = {exported.get(name, name): each for name, each in inputs.items()}
     if wanted != inputs.keys():
         raise SamplesError(
             f"{path}: holds {', '.join(map(repr, sorted(arrays))) if '' not in arrays else 'a lone array'}, "
             f"but the inputs are {', '.join(map(repr, sorted(wanted)))} (and labels are called {LABELS!r})"
         )
     return inputs
+
+
+def _number(name: str) -> int:
+    digits = re.search(r"\d+$", name)
+    return int(digits[0]) if digits else -1
 
 
 def _cast(path: str, array: Array, spec: TensorSpec, notes: list[str]) -> Array:

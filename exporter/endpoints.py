@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from attnexport.core.errors import ArgumentError, ModelError, no_such
-from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, duplicates, usable_name
+from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature, duplicates, usable_name
 
 from .classify import classify_endpoint
 from .endpoint import Endpoint, Tensors, TracedEndpoint, check_endpoint_names, trace
@@ -74,11 +74,18 @@ def model_endpoints(
     if classify:
         offered.append(classify)
     elif labels is not None:
-        raise ArgumentError(
-            "labels are for the signature 'classify', which needs fixed input shapes and one row of scores a "
-            f"sequence; the model gives {', '.join(map(str, default.signature.outputs))}"
-        )
+        raise ArgumentError(f"labels are for the signature 'classify', {_why_no_classify(default.signature)}")
     return [default, *(trace(each) for each in choose(offered, signatures) if each is not default.endpoint)]
+
+
+def _why_no_classify(signature: Signature) -> str:
+    """Why a model offers no `classify`, as the end of a sentence that names it."""
+    for spec in signature.inputs:
+        if not spec.is_float and not spec.is_integer:
+            return f"which reads numbers from tf.Examples; the input is {spec}; put labels beside the model's answers"
+        if spec.shape is None or None in spec.shape[1:]:
+            return f"which needs fixed input shapes; the input is {spec}; --steps fixes free steps"
+    return f"which needs one row of scores a sequence; the model gives {', '.join(map(str, signature.outputs))}"
 
 
 def choose(offered: Sequence[Endpoint], names: Sequence[str]) -> list[Endpoint]:

@@ -58,8 +58,8 @@ class SavedModelRunner:
         ModelError: if it would do more than compute and was not made here, if it cannot be loaded, or a call fails.
     """
 
-    def __init__(self, path: Path, *, own: bool = False) -> None:
-        self._path = path
+    def __init__(self, path: str | Path, *, own: bool = False) -> None:
+        self._path = path = Path(path)
         if not own:
             check_program(path)
         self._session = tf.compat.v1.Session(graph=tf.Graph())

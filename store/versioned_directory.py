@@ -27,8 +27,8 @@ class VersionedDirectory:
         root: The directory, `export/NAME`. It need not exist yet.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
 
     @property
     def name(self) -> str:

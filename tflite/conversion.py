@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from attnexport.core.errors import AttnexportError, ModelError
-from attnexport.core.os_errors import writing
 from attnexport.core.runner import Runner
 from attnexport.core.signature import Signature
 from attnexport.parity import Verdict
-from attnexport.store.files import replacing
 
 from .calibration import Calibration
 from .candidates import best, candidates
 from .float_core import place
 from .gate import format_shares, gate_tflite, weight_shares
 from .graph import Graph
+from .kept_files import gated_file
+from .metadata import ModelMetadata, add_metadata
 from .preparation import Prepared, check_patterns, first_samples, prepare_conversion
 from .recipes import Recipe
 
@@ -145,10 +143,11 @@ def convert_prepared(
     max_size: int | None = None,
     keep_failed: Path | None = None,
     rejected: list[Rejected] | None = None,
+    metadata: ModelMetadata | None = None,
 ) -> list[Conversion]:
     """Quantize a prepared model by each recipe.
 
-    Arguments, result and errors are those of `convert`.
+    Result, errors and the other arguments are those of `convert`. `metadata` is written into each file.
 
     Example:
         >>> import numpy as np
@@ -177,14 +176,17 @@ def convert_prepared(
     few = {case.signature: first_samples(case.inputs, _MAX_MEASURED) for case in prepared.cases}
     expected = {case.signature: first_samples(case.expected or {}, _MAX_MEASURED) for case in prepared.cases}
     conversions = []
-    for recipe in recipes:
+    float_size_bytes = len(_described(prepared.model, metadata, "float32"))
+    for number, recipe in enumerate(recipes, 1):
+        place_of = f" ({number} of {len(recipes)})" if len(recipes) > 1 else ""
         try:
-            prepared.on_step(f"quantizing by {recipe.name}")
+            prepared.on_step(f"quantizing by {recipe.name}{place_of}")
             places = place(graph, recipe)
             ways = candidates(prepared.model, recipe, statistics, places)
             chosen = ways[0] if graph.flex_operators else best(ways, few, expected)
-            prepared.on_step(f"checking {recipe.name}")
-            with _kept(chosen.content, recipe, keep_failed) as file:
+            prepared.on_step(f"checking {recipe.name}{place_of}")
+            content = _described(chosen.content, metadata, recipe.name)
+            with gated_file(content, recipe, keep_failed) as file:
                 passed = gate_tflite(
                     file,
                     recipe,
@@ -204,53 +206,28 @@ def convert_prepared(
         conversions.append(
             Conversion(
                 recipe,
-                chosen.content,
+                content,
                 passed.probe.signatures if passed.probe else prepared.signatures,
                 passed.verdict,
                 passed.graph,
                 chosen.calibrator,
                 chosen.weight_algorithm,
                 passed.probe.peak_memory_bytes if passed.probe else None,
-                len(prepared.model),
+                float_size_bytes,
                 tuple(_notes(recipe, passed.graph, prepared.calibration)),
             )
         )
     return conversions
 
 
-def keep(content: bytes, recipe: Recipe, directory: Path) -> Path:
-    """Keep a file that failed its gate, for inspection; returns its path.
-
-    Raises:
-        StorageError: if it cannot be written.
-    """
-    path = directory / f"{recipe.name}.failed.tflite"
-    with writing(path):
-        directory.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            temporary.write_bytes(content)
-    return path
+def _described(content: bytes, metadata: ModelMetadata | None, recipe: str) -> bytes:
+    return content if metadata is None else add_metadata(content, replace(metadata, recipe=recipe))
 
 
 def quantized(prepared: Prepared, recipe: Recipe) -> bytes:
     """The file of a recipe, without any check; of a recipe that allows several ways, the first."""
     statistics = prepared.statistics if recipe.needs_calibration else None
     return candidates(prepared.model, recipe, statistics, place(prepared.graph, recipe))[0].content
-
-
-@contextmanager
-def _kept(content: bytes, recipe: Recipe, keep_failed: Path | None) -> Iterator[Path]:
-    """The content as a file for the gate; if it fails there, it is kept as `keep_failed` says."""
-    with tempfile.TemporaryDirectory() as directory:
-        file = Path(directory) / f"{recipe.name}.tflite"
-        file.write_bytes(content)
-        try:
-            yield file
-        except AttnexportError as error:
-            if keep_failed is None:
-                raise
-            kept = keep(content, recipe, keep_failed)
-            raise type(error)(f"{error} (kept for inspection as {kept})") from error
 
 
 def _notes(recipe: Recipe, graph: Graph, calibration: Calibration) -> list[str]:

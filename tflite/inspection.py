@@ -4,15 +4,33 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from attnexport.core.signature import Signature
 
 from .graph import CONVERSIONS, Graph, Subgraph, read_graph
+from .metadata import ModelMetadata, read_metadata
 from .partitions import Delegation, delegation, delegations
 
 __all__ = ["Delegation", "SignatureInspection", "TFLiteInspection", "delegation", "inspect_tflite"]
+
+
+@dataclass(frozen=True)
+class WeightedOperator:
+    """An operator with weights.
+
+    Attributes:
+        name: Its kernel's name.
+        tensor: The tensor that it computes, whose name `--keep-float` and a recipe's layers match.
+        dtype: Type of its weights.
+        bytes: Size of its weights.
+    """
+
+    name: str
+    tensor: str
+    dtype: str
+    bytes: int
 
 
 @dataclass(frozen=True)
@@ -26,6 +44,7 @@ class SignatureInspection:
         activation_bytes: Peak size of the activations, without the kernels' own scratch memory.
         undelegated: Why the delegation is unknown; None if it is known.
         quantization: Scale and zero point of quantized inputs and outputs, by name: (q - zero point) * scale.
+        weighted: Its operators with weights, in order of execution.
     """
 
     signature: Signature
@@ -34,6 +53,7 @@ class SignatureInspection:
     activation_bytes: int
     undelegated: str | None = None
     quantization: Mapping[str, tuple[float, int]] = field(default_factory=dict)
+    weighted: tuple[WeightedOperator, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,6 +66,7 @@ class TFLiteInspection:
         signatures: The signatures; if the file has none, its first subgraph as `main`.
         min_runtime_version: The oldest TFLite runtime that runs it, if the file says so.
         advice: Changes that would make it faster, a sentence each.
+        metadata: What attnexport wrote into it: the model's name, version and labels.
     """
 
     size_bytes: int
@@ -53,6 +74,7 @@ class TFLiteInspection:
     signatures: tuple[SignatureInspection, ...]
     min_runtime_version: str | None
     advice: tuple[str, ...]
+    metadata: ModelMetadata | None = None
 
 
 def inspect_tflite(content: bytes) -> TFLiteInspection:
@@ -79,7 +101,12 @@ def inspect_tflite(content: bytes) -> TFLiteInspection:
     for tensor in graph.constants:
         constants[tensor.dtype] += tensor.constant_bytes
     return TFLiteInspection(
-        len(content), dict(constants), signatures, graph.min_runtime_version, tuple(_advice(graph, signatures))
+        len(content),
+        dict(constants),
+        signatures,
+        graph.min_runtime_version,
+        tuple(_advice(graph, signatures)),
+        read_metadata(content),
     )
 
 
@@ -93,7 +120,16 @@ def _inspect(graph: Graph, name: str | None, delegated: Delegation | str) -> Sig
         _activation_bytes(subgraph),
         reason,
         _quantization(graph, name, subgraph),
+        tuple(_weighted(subgraph)),
     )
+
+
+def _weighted(subgraph: Subgraph) -> Iterator[WeightedOperator]:
+    for operator in subgraph.operators:
+        weights = subgraph.weights(operator)
+        if weights and operator.outputs:
+            size = sum(each.constant_bytes for each in weights)
+            yield WeightedOperator(operator.name, subgraph.tensors[operator.outputs[0]].name, weights[0].dtype, size)
 
 
 def _quantization(graph: Graph, name: str | None, subgraph: Subgraph) -> dict[str, tuple[float, int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from attnexport.core.child_process import Child
@@ -25,11 +25,13 @@ class Delegation:
         partitions: Number of partitions it takes the operators in.
         taken: Number of operators it takes.
         left: Counts of the operators it leaves.
+        left_operators: Their places in the signature's order of execution.
     """
 
     partitions: int
     taken: int
     left: Mapping[str, int]
+    left_operators: tuple[int, ...] = field(default=(), repr=False)
 
 
 def delegation(content: bytes, signature: str) -> Delegation | None:
@@ -114,8 +116,10 @@ def _plan(content: bytes, graph: Graph, signature: str | None) -> Delegation:
     taken: set[int] = set()
     for delegate in delegates:
         taken |= _behind(delegate, operators, producers)
-    left = Counter(each["op_name"] for number, each in enumerate(operators) if number not in taken)
-    return Delegation(len(delegates), len(taken), dict(left))
+    left = [number for number in range(len(operators)) if number not in taken]
+    return Delegation(
+        len(delegates), len(taken), dict(Counter(operators[number]["op_name"] for number in left)), tuple(left)
+    )
 
 
 def _subgraph(graph: Graph, signature: str | None) -> Subgraph:

@@ -52,7 +52,9 @@ class TFLiteRunner:
         [[2.0, 2.0, 2.0]]
     """
 
-    def __init__(self, source: Path | bytes, *, threads: int = 1, raw: bool = False, by_tensors: bool = False) -> None:
+    def __init__(
+        self, source: str | Path | bytes, *, threads: int = 1, raw: bool = False, by_tensors: bool = False
+    ) -> None:
         self._name = "the .tflite" if isinstance(source, bytes) else str(source)
         self._raw = raw
         content = source if isinstance(source, bytes) else read_file(source)
@@ -150,7 +152,7 @@ class TFLiteRunner:
         return ((array.astype(np.float32) - np.float32(zero)) * np.float32(scale)).astype(np.float32)
 
 
-def read_file(path: Path) -> bytes:
+def read_file(path: str | Path) -> bytes:
     """The content of a file.
 
     Raises:
@@ -158,7 +160,7 @@ def read_file(path: Path) -> bytes:
         ModelError: if it cannot be read.
     """
     try:
-        return read_bytes(path, MAX_FILE_BYTES)
+        return read_bytes(Path(path), MAX_FILE_BYTES)
     except FileNotFoundError as error:
         raise ArgumentError(f"{path} does not exist") from error
     except OSError as error:

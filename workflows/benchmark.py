@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 DEFAULT_SECONDS, MAX_SECONDS = 3.0, 86_400.0
 DEFAULT_ROUNDS, MIN_ROUNDS = 200, 3
+_MIN_FOR_P99 = 100  # calls; of fewer, the greatest says as much
+_LEAST = 20  # calls of each, even if a slow model needs longer for them than it should take
 
 
 @dataclass(frozen=True)
@@ -82,27 +84,42 @@ class BenchmarkResult(Result):
         rows = self.artifacts
         batches = len({row.samples for row in rows}) > 1
         shapes = len({str(sorted(list(shape)[1:] for shape in row.inputs.values())) for row in rows}) > 1
-        titles = ["p50", "p90", "p99", *["samples", "a sample"] * batches, "speed", *["inputs"] * shapes]
-        right = (*titles, "threads", "size", "memory")
+        many = all(row.latency.calls >= _MIN_FOR_P99 for row in rows)
+        titles = ["p50", "p90", *["p99"] * many, "spread", *["samples", "a sample"] * batches, "speed"]
+        right = (*titles, *["inputs"] * shapes, "threads", "size", "memory")
+        place = _common_export(rows)
         cells = [
             (
-                *(f"{each:.3f} ms" for each in (row.latency.p50_ms, row.latency.p90_ms, row.latency.p99_ms)),
+                *(f"{each:.3f} ms" for each in (row.latency.p50_ms, row.latency.p90_ms)),
+                *[f"{row.latency.p99_ms:.3f} ms"] * many,
+                f"±{row.latency.spread:.0%}",
                 *[str(row.samples), f"{row.p50_ms_per_sample:.3f} ms"] * batches,
                 f"{row.speed:.2f}",
                 *[", ".join(str(list(shape)) for shape in row.inputs.values())] * shapes,
-                "TensorFlow's own" if row.threads is None else str(row.threads),
+                "own" if row.threads is None else str(row.threads),
                 "" if row.size_bytes is None else kilobytes(row.size_bytes),
                 "" if row.peak_memory_bytes is None else f"{row.peak_memory_bytes / 1e6:,.0f} MB",
-                row.artifact,
+                row.artifact.removeprefix(place),
             )
             for row in rows
         ]
         unit = "of a sample, " if batches else ""
-        calls = rows[0].latency.calls
+        few = "" if many else f" A p99 needs {_MIN_FOR_P99} calls of each."
+        own = " Threads: TensorFlow's own number." if any(row.threads is None for row in rows) else ""
         return [
+            *([f"in {place.rstrip('/')}\n"] if place else []),
             Table((*right, "artifact"), cells, right),
-            f"\nSpeed is {unit}over that of {rows[0].artifact}, {calls} calls each, interleaved.",
+            f"\nSpeed is {unit}over that of {rows[0].artifact.removeprefix(place)}, "
+            f"{rows[0].latency.calls} calls each, interleaved, after a warm-up."
+            f" The spread is that of the middle 80 % of the calls.{few}{own}",
         ]
+
+
+def _common_export(rows: Sequence[ArtifactBenchmark]) -> str:
+    """The export that all artifacts are in, with a slash; empty if there is none."""
+    roots = {each.artifact.rpartition(f"/{kind}/")[0] for each in rows for kind in [each.kind]}
+    root = roots.pop() if len(roots) == 1 else ""
+    return f"{root}/" if root and len(rows) > 1 else ""
 
 
 def benchmark(
@@ -221,7 +238,10 @@ def _measure(
     progress("measuring latency")
     runners |= {name: opened(each) for name, each in subjects.items() if name not in runners}
     latencies = measure(
-        {name: _bound_call(runners[name], call) for name, call in calls.items()}, rounds=rounds, seconds=seconds
+        {name: _bound_call(runners[name], call) for name, call in calls.items()},
+        rounds=rounds,
+        seconds=seconds,
+        least=_LEAST,
     )
     per_sample = {name: latency.p50_ms / calls[name].samples for name, latency in latencies.items()}
     first = next(iter(per_sample.values()))

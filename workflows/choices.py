@@ -23,6 +23,7 @@ __all__ = [
     "DEFAULT_PRESET",
     "DEFAULT_TRIALS",
     "IO_TYPES",
+    "LANGUAGES",
     "OBJECTIVES",
     "POOLINGS",
     "PRESETS",
@@ -31,8 +32,23 @@ __all__ = [
     "Preset",
     "PresetConfig",
     "check_source",
+    "recipe_name",
 ]
 
 RECIPES: tuple[str, ...] = tuple(_RECIPES)
+LANGUAGES = ("python", "javascript", "kotlin", "swift", "c")  # of `inspect --snippet`
 PRESETS: tuple[str, ...] = get_args(Preset)
 POOLINGS: tuple[str, ...] = get_args(Pooling)
+_RECIPE_ALIASES = {"fp32": "float32", "f32": "float32", "fp16": "float16", "f16": "float16", "16x8": "int16x8"}
+
+
+def recipe_name(text: str) -> str:
+    """The name of a recipe in the spelling that is used here; other text, such as a path, as it is.
+
+    Example:
+        >>> recipe_name("INT8"), recipe_name("fp16"), recipe_name("mine.json")
+        ('int8', 'float16', 'mine.json')
+    """
+    small = text.lower()
+    name = _RECIPE_ALIASES.get(small, small)
+    return name if name in (*RECIPES, AUTO) else text

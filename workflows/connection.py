@@ -53,24 +53,25 @@ class Connection:
         """The address that progress and messages name."""
         return self.servers if isinstance(self.servers, str) else self.servers[0]
 
-    def client(self, retry: Retry | None = None) -> Client:
+    def client(self, retry: Retry | None = None, *, needs_model: bool = True) -> Client:
         """A client of this model.
 
         Args:
             retry: How calls that find no server are retried; the client's default if None.
+            needs_model: Refuse a connection that names no model.
 
         Raises:
             ArgumentError: for an empty name, an invalid address, time-out or header, or if a certificate file does not
                 exist.
             ContentError: if a certificate cannot be read.
         """
-        if not self.model:
+        if not self.model and needs_model:
             raise ArgumentError("--server needs --model, the name that the model is served under")
         from attnexport.serving import Client, Retry
 
         return Client(
             self.servers,
-            model=self.model,
+            model=self.model or None,
             timeout=self.timeout,
             tls=self._tls(),
             metadata=self.headers,

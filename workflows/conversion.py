@@ -29,6 +29,7 @@ from attnexport.tflite import (
     read_calibration,
     without_shared,
 )
+from attnexport.tflite.metadata import ModelMetadata
 from attnexport.tflite.search import SearchResult
 
 from .choices import AUTO
@@ -93,7 +94,9 @@ def convert_source(
             allow_flex=request.allow_flex,
             on_step=progress,
         )
-    conversions, rejected, search = _quantize(prepared, request, evaluation, directory.root / "failed", progress)
+    metadata = ModelMetadata(directory.name, entry.version, labels=tuple(entry.source.get("labels") or ()))
+    failed = directory.root / "failed"
+    conversions, rejected, search = _quantize(prepared, request, evaluation, failed, metadata, progress)
     notes += [note for each in conversions for note in each.notes]
     figures: list[Figures | None] = [None] * len(conversions)
     if evaluation:
@@ -136,7 +139,12 @@ def _write_fixed(source: ModelSource, path: Path, request: ConversionRequest) ->
 
 
 def _quantize(
-    prepared: Prepared, request: ConversionRequest, evaluation: Samples | None, failed: Path, progress: Progress
+    prepared: Prepared,
+    request: ConversionRequest,
+    evaluation: Samples | None,
+    failed: Path,
+    metadata: ModelMetadata,
+    progress: Progress,
 ) -> tuple[list[Conversion], list[Rejected], SearchResult | None]:
     """The conversions by all recipes, those that failed, and the search for another recipe, if one was asked for."""
     keep_failed = failed if request.keep_failed else None
@@ -153,6 +161,7 @@ def _quantize(
         max_size=request.max_size,
         keep_failed=keep_failed,
         rejected=rejected,
+        metadata=metadata,
     )
     return conversions, rejected, search
 

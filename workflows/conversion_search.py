@@ -91,7 +91,8 @@ def run_search(
 ) -> SearchResult:
     """Search; if nothing meets the goal, that is added to `rejected`, and the nearest file is kept if wanted."""
     from attnexport.tflite import Rejected
-    from attnexport.tflite.conversion import keep, quantized
+    from attnexport.tflite.conversion import quantized
+    from attnexport.tflite.kept_files import keep
     from attnexport.tflite.search import search
 
     def on_trial(trial: Trial, best: Trial | None) -> None:
@@ -135,10 +136,15 @@ def search_document(result: SearchResult, recipe: Path | None) -> dict[str, Any]
     return checked
 
 
-def search_blocks(result: SearchResult, recipe: Path | None) -> list[Block]:
-    """The candidates that no other one beats, and why one was chosen."""
+def search_blocks(result: SearchResult, recipe: Path | None, reference: str = "Keras") -> list[Block]:
+    """The candidates that no other one beats, and why one was chosen; the original first, if it has an accuracy."""
+    from attnexport.parity.figures import percentage
+
     columns = ("candidate", "size", "latency", "SQNR", "agreement", "accuracy", "within", "")
-    rows = []
+    rows: list[tuple[str, ...]] = []
+    own = (each.measured.figures.reference_accuracy for each in result.trials if each.measured.figures)
+    if (accuracy := next((each for each in own if each is not None), None)) is not None:
+        rows.append((reference, "", "", "", "", percentage(accuracy), "", ""))
     for each in result.front:
         within = "yes" if result.goal.met_by(each.measured) else "no"
         chosen = "chosen" if result.chosen is not None and each.number == result.chosen.number else ""

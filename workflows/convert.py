@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from attnexport.core.errors import ArgumentError, AttnexportError, ParityError, no_such
 from attnexport.core.progress import Progress, silent
 
-from .choices import AUTO, RECIPES
+from .choices import AUTO, RECIPES, recipe_name
 from .conversion_samples import check_calibrated, check_samples
 from .conversion_search import SearchOptions, search_request
 from .convert_result import ConvertResult
-from .export import DEFAULT_OUTPUT, check_texts, export_source
-from .versions import find_version
+from .export import check_texts, export_source
+from .inheritance import newest_entry, open_like
+from .versions import check_place, find_version, kind_of_model
 
 if TYPE_CHECKING:
     from attnexport.core.samples import SampleSource
@@ -37,7 +38,7 @@ def convert(
     *,
     calibration: SampleSource | None = None,
     evaluation: SampleSource | None = None,
-    output: str | os.PathLike[str] = DEFAULT_OUTPUT,
+    output: str | os.PathLike[str] | None = None,
     name: str | None = None,
     version: int | None = None,
     imports: Iterable[str] = (),
@@ -71,8 +72,8 @@ def convert(
         calibration: Samples to find ranges with (a path, arrays `[n, ...]` by input name, or an array); every fifth is
             held out to compare on. Synthetic ones if None.
         evaluation: Samples, with or without labels, to report accuracy on.
-        output: The directory of all exports.
-        name: The export's name; the preset's, the file's or the model's if None.
+        output: The directory of all exports; `export` if None. Not for a model that is an export itself.
+        name: The export's name; the preset's, the file's or the model's if None. Not for an export either.
         version: The version to add to; the newest if None.
         imports: Modules that register custom layers.
         trust: Import the modules that an export names, even if it was made elsewhere.
@@ -111,6 +112,7 @@ def convert(
         [('small.dynamic.tflite', 'new')]
     """
     given = [recipes] if isinstance(recipes, str | os.PathLike) or not isinstance(recipes, Sequence) else list(recipes)
+    given = [recipe_name(each) if isinstance(each, str) else each for each in given]
     signatures, imports = check_texts("signatures", signatures), check_texts("imports", imports)
     keep_float = check_texts("keep_float", keep_float)
     is_search = AUTO in given
@@ -137,6 +139,9 @@ def convert(
             calibrator=calibrator,
         )
     check_samples(request, calibration=calibration, evaluation=evaluation)
+    check_place(model, output, name)
+    if calibration is None:
+        check_calibrated(chosen, request, kind_of_model(model, version))
     progress("loading TensorFlow")
     from attnexport.store.trust import trusting
 
@@ -144,8 +149,6 @@ def convert(
 
     with trusting(trust):
         opened = find_version(model, output=output, name=name, version=version, imports=imports, progress=progress)
-    if calibration is None:
-        check_calibrated(chosen, request, opened.kind)
     conversion_request = ConversionRequest(
         recipes=tuple(chosen),
         search=request,
@@ -168,7 +171,9 @@ def _convert(opened: ModelVersion, request: ConversionRequest, progress: Progres
 
     from .conversion import check_no_strings, convert_source
 
-    entry, notes, names = opened.entry, [], request.signatures
+    entry, names = opened.entry, request.signatures
+    notes: list[str] = []
+    kept: dict[str, list[str]] = {}
     with ExitStack() as stack:
         if opened.source is not None:
             source = opened.source
@@ -176,7 +181,7 @@ def _convert(opened: ModelVersion, request: ConversionRequest, progress: Progres
             if opened.origin.saved_model is None:
                 check_exportable(opened.origin.model)
             progress("tracing its signatures")
-            source = open_model(opened.origin)
+            source, kept, notes = open_like(newest_entry(opened.directory), opened.origin)
         elif opened.origin.saved_model is None:
             check_no_strings(entry, names)
             progress("opening the original")
@@ -186,7 +191,7 @@ def _convert(opened: ModelVersion, request: ConversionRequest, progress: Progres
         stack.enter_context(closing(source))
         source.check_offered(names)
         if entry is None:
-            exported = export_source(source, opened.directory, progress=progress)
+            exported = export_source(source, opened.directory, kept=kept, progress=progress)
             entry = exported.entry
             notes += [*exported.notes, f"exported first as {exported.path}, for the .tflite to stand beside"]
         check_no_strings(entry, names)

@@ -82,21 +82,37 @@ class ConvertResult(Result):
         return [
             f"{self.files[0].path.parent}: {self.directory.name} version {self.version}\n",
             self._table(),
-            f"\nParity is against {verdict.reference}, on {case}.",
-            *([] if self.search is None else search_blocks(self.search, self.recipe_path)),
+            f"\nParity is against {verdict.reference}, on {case}.{self._evaluated_on()}",
+            *([] if self.search is None else search_blocks(self.search, self.recipe_path, verdict.reference)),
             "\nNext:",
             Line(f"  attnexport inspect {self.files[-1].path}"),
             Line(f"  attnexport benchmark {self.directory}"),
         ]
 
+    def _evaluated_on(self) -> str:
+        """Which columns are of the evaluation samples, and not of the held-out ones of the calibration."""
+        samples = max((each.evaluation.samples for each in self.files if each.evaluation), default=0)
+        return f" SQNR, agreement and accuracy are on the {samples} evaluation samples." if samples else ""
+
     def _repr_html_(self) -> str:
         html = super()._repr_html_()
         return html if self.search is None else f"{html}\n{search_html(self.search)}"
 
+    def _reference_accuracy(self) -> float | None:
+        """The original's own accuracy on the evaluation samples, if they have labels."""
+        accuracies = (each.evaluation.reference_accuracy for each in self.files if each.evaluation)
+        return next((each for each in accuracies if each is not None), None)
+
     def _table(self) -> Table:
+        from attnexport.parity.figures import percentage
+
         evaluated = any(each.evaluation for each in self.files)
+        reference = self._reference_accuracy()
         columns = ("recipe", "size", "of float32", "parity", "partitions", *_EVALUATION * evaluated, "file")
         rows = []
+        if reference is not None:
+            name = self.files[0].conversion.verdict.reference
+            rows.append((name, *[""] * (len(columns) - 3), percentage(reference), ""))
         for file in self.files:
             conversion, worst = file.conversion, file.conversion.verdict.worst
             size = len(conversion.content)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from attnexport.core.errors import ArgumentError, check_size
 from attnexport.core.limits import MAX_VERSION
 from attnexport.core.progress import Progress, silent
 
+from .inheritance import differences, newest_entry, open_like
 from .result import Block, Line, Result, Table
 from .sizes import kilobytes
 
@@ -86,7 +87,7 @@ class ExportResult(Result):
 
 def export_saved_model(
     model: str | os.PathLike[str] | PresetConfig | Any,
-    output: str | os.PathLike[str] = DEFAULT_OUTPUT,
+    output: str | os.PathLike[str] | None = None,
     *,
     name: str | None = None,
     version: int | None = None,
@@ -100,6 +101,7 @@ def export_saved_model(
     endpoints: Sequence[Endpoint] = (),
     labels: Sequence[str] | None = None,
     warmup: int | SampleSource | None = None,
+    inherit: bool = True,
     progress: Progress = silent,
 ) -> ExportResult:
     """Export a model as the next version of `output/name`, with named signatures and warm-up records.
@@ -109,7 +111,7 @@ def export_saved_model(
     Args:
         model: A `keras.Model`, a PresetConfig, the path of a `.keras` file, an export or a SavedModel (which is copied
             as it is), or a factory's `package.module:function`.
-        output: The directory of all exports.
+        output: The directory of all exports; `export` if None.
         name: The export's name; the preset's, the file's or the model's if None.
         version: A version that does not exist yet; the next one if None.
         imports: Modules that register custom layers.
@@ -125,6 +127,7 @@ def export_saved_model(
         labels: Names of the classes, for the signature `classify`.
         warmup: Samples to make warm-up records of (a path, or arrays by input name), or how many synthetic ones; 3
             if None, or those that a copied SavedModel has.
+        inherit: Take over the names and labels that the export's last version was given, unless others are given.
         progress: Called with what is being done now.
 
     Raises:
@@ -150,22 +153,25 @@ def export_saved_model(
     input_names, output_names = check_texts("input_names", input_names), check_texts("output_names", output_names)
     signatures = check_texts("signatures", signatures)
     labels = None if labels is None else check_texts("labels", labels)
+    if isinstance(warmup, str | os.PathLike) and not Path(warmup).exists():
+        raise ArgumentError(f"samples {warmup} do not exist")
     progress("loading TensorFlow")
     import tensorflow  # noqa: F401 - before Keras, which would be named where neither is installed
 
-    from attnexport.exporter import check_exportable, open_model, open_source
+    from attnexport.exporter import check_exportable, open_source
     from attnexport.store.trust import trusting
 
     progress("loading the model")
     with trusting(trust):
         origin = open_source(model, checked)
-    directory = export_directory(output, origin.name if name is None else name)
+    directory = export_directory(DEFAULT_OUTPUT if output is None else output, origin.name if name is None else name)
     if version is not None:
         directory.check_free(version)
     if origin.saved_model is None:
         check_exportable(origin.model)
     progress("tracing its signatures")
-    source = open_model(
+    source, kept, notes = open_like(
+        newest_entry(directory) if inherit else None,
         origin,
         input_names=input_names,
         output_names=output_names,
@@ -176,7 +182,8 @@ def export_saved_model(
         labels=labels,
     )
     with closing(source):
-        return export_source(source, directory, version=version, labels=labels, warmup=warmup, progress=progress)
+        result = export_source(source, directory, version=version, kept=kept, warmup=warmup, progress=progress)
+    return replace(result, notes=(*notes, *result.notes))
 
 
 def export_source(
@@ -184,17 +191,20 @@ def export_source(
     directory: ExportDirectory,
     *,
     version: int | None = None,
-    labels: Sequence[str] | None = None,
+    kept: Mapping[str, Sequence[str]] | None = None,
     warmup: int | SampleSource | None = None,
     progress: Progress = silent,
 ) -> ExportResult:
-    """Export a model that is open already; see `export_saved_model`."""
+    """Export a model that is open already; see `export_saved_model`. `kept` are the names and labels it was given."""
     from attnexport.exporter import export_version
 
-    details = {"labels": list(labels)} if labels else {}
+    previous, details = newest_entry(directory), {name: list(value) for name, value in (kept or {}).items()}
     done = export_version(source, directory, version=version, warmup=warmup, details=details, on_step=progress)
     artifact = next(each for each in done.entry.artifacts if each.kind == "saved_model")
-    return ExportResult(directory.root, done.entry, artifact, done.verdict, done.warmup_records, done.notes)
+    notes = list(done.notes)
+    if previous is not None and (changes := differences(previous, artifact.signatures, details.get("labels", []))):
+        notes.append(f"version {done.entry.version} is not like version {previous.version} to clients: {changes}")
+    return ExportResult(directory.root, done.entry, artifact, done.verdict, done.warmup_records, tuple(notes))
 
 
 def export_directory(output: str | os.PathLike[str], name: str) -> ExportDirectory:

@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attnexport.core.errors import ContentError
+from attnexport.core.errors import ArgumentError, ContentError
 from attnexport.core.progress import Progress, silent
 
+from .node_data import check_node_data, delegated, write_node_data
 from .result import Block, Line, Result, Table
 from .sizes import kilobytes
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from attnexport.tflite.inspection import SignatureInspection
 
 Rows = list[tuple[str, str]]
+_MAX_WEIGHTED, _MAX_LABELS = 24, 10  # operators and labels that are shown
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,12 @@ class InspectionResult(Result):
 
 
 def inspect(
-    artifact: str | Path | keras.Model, *, imports: Sequence[str] = (), trust: bool = False, progress: Progress = silent
+    artifact: str | Path | keras.Model,
+    *,
+    imports: Sequence[str] = (),
+    trust: bool = False,
+    node_data: str | Path | None = None,
+    progress: Progress = silent,
 ) -> InspectionResult:
     """Show what an artifact holds.
 
@@ -60,6 +67,7 @@ def inspect(
         artifact: Path of a .tflite, a SavedModel, a .keras file or an export directory; or a Keras model.
         imports: Modules that register the custom layers of a .keras file.
         trust: Import the modules that the export names, even if it was made elsewhere.
+        node_data: A .json file to write what the delegate takes of a .tflite to, for Model Explorer to colour.
         progress: Called with what is being done.
 
     Raises:
@@ -78,11 +86,16 @@ def inspect(
 
     from .artifacts import find_artifact
 
+    target = check_node_data(node_data)
     located = find_artifact(Path(artifact))
+    if target is not None and located.kind != "tflite":
+        raise ArgumentError(f"--node-data is for a .tflite, and {artifact} is not one")
     progress(f"inspecting {artifact}")
     contents: TFLiteInspection | SavedModelInspection | KerasInspection | Manifest
     if located.kind == "tflite":
         contents = _inspect_tflite(located.path)
+        if target is not None:
+            write_node_data(target, {str(located.path): delegated(located.path.read_bytes(), contents)})
     elif located.kind == "saved_model":
         from attnexport.exporter.inspection import inspect_saved_model
 
@@ -116,8 +129,10 @@ def _inspect_keras(source: Any, path: Path | None, imports: Sequence[str]) -> Ke
 
 
 def _tflite_rows(contents: TFLiteInspection, path: Path) -> Rows:
-    version = contents.min_runtime_version
+    version, metadata = contents.min_runtime_version, contents.metadata
     rows = [
+        *([] if metadata is None else [("model", f"{metadata.name} version {metadata.version}, {metadata.recipe}")]),
+        *([("labels", _some(metadata.labels))] if metadata is not None and metadata.labels else []),
         ("size", kilobytes(contents.size_bytes)),
         ("constants", _sizes(contents.constant_bytes)),
         ("runtime", f"TFLite {version} or later" if version else "not recorded"),
@@ -132,8 +147,24 @@ def _tflite_rows(contents: TFLiteInspection, path: Path) -> Rows:
             ("operators", _counts(each.operators)),
             ("XNNPACK", _delegation(each)),
             ("activations", f"{kilobytes(each.activation_bytes)} at most at once"),
+            *_weight_rows(each),
         ]
     return rows + [("advice", text) for text in contents.advice]
+
+
+def _weight_rows(signature: SignatureInspection) -> Rows:
+    """The operators with weights by the names that --keep-float matches, and the line to copy for the first."""
+    rows = [
+        ("weights", f"{each.name} {each.dtype} {kilobytes(each.bytes)}: {each.tensor}")
+        for each in signature.weighted[:_MAX_WEIGHTED]
+    ]
+    if len(signature.weighted) > _MAX_WEIGHTED:
+        rows.append(("", f"and {len(signature.weighted) - _MAX_WEIGHTED} more, which --json lists"))
+    return rows
+
+
+def _some(texts: Sequence[str]) -> str:
+    return ", ".join(texts[:_MAX_LABELS]) + (f" and {len(texts) - _MAX_LABELS} more" * (len(texts) > _MAX_LABELS))
 
 
 def _delegation(signature: SignatureInspection) -> str:

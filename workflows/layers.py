@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -29,12 +31,12 @@ from attnexport.tflite.float_model import convert_float
 from attnexport.tflite.runner import read_file
 from attnexport.tflite.tracer import TFLiteTracer
 
-from .result import Block, Table
+from .result import Block, Line, Table
 
 _SAMPLES = 8  # all tensors of so many are held at once
 _MIN_SHOWN_DB = 0.1  # losses below are left blank
 _MAX_NAMED = 5  # tensors in a note
-_TITLES = ("layer", "tensor", "SQNR", "max error", "lost")
+_TITLES = ("layer", "tensor", "SQNR", "max error", "lost", "--keep-float")
 _SCALED = 1e-3  # a scale factor is as good as 1 below this difference
 
 
@@ -66,13 +68,38 @@ class Inside:
             by_artifact.setdefault(check.artifact, []).append((check, loss))
         blocks: list[Block] = []
         for artifact, pairs in by_artifact.items():
+            checks = [check for check, _ in pairs]
             greatest = max((loss for _, loss in pairs if loss < float("inf")), default=0.0)
             rows = [
-                (check.layer, check.role, decibels(check.sqnr_db), error(check.max_error), _loss_text(loss, greatest))
+                (
+                    *(check.layer, check.role, decibels(check.sqnr_db), error(check.max_error)),
+                    _loss_text(loss, greatest),
+                    keep_float_pattern(check, checks) if loss >= _MIN_SHOWN_DB else "",
+                )
                 for check, loss in pairs
             ]
-            blocks += [f"\ninside {artifact}\n", Table(_TITLES, rows)]
+            blocks += [f"\ninside {artifact}\n", Table(_TITLES, rows, ("SQNR", "max error"))]
+            costliest = next((check for check, loss in pairs if loss == greatest >= _MIN_SHOWN_DB), None)
+            recipe = Path(artifact).name.removesuffix(".tflite").rpartition(".")[2]
+            if costliest is not None and recipe not in ("float32", "float16"):
+                pattern = shlex.quote(keep_float_pattern(costliest, checks))
+                blocks += [
+                    f"\nTo keep {costliest.layer} in float32, which loses the most:",
+                    Line(f"  attnexport tflite EXPORT -q {recipe} --keep-float {pattern} --calibration FILE --force"),
+                ]
         return blocks
+
+
+def keep_float_pattern(check: LayerCheck, others: Sequence[LayerCheck]) -> str:
+    """A regular expression that `--keep-float` takes for the tensor of a check, and for no other layer's.
+
+    The layer's own path if its tensors have it in their names and no other's have; else the whole name.
+    """
+    path = re.escape(check.layer)
+    elsewhere = any(re.search(path, each.tensor) for each in others if each.layer != check.layer)
+    if re.search(path, check.tensor) and not elsewhere:
+        return path
+    return re.escape(check.tensor)
 
 
 def _loss_text(loss: float, greatest: float) -> str:

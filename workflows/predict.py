@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attnexport.core.errors import ArgumentError, RefusedError, check_size, no_such
+from attnexport.core.errors import RefusedError, check_size, no_such
 from attnexport.core.progress import Progress, silent
 from attnexport.core.signature import DEFAULT_SIGNATURE
 
@@ -28,7 +28,7 @@ class PredictResult(Result):
     Attributes:
         prediction: Arrays `[n, ...]` by output name, and the version that computed them.
         signature: The signature that ran.
-        output: The .npz file that the outputs were written to, if any.
+        output: The file that the outputs were written to, if any.
         notes: What was changed to make inputs or outputs fit.
     """
 
@@ -91,7 +91,7 @@ def predict(
         signature: The signature to run.
         batch: Samples in one call at most, for a signature whose first dimension is a batch: free in every input and
             output. All samples go in one call if None; a signature with a fixed batch is always sent in that.
-        output: An .npz file to write the outputs to.
+        output: An .npz, .json or .csv file to write the outputs to.
         progress: Called with how many samples are done.
 
     Raises:
@@ -110,7 +110,9 @@ def predict(
     """
     if batch is not None:
         check_size("batch", batch)
-    target = None if output is None else _output_path(Path(output))
+    from .predict_outputs import output_path, write_outputs
+
+    target = None if output is None else output_path(output)
     from attnexport.serving.client.batches import check_batch
 
     from .predict_inputs import open_source, read_inputs
@@ -124,20 +126,8 @@ def predict(
         inputs, notes = read_inputs(source, served)
         prediction = _predict_all(client, inputs, served, batch, version, label, progress)
     if target is not None:
-        from .predict_outputs import write_outputs
-
         notes += write_outputs(target, prediction)
     return PredictResult(prediction, served.name, target, notes)
-
-
-def _output_path(path: Path) -> Path:
-    if path.suffix != ".npz":
-        raise ArgumentError(f"--output {path} is not a FILE.npz")
-    if path.is_dir():
-        raise ArgumentError(f"--output {path} is a directory")
-    if not path.parent.is_dir():
-        raise ArgumentError(f"--output {path} is in {path.parent}, which is not a directory")
-    return path
 
 
 def _signature(client: Client, name: str, version: int | None, label: str | None) -> Signature:

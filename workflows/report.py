@@ -22,6 +22,8 @@ from attnexport.parity.summary import Summary, summarize
 from attnexport.store.files import make_directories, write_atomically
 from attnexport.store.manifest import ValidationRecord
 
+from .report_details import changes, confusions
+
 if TYPE_CHECKING:
     from attnexport.parity import Check, Limits, Subject, Validation
     from attnexport.store import ExportDirectory, VersionEntry
@@ -82,6 +84,7 @@ def draw_report(
     created: str,
     notes: Sequence[str],
     inside: Inside | None,
+    against: VersionEntry | None = None,
 ) -> str:
     """The report as HTML, with the outputs for the worst samples, which need the Runners to be open."""
     return render(
@@ -92,12 +95,15 @@ def draw_report(
             validation=verdict,
             data=compared_data(compared.data),
             candidates=candidates,
-            worst=tuple(_worst_samples(compared, subjects, verdict)),
+            worst=tuple(_worst_samples(compared, subjects, verdict, labels_of(entry))),
             layers=inside.layers if inside else (),
             maps=inside.maps if inside else (),
             environment=_environment(),
             notes=tuple(dict.fromkeys([*notes, *(inside.notes if inside else ())])),
             searched=searched,
+            confusions=tuple(confusions(compared, subjects, verdict, labels_of(entry))),
+            against=None if against is None else against.version,
+            changes=() if against is None else changes(entry, against, verdict),
         )
     )
 
@@ -134,7 +140,14 @@ def record(
     return []
 
 
-def _worst_samples(compared: Compared, subjects: Sequence[Subject], verdict: Validation) -> Iterator[WorstSample]:
+def labels_of(entry: VersionEntry) -> tuple[str, ...]:
+    """The names of a version's classes; empty if it has none."""
+    return tuple(entry.source.get("labels") or ())
+
+
+def _worst_samples(
+    compared: Compared, subjects: Sequence[Subject], verdict: Validation, labels: tuple[str, ...]
+) -> Iterator[WorstSample]:
     """The sample on which each artifact is worst, run again; in `serving_default` if that was measured."""
     by_artifact: dict[str, list[Check]] = defaultdict(list)
     for check in verdict.checks:
@@ -144,11 +157,13 @@ def _worst_samples(compared: Compared, subjects: Sequence[Subject], verdict: Val
     for checks in by_artifact.values():
         ordered = sorted(checks, key=lambda each: (each.signature != DEFAULT_SIGNATURE, _sqnr_db(each)))
         # A recording holds whole batches only: the next worst runtime has the sample.
-        samples = (_run_again(compared, subjects, check) for check in ordered)
+        samples = (_run_again(compared, subjects, check, labels) for check in ordered)
         yield from islice((each for each in samples if each is not None), 1)
 
 
-def _run_again(compared: Compared, subjects: Sequence[Subject], check: Check) -> WorstSample | None:
+def _run_again(
+    compared: Compared, subjects: Sequence[Subject], check: Check, labels: tuple[str, ...]
+) -> WorstSample | None:
     """The sample of a check's greatest error, run by itself; None if that fails."""
     if check.measured is None:
         return None
@@ -173,6 +188,7 @@ def _run_again(compared: Compared, subjects: Sequence[Subject], check: Check) ->
         actual=actual,
         error=check.measured.max_error,
         index=tuple(place),
+        labels=labels,
     )
 
 

@@ -8,29 +8,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
+
+from .tables import Table, print_paragraph, print_table
 
 from attnexport.core.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+__all__ = ["Block", "Line", "Picture", "Result", "Table", "print_blocks"]
+
 _TEXT_WIDTH = 160  # columns of `str(result)`, where no terminal gives a width
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of text cells.
-
-    Attributes:
-        columns: Titles; all empty for rows of a name and a value, which are shown without titles.
-        rows: Cells of each row, one for each title.
-        right: Titles of the columns of numbers, which are aligned on the right.
-    """
-
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    right: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -97,28 +86,24 @@ class Result(ABC):
 
 
 def print_blocks(console: Console, blocks: Sequence[Block]) -> None:
-    """Print blocks on a rich console; text from models and servers is neither read as markup nor as control codes."""
-    from rich.table import Table as RichTable
+    """Print blocks on a rich console; text from models and servers is neither read as markup nor as control codes.
+
+    Tables keep to the width of a terminal. Elsewhere each row is one line.
+    """
     from rich.text import Text
 
     for block in blocks:
         if isinstance(block, Table):
-            table = RichTable(box=None, pad_edge=False, show_header=any(block.columns))
-            for number, title in enumerate(block.columns):
-                justify: Literal["left", "right"] = "right" if title in block.right else "left"
-                is_name = not number and not any(block.columns)
-                table.add_column(title, overflow="fold", justify=justify, no_wrap=is_name)
-            for row in block.rows:
-                table.add_row(*(Text(printable(cell, "\n")) for cell in row))
-            console.print(table)
+            print_table(console, block, console.width if console.is_terminal else None)
         elif isinstance(block, Line):
             console.print(Text(printable(block.text, "\n")), soft_wrap=True)
         elif isinstance(block, str):
-            console.print(Text(printable(block, "\n")))
+            print_paragraph(console, printable(block, "\n"), console.width)
 
 
 def _block_html(block: Block) -> str:
     if isinstance(block, Table):
+        block = block.filled()
         titles = "".join(f"<th>{escape(title)}</th>" for title in block.columns)
         head = f"<thead><tr>{titles}</tr></thead>" if any(block.columns) else ""
         rows = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in block.rows)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from attnexport.core.printable import printable
+from attnexport.core.progress import Progress, silent
 
+from .serve_files import is_model_file, make_servable
 from .serve_settings import Port, ServeSettings
 from .served import EmbeddedServer
 
@@ -25,6 +28,7 @@ def serve(
     in_child: bool = False,
     on_event: Callable[[str], None] | None = None,
     on_access: Callable[[str], None] | None = None,
+    progress: Progress = silent,
 ) -> EmbeddedServer:
     """Serve models as TF Serving does.
 
@@ -32,7 +36,8 @@ def serve(
     served as they appear.
 
     Args:
-        export: An export directory, or a directory of them; None for what `settings` names.
+        export: An export directory, or a directory of them; a .keras file, which is exported to a temporary place
+            first, or a .tflite; None for what `settings` names.
         port: gRPC port; `auto` takes a free one, 0 none: then gRPC listens only on the Unix socket that `settings`
             names.
         rest_port: REST port; `auto` takes a free one, 0 and None turn REST off.
@@ -44,6 +49,7 @@ def serve(
         on_event: Called with what happens to versions, and with problems, such as a configuration that cannot be read.
             By default they are logged by the logger `attnexport.serve`.
         on_access: Called with one line per request.
+        progress: Called with what is being done, if a .keras is exported.
 
     Returns:
         The server, to be used in a `with` block. Its ports are taken already; the models are loaded when it starts.
@@ -69,9 +75,18 @@ def serve(
     from .embedded import ChildServer, LocalServer
 
     settings, trust = settings or ServeSettings(), trust or is_trusting()  # which threads that load do not know
+    temporary = None
+    if export is not None and is_model_file(export):
+        made = make_servable(Path(export), settings, imports, progress)
+        export, settings, temporary = made.export, made.settings, made.temporary
+    server: EmbeddedServer
     if in_child:
-        return ChildServer(export, port, rest_port, settings, imports, trust=trust)
-    return LocalServer(export, port, rest_port, settings, on_event or _log, on_access, imports, trust=trust)
+        server = ChildServer(export, port, rest_port, settings, imports, trust=trust)
+    else:
+        server = LocalServer(export, port, rest_port, settings, on_event or _log, on_access, imports, trust=trust)
+    if temporary is not None:
+        weakref.finalize(server, temporary.cleanup)
+    return server
 
 
 def _log(text: str) -> None:

@@ -153,5 +153,5 @@ def _inputs(signature: Signature, source: Source | None, batch: int) -> tuple[Ar
     count = len(next(iter(inputs.values())))
     if count < size:
         where = source if isinstance(source, Path) else "the input"
-        raise ArgumentError(f"--batch {size} is more than the {count} samples in {where}")
+        raise ArgumentError(f"--batch-size {size} is more than the {count} samples in {where}")
     return {name: array[:size] for name, array in inputs.items()}, notes

@@ -15,6 +15,7 @@ from attnexport.store.files import hash_of, make_directories, write_atomically
 from attnexport.tflite import Calibration, Conversion, recipe_text
 from attnexport.tflite.search import SearchResult
 
+from .choices import AUTO
 from .conversion_search import search_document
 
 KIND = "tflite"
@@ -87,12 +88,14 @@ def _path(directory: ExportDirectory, entry: VersionEntry, conversion: Conversio
 def _artifact(path: str, conversion: Conversion, calibration: Calibration) -> Artifact:
     recipe = conversion.recipe
     calibrated: dict[str, Any] | None = None
-    if recipe.needs_calibration:
+    # Also of a file that was searched for, or held to a limit of its own: made-up samples say nothing about its errors.
+    has_own_limit = recipe.name == AUTO or recipe.calibrated_on is not None or recipe.min_sqnr_db is not None
+    if recipe.needs_calibration or (calibration.given and has_own_limit):
         calibrated = {
             "content_hash": calibration.content_hash,
             "samples": len(calibration),
             "given": calibration.given,
-            "calibrator": conversion.calibrator,
+            **({} if conversion.calibrator is None else {"calibrator": conversion.calibrator}),
         }
     content_hash = f"sha256:{hashlib.sha256(conversion.content).hexdigest()}"
     return Artifact(

@@ -11,6 +11,7 @@ from attnexport.core.errors import ArgumentError, StorageError
 from attnexport.core.progress import Progress, silent
 from attnexport.parity.limits import Limits
 
+from .node_data import check_node_data, errors, write_node_data
 from .validation_result import CasesResult, ValidationResult
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ def validate(
     layers: bool = False,
     recorded: Sequence[str | Path] = (),
     html: bool | str | Path = False,
+    node_data: str | Path | None = None,
+    against: int | None = None,
     progress: Progress = silent,
 ) -> ValidationResult:
     """Compare every artifact of an export with its original.
@@ -57,6 +60,9 @@ def validate(
         layers: Also find which tensor inside each .tflite loses how many decibels.
         recorded: Files with the outputs that a device recorded for `write_cases`, to compare as well.
         html: Write an HTML report: True to `report/VERSION.html` in the export, a path to that file.
+        node_data: A .json file to write the errors inside each .tflite to, for Model Explorer to colour its graph with;
+            of several files each has its recipe in the name.
+        against: Another version, whose artifacts and last figures are put beside this one's.
         progress: Called with what is being done, and how many batches are compared.
 
     Returns:
@@ -80,6 +86,8 @@ def validate(
     _check_arguments(evaluation, recorded, limits)
     from .report import report_path
 
+    nodes = check_node_data(node_data)
+    other = None if against is None else directory.manifest().entry(against)
     report = None if html is False else report_path(None if html is True else Path(html), directory, entry)
     progress("loading TensorFlow")
     from attnexport.store.trust import trusting
@@ -96,14 +104,20 @@ def validate(
             model=model or directory.name,
             serve=serve,
             limits=limits,
-            layers=layers,
+            layers=layers or nodes is not None,
             recorded=[Path(each) for each in recorded],
             report=report,
             progress=progress,
+            against=other,
         )
+    from dataclasses import replace
+
+    if nodes is not None and result.layers is not None:
+        written = write_node_data(nodes, errors(result.layers))
+        notes = tuple(f"{path} colours the graph of its .tflite in Model Explorer" for path in written)
+        result = replace(result, layers=result.layers if layers else None, notes=(*result.notes, *notes))
     if report is None:
         return result
-    from dataclasses import replace
 
     from .report import write_report
 

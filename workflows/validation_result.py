@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from attnexport.core.errors import StorageError
 
 from .result import Block, Line, Picture, Result, Table
+from .sizes import kilobytes
 
 if TYPE_CHECKING:
     from attnexport.parity import Validation
     from attnexport.parity.pareto import Candidate
-    from attnexport.parity.report import ComparedData
+    from attnexport.parity.report import Change, ComparedData
 
     from .layers import Inside
 
@@ -33,6 +34,8 @@ class ValidationResult(Result):
         candidates: The artifacts with size and SQNR, and with latency if a report was drawn.
         layers: The tensors inside the .tflite files, if they were asked for.
         report: The HTML report that was written, if any.
+        against: The version that its artifacts are put beside; None without.
+        changes: Its artifacts beside that version's.
         report_error: Why the report could not be written; None if it was, or if none was asked for.
     """
 
@@ -45,6 +48,8 @@ class ValidationResult(Result):
     layers: Inside | None = None
     report: Path | None = None
     report_error: StorageError | None = None
+    against: int | None = None
+    changes: tuple[Change, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.verdict)
@@ -106,15 +111,29 @@ class ValidationResult(Result):
         """A table, failures first; runtimes in which a signature passed share a row, with their worst figures."""
         from attnexport.parity.summary import TITLES, summarize
 
+        rows = [row.cells for row in summarize(self.verdict, joined=True)]
         blocks: list[Block] = [
             f"{self.export}, compared with {self.verdict.reference} on {self.data.name}\n",
-            Table(TITLES, [row.cells for row in summarize(self.verdict, joined=True)]),
+            Table(TITLES, [*self._reference_row(TITLES), *rows], ("SQNR", "max error", "agreement", "accuracy")),
         ]
+        if self.changes:
+            blocks += [f"\nbeside version {self.against}:\n", _changes_table(self.changes)]
         if self.layers is not None:
             blocks += self.layers.blocks()
         if self.report is not None:
             blocks.append(Line(f"\nThe report is {self.report}"))
         return blocks
+
+    def _reference_row(self, titles: Sequence[str]) -> list[tuple[str, ...]]:
+        """The original's own accuracy, if there are labels."""
+        from attnexport.parity.figures import percentage
+
+        accuracies = (each.measured.reference_accuracy for each in self.verdict.checks if each.measured is not None)
+        accuracy = next((each for each in accuracies if each is not None), None)
+        if accuracy is None:
+            return []
+        cells = {"artifact": self.verdict.reference, "accuracy": percentage(accuracy)}
+        return [tuple(cells.get(title, "") for title in titles)]
 
     def notebook_blocks(self) -> Sequence[Block]:
         """The verdict, what each artifact pays in size for its error, and the table."""
@@ -126,6 +145,23 @@ class ValidationResult(Result):
 
         for drawn in trade_offs(self.candidates):
             yield Picture(drawn.svg, drawn.alt)
+
+
+def _changes_table(changes: Sequence[Change]) -> Table:
+    """Size and figures of each artifact, in the other version and in this one."""
+    from attnexport.parity.figures import decibels, percentage, share
+
+    def size(value: int | None) -> str:
+        return "" if value is None else kilobytes(value)
+
+    def pair(words: Callable[[Any], str], number: int, change: Change) -> str:
+        before, after = words(change.before[number]), words(change.after[number])
+        return before if before == after else f"{before or 'none'} → {after or 'none'}"
+
+    columns = ("artifact", "size", "SQNR", "agreement", "accuracy")
+    words = (size, decibels, share, percentage)
+    rows = [(each.name, *(pair(text, number, each) for number, text in enumerate(words))) for each in changes]
+    return Table(columns, rows, columns[1:])
 
 
 @dataclass(frozen=True)

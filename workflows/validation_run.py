@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from attnexport.store import ExportDirectory, VersionEntry
 from .device_cases import device_artifacts, device_batches, read_recording
 from .layers import look_inside
 from .report import compared_data, draw_report, read_search, record
+from .report_details import changes
 from .validation_data import (
     Compared,
     batches,
@@ -49,6 +51,7 @@ def run_validation(
     recorded: Sequence[Path],
     report: Path | None,
     progress: Progress,
+    against: VersionEntry | None = None,
 ) -> tuple[ValidationResult, str]:
     """Validate a version; see `validate`. Gives the result, and the HTML of the report if there is to be one."""
     created = datetime.now(UTC).isoformat(timespec="seconds")
@@ -92,10 +95,14 @@ def run_validation(
                 created=created,
                 notes=notes,
                 inside=inside,
+                against=against,
             )
     notes += record(directory, entry, verdict, data, created, limits)
     shown = inside if layers else None
-    return ValidationResult(directory.root, entry.version, verdict, data, tuple(notes), candidates, shown), html
+    compared_versions = () if against is None else changes(entry, against, verdict)
+    result = ValidationResult(directory.root, entry.version, verdict, data, tuple(notes), candidates, shown)
+    other = None if against is None else against.version
+    return replace(result, against=other, changes=compared_versions), html
 
 
 def _signatures(compared: Compared, subjects: Sequence[Subject]) -> tuple[list[str], list[str]]:

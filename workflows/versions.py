@@ -13,6 +13,7 @@ from attnexport.core.errors import ArgumentError
 from attnexport.core.progress import Progress, silent
 
 from .export import DEFAULT_OUTPUT, export_directory
+from .inheritance import KEPT
 
 if TYPE_CHECKING:
     from attnexport.exporter import ModelSource
@@ -39,10 +40,46 @@ class ModelVersion:
     source: ModelSource | None = None
 
 
+def check_place(model: Any, output: str | os.PathLike[str] | None, name: str | None) -> None:
+    """Refuse a place for the files of an export, which are added to that export.
+
+    Raises:
+        ArgumentError: naming the options.
+    """
+    from attnexport.store.kinds import is_export
+
+    given = [option for option, value in (("--output", output), ("--name", name)) if value is not None]
+    if given and isinstance(model, str | os.PathLike) and is_export(Path(model)):
+        raise ArgumentError(
+            f"{model} is an export, and its .tflite files are added to it; leave out {' and '.join(given)}, or name "
+            f"the original, such as {Path(model) / 'keras' / '1.keras'}, to begin another export"
+        )
+
+
+def kind_of_model(model: Any, version: int | None = None) -> str:
+    """The kind of a model's origin, as far as arguments and a manifest show it without TensorFlow.
+
+    Raises:
+        ArgumentError: if the version does not exist.
+    """
+    from attnexport.store import ExportDirectory
+    from attnexport.store.kinds import is_export
+
+    from .choices import PresetConfig
+
+    if isinstance(model, PresetConfig):
+        return "preset"
+    if isinstance(model, str | os.PathLike) and is_export(Path(model)):
+        directory = ExportDirectory(Path(model))
+        entry = directory.newest() if version is None else directory.manifest().entry(version)
+        return str(entry.source.get("kind", "export"))
+    return "model"
+
+
 def find_version(
     model: Any,
     *,
-    output: str | os.PathLike[str] = DEFAULT_OUTPUT,
+    output: str | os.PathLike[str] | None = None,
     name: str | None = None,
     version: int | None = None,
     imports: Sequence[str] = (),
@@ -57,7 +94,7 @@ def find_version(
     Args:
         model: A `keras.Model`, a PresetConfig, the path of a `.keras` file, an export or a SavedModel, or a factory's
             `package.module:function`.
-        output: The directory of all exports.
+        output: The directory of all exports; `export` if None.
         name: The export's name; the preset's, the file's or the model's if None.
         version: The version; the newest that fits if None.
         imports: Modules that register custom layers.
@@ -80,7 +117,7 @@ def find_version(
         return ModelVersion(directory, entry, kind, open_version(directory, entry))
     progress("loading the model")
     origin = open_source(model, imports)
-    directory = export_directory(output, origin.name if name is None else name)
+    directory = export_directory(DEFAULT_OUTPUT if output is None else output, origin.name if name is None else name)
     kind, versions = str(origin.source["kind"]), directory.manifest().versions
     candidates = versions if version is None else (directory.manifest().entry(version),)
     source = open_model(origin) if candidates and kind in ("object", "factory") else None
@@ -107,7 +144,7 @@ def _is_of(directory: ExportDirectory, entry: VersionEntry, origin: ModelOrigin,
     if origin.saved_model:
         return keras is None and saved_model is not None and _is_same(origin.saved_model, root / saved_model.path)
     # A preset is seeded.
-    details = {key: value for key, value in entry.source.items() if key != "labels"}
+    details = {key: value for key, value in entry.source.items() if key not in KEPT}
     return details == {**origin.source, "imports": list(origin.imports)}
 
 

@@ -44,6 +44,7 @@ class WorstSample:
         actual: The artifact's output, without the batch.
         error: Greatest absolute error of all samples, in the output's unit.
         index: Place of that error within the sample.
+        labels: Names of the output's values, if they are classes with names.
     """
 
     artifact: str
@@ -56,6 +57,36 @@ class WorstSample:
     actual: Array
     error: float
     index: tuple[int, ...]
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How often samples of each class were given each class.
+
+    Attributes:
+        title: What gave the classes: the original, or an artifact.
+        labels: Names of the classes.
+        counts: `[right, given]`.
+    """
+
+    title: str
+    labels: tuple[str, ...]
+    counts: Array
+
+
+@dataclass(frozen=True)
+class Change:
+    """An artifact beside the one of the same name in another version.
+
+    Attributes:
+        name: SavedModel, or the recipe.
+        before, after: Size in bytes, SQNR in dB, agreement and accuracy; None if it is missing or was not measured.
+    """
+
+    name: str
+    before: tuple[int | None, float | None, float | None, float | None]
+    after: tuple[int | None, float | None, float | None, float | None]
 
 
 @dataclass(frozen=True)
@@ -75,6 +106,9 @@ class Report:
         environment: Software and machine of this validation, by name.
         notes: What the reader should know, a sentence each.
         searched: The candidates of a precision search on this version.
+        confusions: The classes of the samples with labels, the original's first.
+        against: The version it is compared with; None without.
+        changes: Its artifacts beside that version's.
     """
 
     name: str
@@ -89,3 +123,6 @@ class Report:
     environment: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     searched: tuple[Candidate, ...] = ()
+    confusions: tuple[Confusion, ...] = ()
+    against: int | None = None
+    changes: tuple[Change, ...] = ()

@@ -67,6 +67,7 @@ def render(report: Report) -> str:
         share=share,
         percentage=percentage,
         kilobytes=_kilobytes,
+        bytes_of=lambda size: "" if size is None else _kilobytes(size),
         short_hash=_short_hash,
         readable=_readable,
         moment=_moment,

@@ -96,8 +96,12 @@ def worst_sample(worst: WorstSample) -> Picture:
             axes.axhline(0, color=GREY, linewidth=0.5)
         if right.size <= _MAX_TICKS:
             below.set_xticks(places)
+            if len(worst.labels) == right.size:
+                below.set_xticks(places, worst.labels, rotation=35, ha="right")
 
-    place = f"{worst.output}{list(worst.index) if worst.index else ''}"
+    named = len(worst.labels) == right.size and len(worst.index) == 1
+    where = f" for {worst.labels[worst.index[0]]}" if named else list(worst.index) if worst.index else ""
+    place = f"{worst.output}{where}"
     description = (
         f"sample, number {worst.number} ({worst.runtime}, {worst.signature}): {place} is off by {worst.error:.2g}"
     )
@@ -177,13 +181,21 @@ def _drawable(array: Array) -> bool:
 
 
 def _as_image(array: Array) -> Array:
-    """Steps down, the values of a step across."""
+    """A picture as it is, `[height, width, 1 or 3]`; else steps down, the values of a step across."""
     wide = np.asarray(array, np.float64)
+    if _is_picture(wide):
+        low, high = float(wide.min()), float(wide.max())
+        scaled: Array = (wide - low) / (high - low) if high > low else np.zeros_like(wide)
+        return scaled if wide.shape[-1] == 3 else scaled[..., 0]
     return wide.reshape(len(wide), -1) if wide.ndim > 1 else wide[None]
 
 
+def _is_picture(array: Array) -> bool:
+    return array.ndim == 3 and array.shape[-1] in (1, 3) and min(array.shape[:2]) >= 8
+
+
 def _elongated(array: Array) -> bool:
-    height, width = map(int, _as_image(array).shape)
+    height, width = map(int, _as_image(array).shape[:2])
     return max(height, width) > 3 * min(height, width)
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_MAX_COVERED = 0.15  # of a name, by other names and marks, or outside of the picture
 _MAX_NAMES = 12  # with more candidates the front is numbered, as in the table below the pictures
 # Positions of a name, in points from its mark: first above on the left, where the front's line never runs.
 _OFFSETS = [
@@ -149,7 +150,11 @@ def _label(figure: Figure, axes: Axes, points: Sequence[tuple[float, float, str]
             if covered + outside < best[0]:
                 best = covered + outside, offset
         _put(note, best[1])
-        placed.append(note.get_window_extent(renderer))
+        box = note.get_window_extent(renderer)
+        if best[0] > _MAX_COVERED * box.width * box.height:
+            note.remove()  # the table has its name
+            continue
+        placed.append(box)
 
 
 def _put(note: Any, offset: tuple[int, int, str, str]) -> None:

@@ -146,6 +146,10 @@ class AsyncClient:
         """Ask for the state of each version of a model, or of one version; the newest first."""
         return await self._session.run(self._session.operations.status(model, version, timeout))
 
+    async def list_models(self, *, timeout: float | None = None) -> dict[str, list[VersionStatus]]:
+        """Ask an embedded server for its models, as `Client.list_models` does."""
+        return await self._session.run(self._session.operations.list_models(timeout))
+
     async def reload_config(self, config: str | Mapping[str, str | Path], *, timeout: float | None = None) -> None:
         """Replace the configuration of every server, as `Client.reload_config` does."""
         await self._session.run(self._session.operations.reload_config(config, timeout))

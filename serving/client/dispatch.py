@@ -75,7 +75,8 @@ class Dispatcher:
     def send_to(self, address: str, method: str, request: bytes, timeout: float, model: ServedModel) -> Plan[bytes]:
         """Send to one server, once."""
         try:
-            data: bytes = yield Call(address, METHODS[method].path, request, timeout, self._metadata)
+            path = METHODS[method].path if method in METHODS else method
+            data: bytes = yield Call(address, path, request, timeout, self._metadata)
         except ServingError as error:
             error.address = address
             error.model, error.signature = model.name or None, model.signature or None

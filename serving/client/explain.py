@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
@@ -98,8 +99,8 @@ def _version(model: ServedModel) -> str:
 
 
 def _with_explanation(error: ServingError, explanation: str, valid: Iterable[str]) -> ServingError:
-    """Our words first, then the server's."""
+    """Our words in place of the server's, which say the same; its status code stays. `__cause__` has its words."""
     listed = tuple(valid)
     there = f"; there is {', '.join(listed)}" if isinstance(error, NotFoundError) and listed else ""
-    words = str(error).removeprefix(f"{error.address}: ")
-    return error.reworded(f"{error.address}: {explanation}{there}; the server says: {words}", listed)
+    code = re.search(r" \([A-Z_]+\)$", str(error))
+    return error.reworded(f"{error.address}: {explanation}{there}{code[0] if code else ''}", listed)

@@ -43,6 +43,30 @@ def arrays_for(inputs: Inputs, signature: Signature) -> Arrays:
     return {name: _array(name, value, dtypes.get(name)) for name, value in inputs.items()}
 
 
+def narrowed(arrays: Arrays, signature: Signature) -> Arrays:
+    """The arrays, with int64 in the signature's narrower integer type if it holds every value.
+
+    Example:
+        >>> from attnexport.core.signature import TensorSpec
+        >>> tokens = TensorSpec("tokens", "int32", (None,))
+        >>> signature = Signature("serving_default", (tokens,), (tokens,))
+        >>> narrowed({"tokens": np.array([1, 2])}, signature)["tokens"].dtype.name
+        'int32'
+        >>> narrowed({"tokens": np.array([2**40])}, signature)["tokens"].dtype.name
+        'int64'
+    """
+    wanted = {spec.name: spec.dtype for spec in signature.inputs if spec.is_integer}
+    return {name: _narrow(array, wanted.get(name)) for name, array in arrays.items()}
+
+
+def _narrow(array: Array, dtype: str | None) -> Array:
+    if dtype is None or array.dtype != np.int64 or dtype == "int64":
+        return array
+    bounds = np.iinfo(dtype)
+    fits = not array.size or (array.min() >= bounds.min and array.max() <= bounds.max)
+    return array.astype(dtype) if fits else array
+
+
 def _array(name: str, value: Any, dtype: str | None) -> Array:
     """Arrays keep their dtype. Anything else takes the signature's, which must hold all its numbers."""
     if isinstance(value, np.ndarray):

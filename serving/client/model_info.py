@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,12 @@ from attnexport.core.errors import (
     first_line,
 )
 from attnexport.serving.codec import ServedModel
-from attnexport.serving.messages import METHODS, POOL, ModelServerConfig
+from attnexport.serving.messages import METHODS, MODELS_SERVICE, POOL, ModelServerConfig
 
 from .dispatch import Dispatcher
 from .options import Retry
 from .plan import Deadline, Plan, Sleep
-from .responses import ModelMetadata, VersionStatus, parse, read_metadata, read_status
+from .responses import ModelMetadata, VersionStatus, parse, read_metadata, read_status, unusable
 
 _NO_RETRY = Retry(attempts=1)
 _POLL = 0.2  # seconds between polls of a model that is not ready
@@ -58,6 +59,19 @@ class ModelInfo:
         request = method.request(model_spec=_without_signature(model).to_message())
         reply = yield from self._dispatcher.send(method.name, request.SerializeToString(), deadline, model, retry=retry)
         return read_status(parse(method.response, reply.data, reply.address))
+
+    def list_models(self, deadline: Deadline) -> Plan[dict[str, list[VersionStatus]]]:
+        """What an embedded server serves."""
+        try:
+            reply = yield from self._dispatcher.send(f"/{MODELS_SERVICE}/List", b"", deadline, ServedModel(""))
+        except RefusedError as error:
+            text = f"{error.address}: it does not list its models, as TensorFlow Serving cannot; name one with --model"
+            raise error.reworded(text) from error
+        try:
+            document = json.loads(reply.data)
+            return {str(model["name"]): list(map(_listed_version, model["versions"])) for model in document["models"]}
+        except (ValueError, TypeError, KeyError) as error:
+            raise unusable(error, reply.address) from error
 
     def reload_config(self, config: str | Mapping[str, str | Path], deadline: Deadline) -> Plan[None]:
         """Send a new configuration to every server: they share none."""
@@ -98,6 +112,10 @@ class ModelInfo:
                     model=target.name or None,
                 )
             yield Sleep(_POLL)
+
+
+def _listed_version(document: Any) -> VersionStatus:
+    return VersionStatus(int(document["version"]), str(document["state"]))
 
 
 def _without_signature(model: ServedModel) -> ServedModel:

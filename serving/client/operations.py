@@ -146,6 +146,9 @@ class Operations:
         target, deadline = self._target(model, version), self._deadline(timeout)
         return explained(self._models.status(target, deadline), self._models, target, deadline)
 
+    def list_models(self, timeout: float | None) -> Plan[dict[str, list[VersionStatus]]]:
+        return self._models.list_models(self._deadline(timeout))
+
     def reload_config(self, config: str | Mapping[str, str | Path], timeout: float | None) -> Plan[None]:
         return self._models.reload_config(config, self._deadline(timeout))
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from attnexport.core.errors import ArgumentError, CodecError, RefusedError, SamplesError
+import numpy as np
+
+from attnexport.core.errors import ArgumentError, CodecError, NotFoundError, RefusedError, SamplesError
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays
 from attnexport.serving.codec import PredictAnswer, ServedModel, decode_predict_reply, encode_predict_request
 
 from .batches import can_be_split, exceeds, joined, parts_of, sample_count
 from .dispatch import Dispatcher
 from .explain import explained, find_signature
-from .inputs import Inputs, arrays_for, arrays_if_complete
+from .inputs import Inputs, arrays_for, arrays_if_complete, narrowed
 from .model_info import ModelInfo
 from .plan import Concurrent, Deadline, Plan
 from .responses import Prediction, unusable
@@ -55,9 +57,20 @@ class Predictor:
         """Arrays by input name; the server is asked for the signature if the inputs leave a name or dtype open."""
         arrays = arrays_if_complete(inputs)
         if arrays is not None:
-            return arrays
+            return (yield from self._narrowed(arrays, model, deadline))
         metadata = yield from self._models.metadata(model, deadline)
         return arrays_for(inputs, find_signature(metadata.signatures, model, self._dispatcher.addresses[0]))
+
+    def _narrowed(self, arrays: Arrays, model: ServedModel, deadline: Deadline) -> Plan[Arrays]:
+        """The arrays; int64, numpy's own type of whole numbers, as the signature's narrower one if that holds them."""
+        if not any(array.dtype == np.int64 for array in arrays.values()):
+            return arrays
+        try:
+            metadata = yield from self._models.metadata(model, deadline)
+        except (RefusedError, NotFoundError):  # the request itself will say what is wrong
+            return arrays
+        signature = metadata.signatures.get(model.signature or DEFAULT_SIGNATURE)
+        return arrays if signature is None else narrowed(arrays, signature)
 
     def _check(self, arrays: Arrays, model: ServedModel, deadline: Deadline) -> Plan[None]:
         address = self._dispatcher.addresses[0]

@@ -37,8 +37,7 @@ class Client:
         max_batch: The most samples in one call; larger inputs are sent in parts, if the signature's first dimension
             is a batch: free in every input and output. Others are sent whole.
         max_concurrent: The most parts in progress at once.
-        transport: What carries the calls, in place of gRPC: a `MockTransport` in tests, or your own. tls,
-            connect_timeout, keepalive and compression are then the transport's affair.
+        transport: What carries the calls, in place of gRPC and its options: a `MockTransport` in tests, or your own.
 
     Raises:
         ArgumentError: for an address or option that cannot work.
@@ -94,8 +93,8 @@ class Client:
         """Run a signature.
 
         Args:
-            inputs: Arrays `[n, ...]` by input name, sent in the dtype that they have; lists and numbers take the
-                signature's. Anything but a dict is the single input of the signature.
+            inputs: Arrays `[n, ...]` by input name, sent in the dtype that they have; lists, numbers, and int64 that
+                fits, take the signature's. Anything but a dict is the single input of the signature.
             model: The model; the client's own if None.
             signature: The signature.
             version: The version; the newest if None.
@@ -111,13 +110,10 @@ class Client:
             Read-only arrays by output name, strings as object arrays of bytes.
 
         Raises:
-            ArgumentError, CodecError: for arguments that cannot work, an array that no tensor can hold.
-            SamplesError: for inputs that do not fit.
-            UnavailableError: if no server answers, after retries.
-            DeadlineError: if there is no answer in time.
+            ArgumentError, CodecError, SamplesError: for arguments and inputs that cannot work.
+            UnavailableError, DeadlineError: if no server answers, after retries, or not in time.
             NotFoundError: for an unknown model or version, naming those that exist.
             RefusedError: if the server refuses the request: an unknown signature, wrong inputs.
-            ServingError: for any other failure.
 
         Example:
             >>> from attnexport.serving import Client, MockTransport
@@ -148,8 +144,7 @@ class Client:
         """Classify examples: for each, the classes with their scores.
 
         Each example is a dict from feature to a value or a list of values, or a serialized tf.Example; `context` are
-        features that all of them share. An example that cannot be sent is an ArgumentError, naming the feature; the
-        other arguments and errors are those of `predict`.
+        features that all of them share. The other arguments and errors are those of `predict`.
 
         Example:
             >>> from attnexport.serving import Client, MockTransport
@@ -252,6 +247,14 @@ class Client:
         """
         return self._session.run(self._session.operations.status(model, version, timeout))
 
+    def list_models(self, *, timeout: float | None = None) -> dict[str, list[VersionStatus]]:
+        """Ask an embedded server for its models and their versions.
+
+        Raises:
+            RefusedError: if the server cannot say, as TensorFlow Serving cannot.
+        """
+        return self._session.run(self._session.operations.list_models(timeout))
+
     def reload_config(self, config: str | Mapping[str, str | Path], *, timeout: float | None = None) -> None:
         """Replace the configuration of every server: base paths by model name, or a ModelServerConfig in text format.
 
@@ -261,11 +264,8 @@ class Client:
 
         Example:
             >>> from attnexport.serving import Client, MockTransport
-            >>> transport = MockTransport()
-            >>> with Client(["127.0.0.1:8500", "127.0.0.1:8501"], transport=transport) as client:
+            >>> with Client(["127.0.0.1:8500", "127.0.0.1:8501"], transport=MockTransport()) as client:
             ...     client.reload_config({"classifier": "/models/classifier", "digits": "/models/digits"})
-            >>> [call.address for call in transport.calls]
-            ['127.0.0.1:8500', '127.0.0.1:8501']
         """
         self._session.run(self._session.operations.reload_config(config, timeout))
 

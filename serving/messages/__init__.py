@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from attnexport.core.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from .methods import METHODS, RemoteMethod
+    from .methods import METHODS, MODELS_SERVICE, RemoteMethod
     from .pool import (
         POOL,
         ClassificationRequest,
@@ -45,6 +45,7 @@ _HOMES = {
     "GetModelStatusResponse": "pool",
     "InferenceTask": "pool",
     "METHODS": "methods",
+    "MODELS_SERVICE": "methods",
     "ModelServerConfig": "pool",
     "ModelSpec": "pool",
     "MultiInferenceRequest": "pool",
@@ -66,6 +67,7 @@ _HOMES = {
 
 __all__ = [
     "METHODS",
+    "MODELS_SERVICE",
     "POOL",
     "ClassificationRequest",
     "ClassificationResponse",

@@ -7,6 +7,7 @@ from typing import Any
 
 from .pool import POOL, message
 
+MODELS_SERVICE = "attnexport.Models"  # of the embedded server alone: what it serves, as JSON
 SERVICES = ("tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
 
 

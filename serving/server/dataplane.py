@@ -6,6 +6,7 @@ way. Every refusal is a StatusError.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from attnexport.core.errors import one_of
@@ -120,6 +121,18 @@ class DataPlane:
             added = reply.model_version_status.add(version=status.version, state=int(status.state))
             added.status.error_code, added.status.error_message = int(status.code), status.message
         return reply
+
+    def listing(self) -> bytes:
+        """The names of all models with their versions, the newest first, as JSON; of the embedded server alone."""
+        models = [
+            {
+                "name": name,
+                "versions": [{"version": each.version, "state": each.state.name} for each in statuses],
+            }
+            for name in sorted(config.name for config in self.manager.configs())
+            for statuses in [sorted(self.manager.statuses(name), key=lambda each: -each.version)]
+        ]
+        return json.dumps({"models": models}).encode()
 
     def reload(self, request: Any) -> Any:
         """A ReloadConfigRequest to a ReloadConfigResponse, when the versions of new models are available.

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from attnexport.core.errors import CodecError, first_line
 from attnexport.serving.codec import decode_predict_request, encode_predict_reply
 from attnexport.serving.codec.encode import Form
-from attnexport.serving.messages import METHODS, PredictRequest
+from attnexport.serving.messages import METHODS, MODELS_SERVICE, PredictRequest
 
 from .cancellation import Alive, check_alive
 from .dataplane import DataPlane, model_of
@@ -62,6 +62,9 @@ class Methods:
             # Of streams, which gRPC does not wait for before it calls the handler: see `Workers`.
             handler = grpc.stream_unary_rpc_method_handler(self._measured(name, handle, self._pool(name)))
             services.setdefault(method.service, {})[name] = handler
+        # TF Serving cannot be asked what it serves; `attnexport list` asks this.
+        listing = self._measured("ListModels", lambda data, alive, model: plane.listing(), self._control)
+        services[MODELS_SERVICE] = {"List": grpc.stream_unary_rpc_method_handler(listing)}
         return services
 
     def _pool(self, name: str) -> Workers:

@@ -8,14 +8,13 @@ become labels, too, but only the first hundred: names that clients make up must 
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.metrics_core import Metric
 
+from .recent import RecentTraffic
 from .status import Code
 
 PREFIX = ":tensorflow:serving:"
@@ -26,21 +25,16 @@ _MAX_UNKNOWN_MODELS = 100
 _OTHER_MODELS = "(unknown)"
 
 
-@dataclass(frozen=True)
-class Traffic:
-    """The requests to one model since the start: how many by status, and the mean ms of those that succeeded."""
-
-    by_status: dict[str, int]
-    mean_ms: float
-
-
 class Metrics:
     """The counters and histograms of one server.
+
+    Attributes:
+        recent: The inference requests of the last minutes, for the page.
 
     Example:
         >>> metrics = Metrics()
         >>> metrics.request("digits", "Predict", "GRPC", Code.OK, 0.002)
-        >>> metrics.traffic()["digits"].by_status
+        >>> metrics.recent.of("digits").by_status
         {'OK': 1}
     """
 
@@ -65,6 +59,7 @@ class Metrics:
         self._queuing = self._histogram(
             "batching_session:queuing_latency", "Microseconds that a request waited for its batch.", "model_name"
         )
+        self.recent = RecentTraffic()
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -80,6 +75,8 @@ class Metrics:
             seconds: How long it took.
         """
         self._requests(model, code.name).inc()
+        if api:
+            self.recent.add(model, code.name, seconds)
         if code is Code.OK:
             self._latency(model, api, entrypoint).observe(seconds * 1e6)
 
@@ -126,22 +123,6 @@ class Metrics:
         text = generate_latest(self._registry).decode()
         # The library gives every counter the ending `_total`.
         return text.replace(f"{PREFIX}request_count_total", f"{PREFIX}request_count").encode()
-
-    def traffic(self) -> dict[str, Traffic]:
-        """The traffic by model."""
-        counts: dict[str, dict[str, int]] = defaultdict(dict)
-        sums: dict[str, float] = defaultdict(float)
-        for metric in self.collect():
-            for sample in metric.samples:
-                model = sample.labels.get("model_name", "")
-                if sample.name == f"{PREFIX}request_count_total":
-                    counts[model][sample.labels["status"]] = int(sample.value)
-                elif sample.name == f"{PREFIX}request_latency_sum":
-                    sums[model] += sample.value / 1000
-        return {
-            model: Traffic(by_status, sums[model] / max(1, by_status.get("OK", 0)))
-            for model, by_status in counts.items()
-        }
 
     def _counter(self, name: str, text: str, *labels: str) -> Callable[..., Counter]:
         family = Counter(PREFIX + name, text, labels, registry=None)

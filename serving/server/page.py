@@ -1,32 +1,35 @@
-"""The page at `/`: models, the states of their versions, and commands to copy that query them."""
+"""The page at `/`: an overview of all models, and for each its versions, its traffic and a form to try a signature."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from attnexport.core.printable import shell_word
-from attnexport.core.signature import DEFAULT_SIGNATURE, Signature, TensorSpec
+from attnexport.core.signature import DEFAULT_SIGNATURE, Signature
 from attnexport.serving.codec import ServedModel
 
 from .dataplane import DataPlane
-from .metrics import Traffic
+from .page_examples import example_bodies
+from .recent import Recent
 from .status import StatusError
 
-_MAX_VALUES = 4096  # in a request that is copied from the page
-_SAMPLES = {"string": "", "bool": False}
+_WIDTH, _HEIGHT = 120, 24  # of a sparkline, in pixels
 
 
-def render(plane: DataPlane, grpc_address: str | None, rest_port: int) -> str:
+def render(plane: DataPlane, grpc_address: str | None, rest_port: int, metrics_path: str | None = None) -> str:
     """The whole page as HTML that fetches nothing."""
-    traffic = plane.metrics.traffic()
     names = sorted(config.name for config in plane.manager.configs())
-    models = [_model(plane, name, traffic.get(name), grpc_address, rest_port) for name in names]
-    return str(_template().render(models=models))
+    models = [_model(plane, name, grpc_address, rest_port) for name in names]
+    shape = json.dumps(
+        [[each["name"], each["version"], [one["name"] for one in each["signatures"]]] for each in models]
+    )
+    metrics = None if metrics_path is None else metrics_path.lstrip("/")
+    return str(_template().render(models=models, shape=shape, metrics=metrics, port=rest_port))
 
 
 @cache
@@ -34,82 +37,86 @@ def _template() -> Any:
     from jinja2 import Environment, StrictUndefined
 
     text = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
-    return Environment(autoescape=True, undefined=StrictUndefined).from_string(text)
+    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
+        text
+    )
 
 
-def _model(
-    plane: DataPlane, name: str, traffic: Traffic | None, grpc_address: str | None, rest_port: int
-) -> dict[str, Any]:
+def _model(plane: DataPlane, name: str, grpc_address: str | None, rest_port: int) -> dict[str, Any]:
     statuses = plane.manager.statuses(name)
     labels = plane.manager.served(name).labels
+    recent = plane.metrics.recent.of(name)
+    signatures, bodies, version = _signatures(plane, name)
+    states = [status.state.name for status in statuses]
+    failed = [status for status in statuses if status.message]
     return {
         "name": name,
-        "traffic": _traffic(traffic),
+        "recent": recent,
+        "sparkline": _sparkline(recent),
         "labels": ", ".join(f"{label}: {number}" for label, number in labels.items()),
         "statuses": statuses,
-        "has_errors": any(status.message for status in statuses),
-        "signatures": [_signature(name, each, grpc_address, rest_port) for each in _signatures(plane, name)],
+        "state": "AVAILABLE" if "AVAILABLE" in states else states[0] if states else "no versions yet",
+        "version": version,
+        "has_errors": bool(failed),
+        "signatures": [_signature(name, each, bodies, grpc_address, rest_port) for each in signatures],
     }
 
 
-def _traffic(traffic: Traffic | None) -> str:
-    if traffic is None or not traffic.by_status:
-        return "No requests yet"
-    counts = ", ".join(f"{count} {status}" for status, count in sorted(traffic.by_status.items()))
-    return f"Requests: {counts}; {traffic.mean_ms:.2f} ms on average"
-
-
-def _signatures(plane: DataPlane, name: str) -> list[Signature]:
+def _signatures(plane: DataPlane, name: str) -> tuple[list[Signature], Mapping[str, dict[str, Any] | None], int | None]:
+    """The signatures that a person calls, no initializers; their examples; and the version that answers."""
     try:
         with plane.manager.hold(ServedModel(name)) as version:
-            signatures = list(version.model.signatures.values())
+            signatures = [each for each in version.model.signatures.values() if each.inputs]
+            bodies, number = example_bodies(version), version.number
     except StatusError:
-        return []
-    signatures = [each for each in signatures if each.inputs]  # what a person calls: no initializers
-    return sorted(signatures, key=lambda each: (each.name != DEFAULT_SIGNATURE, each.name))
+        return [], {}, None
+    return sorted(signatures, key=lambda each: (each.name != DEFAULT_SIGNATURE, each.name)), bodies, number
 
 
-def _signature(name: str, signature: Signature, grpc_address: str | None, rest_port: int) -> dict[str, Any]:
-    lines = [curl_line(name, signature, rest_port)]
-    if grpc_address:
-        lines.insert(0, predict_line(name, signature, grpc_address))
-    inputs, outputs = (", ".join(map(str, specs)) for specs in (signature.inputs, signature.outputs))
-    return {"name": signature.name, "inputs": inputs, "outputs": outputs, "lines": lines}
+def _signature(
+    name: str,
+    signature: Signature,
+    bodies: Mapping[str, dict[str, Any] | None],
+    grpc_address: str | None,
+    rest_port: int,
+) -> dict[str, Any]:
+    body = bodies.get(signature.name)
+    return {
+        "name": signature.name,
+        "method": signature.method,
+        "inputs": ", ".join(map(str, signature.inputs)),
+        "outputs": ", ".join(map(str, signature.outputs)),
+        "path": f"v1/models/{quote(name, safe='')}:{signature.method}",
+        "body": None if body is None else json.dumps(body),
+        "command": command_line(name, signature, body, grpc_address),
+        "curl": curl_line(name, signature, body, rest_port),
+    }
 
 
-def predict_line(name: str, signature: Signature, grpc_address: str) -> str:
-    """The `attnexport predict` command that calls a signature."""
-    words = ["attnexport", "predict", "--server", grpc_address, "--model", name, "--signature", signature.name]
-    return _line([*words, "--input", "samples.npz"])
+def command_line(name: str, signature: Signature, body: dict[str, Any] | None, grpc_address: str | None) -> str | None:
+    """The attnexport command that sends the same request over gRPC; without gRPC None."""
+    if grpc_address is None:
+        return None
+    words = ["attnexport", signature.method, "--server", grpc_address, "--model", name, "--signature", signature.name]
+    if body is None:
+        return _line([*words, "--samples", "samples.npz"])
+    content = {key: value for key, value in body.items() if key != "signature_name"}
+    return f"echo {shell_word(json.dumps(content))} | {_line([*words, '--samples', '-'])}"
 
 
-def curl_line(name: str, signature: Signature, rest_port: int) -> str:
-    """The curl command that calls a signature, with synthetic values unless there are too many."""
-    url = f"http://127.0.0.1:{rest_port}/v1/models/{quote(name, safe='')}"
-    if any(spec.dtype in ("float16", "bfloat16", "complex64", "complex128") for spec in signature.inputs):
-        return _line(["curl", f"{url}/metadata"])
-    if signature.method != "predict":
-        body: Any = {"signature_name": signature.name, "examples": [{"FEATURE": [0.0]}]}
-        return _line(["curl", f"{url}:{signature.method}", "-d", json.dumps(body)])
-    if sum(_size(spec) for spec in signature.inputs) > _MAX_VALUES:
-        return _line(["curl", f"{url}:predict", "-d", "@request.json"])
-    body = {"signature_name": signature.name, "inputs": {spec.name: _sample(spec) for spec in signature.inputs}}
-    return _line(["curl", f"{url}:predict", "-d", json.dumps(body)])
+def curl_line(name: str, signature: Signature, body: dict[str, Any] | None, rest_port: int) -> str:
+    """The curl command that sends the same request over REST; a large one from a file."""
+    url = f"http://127.0.0.1:{rest_port}/v1/models/{quote(name, safe='')}:{signature.method}"
+    return _line(["curl", url, "-d", "@request.json" if body is None else json.dumps(body)])
 
 
 def _line(words: Sequence[str]) -> str:
     return " ".join(map(shell_word, words))
 
 
-def _size(spec: TensorSpec) -> int:
-    size = 1
-    for each in spec.shape or ():
-        size *= each or 1
-    return size
-
-
-def _sample(spec: TensorSpec) -> Any:
-    value: Any = _SAMPLES.get(spec.dtype, 0.0 if spec.is_float else 0)
-    for size in reversed(spec.shape or ()):
-        value = [value] * (1 if size is None else size)
-    return value
+def _sparkline(recent: Recent) -> str:
+    """The requests of the last ten minutes as the points of a line."""
+    most = max(recent.per_slice)
+    step = _WIDTH / max(1, len(recent.per_slice) - 1)
+    heights = (_HEIGHT - 1 - (_HEIGHT - 3) * count / most if most else _HEIGHT - 1 for count in recent.per_slice)
+    return " ".join(f"{number * step:.1f},{height:.1f}" for number, height in enumerate(heights))

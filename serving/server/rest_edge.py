@@ -171,7 +171,7 @@ class RestEdge:
             if path == self._options.metrics_path:  # which may be below /v1/
                 return Response(self._plane.metrics.exposition(), media_type="text/plain; version=0.0.4")
             if path == "/":
-                text = render(self._plane, self.grpc_address, self.port)
+                text = render(self._plane, self.grpc_address, self.port, self._options.metrics_path)
                 return Response(text, media_type="text/html", headers={"Content-Security-Policy": _PAGE_POLICY})
         if not path.lower().startswith("/v1/"):
             return _page(404, "Not Found", "Models are at /v1/models/MODEL, a page about them is at /.")

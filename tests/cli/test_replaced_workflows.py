@@ -45,11 +45,31 @@ CASES: list[tuple[list[str], str, tuple[Any, ...], dict[str, Any]]] = [
     (["status", "--model", "m", "--wait"], "status.status", (X,), {"version": None, "wait": True}),
     (["metadata", "--model", "m", "--version", "3"], "metadata.metadata", (X,), {"version": 3, "label": None}),
     (
-        ["predict", "--model", "m", "--input", "x.npz", "--label", "stable", "--output", "y.npz", "--batch", "8"],
+        ["predict", "--model", "m", "--samples", "x.npz", "--label", "stable", "--output", "y.npz", "--max-batch", "8"],
         "predict.predict",
         ("x.npz", X),
         {"version": None, "label": "stable", "signature": "serving_default", "batch": 8, "output": "y.npz"},
     ),
+    (
+        ["predict", "--model", "m", "--input", "x.npz", "--batch=8"],  # former spellings
+        "predict.predict",
+        ("x.npz", X),
+        {"version": None, "label": None, "signature": "serving_default", "batch": 8, "output": None},
+    ),
+    (
+        ["classify", "--model", "m", "--samples", "x.json", "--output", "y.csv"],
+        "classify.classify",
+        ("x.json", X),
+        {"version": None, "label": None, "signature": None, "output": "y.csv"},
+    ),
+    (
+        ["regress", "--model", "m", "--samples", "x.csv", "--signature", "price"],
+        "regress.regress",
+        ("x.csv", X),
+        {"version": None, "label": None, "signature": "price", "output": None},
+    ),
+    (["list", "exports"], "listing.list_exports", ("exports",), {}),
+    (["list", "--server", "127.0.0.1:8500"], "listing.list_models", (Connection("", ("127.0.0.1:8500",)),), {}),
     (
         ["deploy", "export/m", "--target", "docker", "--output", "out", "--cpus", "3", "--force"],
         "deploy.deploy",
@@ -60,15 +80,15 @@ CASES: list[tuple[list[str], str, tuple[Any, ...], dict[str, Any]]] = [
     (
         ["savedmodel", "mine:make", "--name", "m", "--batch", "2", "--signature", "attention", "--warmup", "4"],
         "export.export_saved_model",
-        ("mine:make", "export"),
+        ("mine:make", None),
         {"name": "m", "version": None, "imports": (), "input_names": (), "output_names": (), "steps": None, "batch": 2,
-         "signatures": ("attention",), "labels": None, "warmup": 4},
+         "signatures": ("attention",), "labels": None, "warmup": 4, "inherit": True},
     ),
     (
         ["tflite", "mine:make", "-q", "int8", "-q", "float16", "--calibration", "x.npz", "--max-size", "500k"],
         "convert.convert",
         ("mine:make", ("int8", "float16")),
-        {"calibration": "x.npz", "evaluation": None, "output": "export", "name": None, "version": None, "imports": (),
+        {"calibration": "x.npz", "evaluation": None, "output": None, "name": None, "version": None, "imports": (),
          "steps": None, "batch": None, "signatures": (), "integer_only": False, "io": None, "keep_float": (),
          "calibrator": None, "min_sqnr_db": None, "max_size": 500000, "search": None, "allow_flex": False,
          "keep_failed": False, "force": False},
@@ -81,7 +101,7 @@ CASES: list[tuple[list[str], str, tuple[Any, ...], dict[str, Any]]] = [
         {"seconds": 1.0, "threads": 2, "rounds": 200, "imports": ()},
     ),
     (
-        ["benchmark", "--server", "127.0.0.1:8500", "--model", "m", "--concurrency", "1,8", "--input", "x.npz"],
+        ["benchmark", "--server", "127.0.0.1:8500", "--model", "m", "--concurrency", "1,8", "--samples", "x.npz"],
         "server_benchmark.benchmark_server",
         (X,),
         {"samples": "x.npz", "signature": "serving_default", "batch": 1, "concurrency": (1, 8), "seconds": 3.0,

@@ -12,7 +12,7 @@ from attnexport.core import Arrays, Signature, TensorSpec
 from attnexport.parity import Batch, Subject, validate
 from attnexport.parity.layers import AttentionMap, LayerCheck
 from attnexport.parity.pareto import Candidate
-from attnexport.parity.report import ComparedData, Report, WorstSample
+from attnexport.parity.report import Change, ComparedData, Confusion, Report, WorstSample
 from attnexport.store import Artifact, VersionEntry
 
 SAMPLES = 40
@@ -56,8 +56,24 @@ def reports() -> dict[str, Report]:
     ]
     many += [Candidate("as it was", 90_000, 2.0, np.inf), Candidate("broken", 5_000, 0.1, -np.inf, passed=False)]
     failed = replace(failed, candidates=(replace(many[0], chosen=True), *many[1:]), notes=("<b>read</b> me",))
-    passed = replace(passed, searched=tuple(many))
-    bare = replace(passed, candidates=(), searched=(), worst=(), layers=(), maps=(), environment={})
+    classes = Confusion("Keras", ("<b>zero", "one"), np.array([[30, 2], [0, 8]]))
+    changes = (
+        Change("int8", (33_000, 40.0, 0.99, None), (31_000, 42.3, 1.0, None)),
+        Change("int4", (19_000, 24.0, 0.98, None), (None, None, None, None)),
+    )
+    passed = replace(passed, searched=tuple(many), confusions=(classes,), against=1, changes=changes)
+    bare = replace(
+        passed,
+        confusions=(),
+        against=None,
+        changes=(),
+        candidates=(),
+        searched=(),
+        worst=(),
+        layers=(),
+        maps=(),
+        environment={},
+    )
     return {"passed": passed, "failed": failed, "bare": bare}
 
 

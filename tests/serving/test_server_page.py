@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shlex
@@ -45,36 +46,78 @@ def test_the_page_shows_models_states_errors_signatures_and_traffic(page: Any) -
     assert not re.search(r"(src|href)=.?(http|//)", text), "there is nothing to fetch"
 
 
-def test_the_lines_of_the_page_work_as_they_stand(page: Any, tmp_path: Path) -> None:
-    lines = [unescape(line) for line in re.findall(r"<pre>(.*?)</pre>", page.http("/")[1], re.DOTALL)]
-    asked = [shlex.split(line) for line in lines if line.startswith("curl") and ":predict" in line]
+def lines_of(text: str) -> list[str]:
+    return [unescape(line) for line in re.findall(r'<pre class="command">(.*?)</pre>', text, re.DOTALL)]
+
+
+def test_the_lines_of_the_page_work_as_they_stand(
+    page: Any, attnexport: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = lines_of(page.http("/")[1])
+    asked = [shlex.split(line) for line in lines if line.startswith("curl") and "@request.json" not in line]
     assert len(asked) >= 6
     for words in asked:
         assert words[2] == "-d"
         assert page.http(words[1].partition(page.server.rest_address)[2], json.loads(words[3]))[0] == 200, words
-    [line] = [
-        shlex.split(line) for line in lines if line.startswith("attnexport predict") and "serving_default" in line
-    ]
-    np.savez(tmp_path / "samples.npz", x=X)
-    words = [str(Path(sys.executable).parent / "attnexport"), *line[1:]]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    commands = [shlex.split(line) for line in lines if line.startswith("echo")]
+    assert {words[4] for words in commands} == {"predict", "classify", "regress"}
+    for echo, body, pipe, program, *words in commands:
+        assert (echo, pipe, program) == ("echo", "|", "attnexport")
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(body.encode())))
+        code, _, err = attnexport(*words)
+        assert code == 0, err
 
 
-def test_a_real_browser_shows_it_without_an_error_at_any_width(page: Any, tmp_path: Path) -> None:
+def test_status_metadata_and_refusals_of_other_models_are_not_its_requests(page: Any) -> None:
+    page.http("/v1/models/m")
+    page.http("/v1/models/m/metadata")
+    page.http("/v1/models/nope:predict", {"inputs": 1})
+    assert "Requests: 1 OK<" in page.http("/")[1]
+    page.http("/v1/models/m:predict", {"inputs": {"z": 1}})
+    assert "Requests: 1 INVALID_ARGUMENT, 1 OK<" in page.http("/")[1]
+
+
+def test_a_real_browser_shows_it_and_asks_at_any_width(page: Any, tmp_path: Path) -> None:
     with Browser(tmp_path / "profile") as browser:
         for width in (390, 1440):
             shown = browser.open(f"{page.server.rest_address}/", width)
             assert (shown.errors, shown.overflowing) == ([], [])
             assert shown.scroll_width == width
-            assert "AVAILABLE" in shown.html
+            assert shown.evaluate("document.querySelectorAll('.overview tbody tr').length") == 2
+            shown.evaluate("document.querySelector('[data-model=m]').open = true")
+            shown.evaluate("ask(document.querySelector('[data-model=m] form'))")
+            assert shown.evaluate("document.querySelector('.answer').textContent").startswith("200 in ")
+            shown.evaluate("document.querySelector('textarea').value = 'mine'")
+            before = int(shown.evaluate("document.querySelectorAll('.overview td.number')[6].textContent"))
             page.predict({"x": X})
             shown.evaluate("renew()")
-            assert f"Requests: {2 if width == 390 else 3} OK" in shown.html
-            assert shown.evaluate("document.querySelectorAll('[data-model]').length") == 2
-            shown.evaluate("document.querySelector('button').click()")
-            assert shown.evaluate("document.querySelector('button').textContent") == "copied"
+            numbers = shown.evaluate("[...document.querySelectorAll('.overview td.number')].map((e) => e.textContent)")
+            assert str(before + 1) in numbers
+            assert shown.evaluate("document.querySelector('textarea').value") == "mine", "what was typed stays"
+            assert shown.evaluate("document.querySelector('[data-model=m]').open")
+            shown.evaluate("document.querySelector('[data-model=m] .copy').click()")
+            assert shown.evaluate("document.querySelector('[data-model=m] .copy').textContent") == "copied"
+            assert shown.evaluate("[...document.links].map((e) => e.getAttribute('href'))")[0] == (
+                "monitoring/prometheus/metrics"
+            ), "relative, for a proxy that adds a prefix"
             assert shown.errors == []
+
+
+def test_twenty_models_are_an_overview_with_each_one_folded(
+    start_serving: Callable[..., Any], model_base: Path, tmp_path: Path
+) -> None:
+    running = start_serving([ModelConfig(f"a-model-of-many-{number}", model_base) for number in range(20)])
+    with Browser(tmp_path / "profile") as browser:
+        for width in (390, 1440):
+            shown = browser.open(f"{running.server.rest_address}/", width)
+            assert (shown.errors, shown.overflowing, shown.scroll_width) == ([], [], width)
+            assert shown.evaluate("document.querySelectorAll('.overview tbody tr').length") == 20
+            assert shown.evaluate("document.querySelectorAll('details[open]').length") == 0
+            opened = """new Promise((done) => {
+                addEventListener('hashchange', () => done(document.querySelectorAll('details[open]').length));
+                document.querySelectorAll('.overview a')[7].click();
+            })"""
+            assert shown.evaluate(opened) == 1
 
 
 def test_the_soak_in_its_short_form(root: Path, exported_classifier: Any) -> None:

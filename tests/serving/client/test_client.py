@@ -125,7 +125,7 @@ def test_errors_carry_what_was_asked_and_what_would_be_right(server: Any, connec
         client.predict({"x": X}, version=9)
     assert version.value.valid == ("3", "2")
     for options, kind, words in (
-        ({"model": "q"}, NotFoundError, "there is no model 'q'; the server says: Servable not found"),
+        ({"model": "q"}, NotFoundError, "there is no model 'q' \\(NOT_FOUND\\)"),
         ({"label": "beta"}, RefusedError, "Unrecognized servable version label: beta"),
         ({"outputs": ["z"]}, RefusedError, "no output 'z'; there is 'n' or 'y'"),
         ({"version": 1, "label": "a"}, ArgumentError, "version 1 and label 'a' exclude each other"),

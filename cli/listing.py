@@ -1,0 +1,37 @@
+"""`attnexport list`: the exports below a directory, or the models of a server."""
+
+from __future__ import annotations
+
+import click
+
+from attnexport.core.errors import ArgumentError
+from attnexport.workflows import listing as workflow
+from attnexport.workflows.connection import Connection
+
+from .client_options import optional_connection_options
+from .command import command
+from .terminal import Terminal
+
+
+@command(
+    "list",
+    example="""
+    attnexport list
+    attnexport list --server 127.0.0.1:8500
+    """,
+)
+@click.argument("directory", required=False)
+@optional_connection_options
+def list_(terminal: Terminal, connection: Connection | None, directory: str | None) -> None:
+    """List exports, or the models of a server.
+
+    The exports in DIRECTORY and two levels below, each with its versions and what the newest holds. With --server, the
+    models that an embedded server has. TensorFlow Serving cannot be asked for them.
+    """
+    if connection is not None and directory is not None:
+        raise ArgumentError("give DIRECTORY or --server, not both")
+    with terminal.working() as progress:
+        if connection is None:
+            terminal.show(workflow.list_exports(directory or ".", progress=progress))
+        else:
+            terminal.show(workflow.list_models(connection, progress=progress))
