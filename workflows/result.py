@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from .tables import Table, print_paragraph, print_table
-
 from attnexport.core.printable import printable
+
+from .tables import Table, print_paragraph, print_table
 
 if TYPE_CHECKING:
     from rich.console import Console
