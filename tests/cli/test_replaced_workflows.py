@@ -93,7 +93,7 @@ CASES: list[tuple[list[str], str, tuple[Any, ...], dict[str, Any]]] = [
          "calibrator": None, "min_sqnr_db": None, "max_size": 500000, "search": None, "allow_flex": False,
          "keep_failed": False, "force": False},
     ),
-    (["inspect", "m.tflite", "--import", "mine"], "inspect.inspect", ("m.tflite",), {"imports": ("mine",)}),
+    (["inspect", "m.tflite", "--import", "mine"], "inspect.inspect", ("m.tflite",), {"imports": ("mine",), "node_data": None}),
     (
         ["benchmark", "a.tflite", "b.tflite", "--threads", "2", "--seconds", "1"],
         "benchmark.benchmark",
@@ -112,7 +112,8 @@ CASES: list[tuple[list[str], str, tuple[Any, ...], dict[str, Any]]] = [
         "validate.validate",
         (Path("export/m"),),
         {"version": None, "evaluation": "x.npz", "imports": (), "server": None, "model": None, "serve": True,
-         "limits": Limits(min_sqnr_db=40.0), "layers": False, "recorded": (), "html": True},
+         "limits": Limits(min_sqnr_db=40.0), "layers": False, "recorded": (), "html": True, "node_data": None,
+         "against": None},
     ),
 ]  # fmt: skip
 
