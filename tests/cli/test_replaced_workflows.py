@@ -93,7 +93,12 @@ CASES: list[tuple[list[str], str, tuple[Any, ...], dict[str, Any]]] = [
          "calibrator": None, "min_sqnr_db": None, "max_size": 500000, "search": None, "allow_flex": False,
          "keep_failed": False, "force": False},
     ),
-    (["inspect", "m.tflite", "--import", "mine"], "inspect.inspect", ("m.tflite",), {"imports": ("mine",), "node_data": None}),
+    (
+        ["inspect", "m.tflite", "--import", "mine"],
+        "inspect.inspect",
+        ("m.tflite",),
+        {"imports": ("mine",), "node_data": None},
+    ),
     (
         ["benchmark", "a.tflite", "b.tflite", "--threads", "2", "--seconds", "1"],
         "benchmark.benchmark",
