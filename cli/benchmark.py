@@ -10,7 +10,8 @@ from click.core import ParameterSource
 from attnexport.core.errors import ArgumentError
 from attnexport.workflows import benchmark as artifact_workflow
 from attnexport.workflows import server_benchmark as server_workflow
-from attnexport.workflows.benchmark import DEFAULT_ROUNDS, DEFAULT_SECONDS, MIN_ROUNDS, BenchmarkResult
+from attnexport.workflows.benchmark import DEFAULT_ROUNDS, DEFAULT_SECONDS, MIN_ROUNDS
+from attnexport.workflows.benchmark_result import BenchmarkResult
 from attnexport.workflows.connection import Connection
 from attnexport.workflows.server_benchmark import LoadResult
 
