@@ -101,6 +101,20 @@ def check_shapes(signature: Signature, inputs: Arrays) -> None:
             )
 
 
+def with_axes_of_one(signature: Signature, inputs: Arrays) -> Arrays:
+    """The inputs with trailing axes of size 1 that a request left out, as in `[1]` for `[?, 1]`.
+
+    TF Serving resizes the input of a .tflite to whatever comes, so that its clients may leave them out.
+    """
+    fitting = dict(inputs)
+    for spec in signature.inputs:
+        shape = inputs[spec.name].shape
+        missing = () if spec.shape is None or not shape else spec.shape[len(shape) :]
+        if missing and set(missing) == {1}:
+            fitting[spec.name] = inputs[spec.name].reshape(*shape, *missing)
+    return fitting
+
+
 def _tensorflow_name(dtype: str) -> str:
     return _TENSORFLOW_NAMES.get(dtype, dtype)
 

@@ -13,7 +13,7 @@ from attnexport.serving.messages import SignatureDefMap
 
 from . import examples
 from .cancellation import Alive, always
-from .checks import check_dtypes, check_inputs, check_outputs, check_shapes
+from .checks import check_dtypes, check_inputs, check_outputs, check_shapes, with_axes_of_one
 from .metrics import Metrics
 from .status import Code, StatusError, invalid
 from .versions import ServedVersion
@@ -130,6 +130,8 @@ class Inference:
         """
         model = version.model
         check_dtypes(signature, inputs)
+        if model.strict_shapes and not self.strict_shapes:
+            inputs = with_axes_of_one(signature, inputs)
         if self.strict_shapes or model.strict_shapes:
             check_shapes(signature, inputs)
         begin = time.perf_counter()
