@@ -3,8 +3,8 @@
     python benchmarks/rest.py [--seconds N]
 
 Both run under uvicorn with httptools and uvloop, in processes of their own; the client is this process, with sockets of
-its own. Two requests are measured: three numbers to a model that halves them and adds two, and a sequence of 640 numbers
-to the default classifier.
+its own. Two requests are measured: three numbers to a model that halves them and adds two, and a sequence of 640
+numbers to the default classifier.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ app = Starlette(routes=[Route("/{path:path}", answer, methods=["POST"])])
 listening = socket.create_server(("127.0.0.1", 0))
 listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 print(listening.getsockname()[1], flush=True)
-config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none", http="httptools", loop="uvloop")
+options = dict(log_config=None, access_log=False, lifespan="off", ws="none")
+config = uvicorn.Config(app, http="httptools", loop="uvloop", **options)
 uvicorn.Server(config).run([listening])
 """
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from .status import Code
 
-MAX_WAITING = 1000  # requests at one edge that run or wait for a thread
+MAX_WAITING = 1000  # requests of REST that run or wait for a thread
+MAX_CALLS = 4000  # of gRPC that are open; those without a message, too, of which a flood is ended in a moment
 
 OnAccess = Callable[[str, str, str, Code, float], None]
 

@@ -14,7 +14,7 @@ from attnexport.core.errors import StorageError
 from attnexport.serving.codec.encode import Form
 
 from .dataplane import DataPlane
-from .edges import MAX_WAITING, OnAccess, family
+from .edges import MAX_CALLS, OnAccess, family
 from .grpc_methods import Methods
 from .status import invalid
 from .workers import Workers
@@ -74,7 +74,7 @@ class GrpcEdge:
             **_CONNECTIONS,
             **dict(options.channel_arguments),
         }
-        self._server = grpc.server(models, options=list(arguments.items()), maximum_concurrent_rpcs=MAX_WAITING)
+        self._server = grpc.server(models, options=list(arguments.items()), maximum_concurrent_rpcs=MAX_CALLS)
         for service, handlers in Methods(plane, form, on_access, *self._pools).handlers().items():
             self._server.add_registered_method_handlers(service, handlers)
         self._health: Any = None

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from .edges import MAX_WAITING
-from .rest_api import Answer, BodyError, too_large
+from .rest_api import BodyError, too_large
 from .status import Code, StatusError
 
 _MAX_HELD = 8  # times the largest body: all bodies that are read, wait or run
@@ -82,11 +82,15 @@ class Bodies:
             raise
         return body
 
-    def work(self, size: int, submit: Callable[[], asyncio.Future[Answer]]) -> asyncio.Future[Answer]:
+    def work(self, size: int, submit: Callable[[Callable[[], None]], None]) -> None:
         """Submit the work at a body that was read.
 
         The body is held until the work ends, not until its client is answered: what waits for a thread has it for so
         long.
+
+        Args:
+            size: The size of the body.
+            submit: Called with what the work calls at its end, in the event loop.
 
         Raises:
             StatusError: if too much work runs or waits.
@@ -94,15 +98,13 @@ class Bodies:
         try:
             if self._waiting >= MAX_WAITING:
                 raise StatusError(Code.RESOURCE_EXHAUSTED, "too many requests wait here; try later")
-            work = submit()
+            submit(partial(self._let_go, size))
         except BaseException:
             self._held -= size
             raise
         self._waiting += 1
-        work.add_done_callback(partial(self._let_go, size))
-        return work
 
-    def _let_go(self, size: int, _: asyncio.Future[Answer]) -> None:
+    def _let_go(self, size: int) -> None:
         self._waiting -= 1
         self._held -= size
 

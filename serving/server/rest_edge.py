@@ -12,10 +12,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import uvicorn
 from starlette.requests import ClientDisconnect, Request
@@ -31,6 +29,7 @@ from .page import render
 from .rest_api import Answer, RestApi, refused
 from .rest_bodies import Bodies, Unread, UnreadError
 from .rest_connections import MAX_HEAD_BYTES, METHODS, listen, page, protocol
+from .rest_workers import RestWorkers, settle
 from .status import Code, StatusError, status_of
 
 _READ_THREADS = 2
@@ -96,8 +95,8 @@ class RestEdge:
             raise StorageError(f"REST cannot listen on {host}:{port}: {_why_not(error)}") from error
         listen(self._socket)
         self.port = int(self._socket.getsockname()[1])
-        self._pool = ThreadPoolExecutor(options.threads, thread_name_prefix="rest")
-        self._readers = ThreadPoolExecutor(_READ_THREADS, thread_name_prefix="rest-get")
+        self._workers = RestWorkers(options.threads, "rest")
+        self._readers = RestWorkers(_READ_THREADS, "rest-get")
         self._server = uvicorn.Server(
             uvicorn.Config(
                 self._serve,
@@ -126,8 +125,8 @@ class RestEdge:
         if self._thread is not None:
             self._thread.join()
         self._socket.close()
-        for pool in (self._pool, self._readers):
-            pool.shutdown()
+        for workers in (self._workers, self._readers):
+            workers.shutdown()
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -186,29 +185,37 @@ class RestEdge:
         seconds = self._options.timeout_seconds
         until = time.monotonic() + seconds if seconds > 0 else math.inf
         body = await self._bodies.read(request, seconds)
-        gone = asyncio.Event()
+        cycle = getattr(request.receive, "__self__", None)  # uvicorn's, which knows at once that the client has gone
         respond = partial(
             self._api.respond,
             request.method,
             path,
             body,
-            lambda: time.monotonic() < until and not gone.is_set(),
+            lambda: time.monotonic() < until and not getattr(cycle, "disconnected", False),
             request.headers.get("content-encoding", "").lower() == "gzip",
         )
-        pool, loop = self._pool if request.method == "POST" else self._readers, asyncio.get_running_loop()
+        workers, loop = self._workers if request.method == "POST" else self._readers, asyncio.get_running_loop()
+        answer: asyncio.Future[Answer] = loop.create_future()
+
+        def submit(let_go: Callable[[], None]) -> None:
+            def end(result: Answer | None, error: BaseException | None) -> None:
+                let_go()
+                settle(answer, result, error)
+
+            workers.run(respond, loop, end)
+
         try:
-            work = self._bodies.work(len(body), lambda: loop.run_in_executor(pool, respond))
-        except RuntimeError as error:  # no thread can be started, and the pool keeps the work for one that will be
-            gone.set()
+            self._bodies.work(len(body), submit)
+        except RuntimeError as error:
             raise StatusError(Code.RESOURCE_EXHAUSTED, f"{first_line(error)}; try later") from error
-        watching = asyncio.create_task(_watch(request, gone))
+        if seconds <= 0:
+            return await answer
+        over = StatusError(Code.DEADLINE_EXCEEDED, f"no answer within {seconds:g} s")
+        timer = loop.call_later(max(0.0, until - time.monotonic()), settle, answer, None, over)
         try:
-            await asyncio.wait({work}, timeout=until - time.monotonic() if seconds > 0 else None)
+            return await answer
         finally:
-            watching.cancel()
-        if not work.done():
-            raise StatusError(Code.DEADLINE_EXCEEDED, f"no answer within {seconds:g} s")
-        return work.result()
+            timer.cancel()
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -218,13 +225,6 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     except ImportError:
         return None
     return new_event_loop
-
-
-async def _watch(request: Request, gone: asyncio.Event) -> None:
-    message: Any = await request.receive()
-    while message["type"] != "http.disconnect":
-        message = await request.receive()
-    gone.set()
 
 
 def _path(request: Request) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -95,14 +96,25 @@ def _tensor(value: Any, spec: TensorSpec) -> Array:
         if not inner:
             break
         inner = inner[0]
-    flat: list[Any] = []
+    flat = _flattened(value, shape) if shape else None
     try:
-        _flatten(value, shape, 0, flat)
+        if flat is None:
+            flat = []
+            _flatten(value, shape, 0, flat)
         return _array(flat, spec.dtype).reshape(shape)
     except RecursionError as error:
         raise invalid(f"input {spec.name!r} is nested too deeply") from error
     except ValueError as error:
         raise invalid(f"{first_line(error)} (input {spec.name!r})") from error
+
+
+def _flattened(value: list[Any], shape: list[int]) -> list[Any] | None:
+    """The elements of nested lists; None if they do not have this shape."""
+    for size in shape[1:]:
+        if set(map(type, value)) != {list} or set(map(len, value)) != {size}:
+            return None
+        value = list(chain.from_iterable(value))
+    return None if list in set(map(type, value)) else value
 
 
 def _flatten(value: Any, shape: list[int], level: int, flat: list[Any]) -> None:

@@ -212,10 +212,11 @@ class Workers(ThreadPoolExecutor):
             room = self._tasks.qsize()
         else:
             room = self._tasks.qsize() if len(slow) >= _MAX_SLOW else 0
+        safe = _SAFE if room < _MAX_SLOW else _SLOW  # in a flood
         for since, end_call in sorted(slow, key=lambda each: each[0]):
             if end_call is None:
                 continue
-            if now - since > self._message_seconds or (room > 0 and now - since > _SAFE):
+            if now - since > self._message_seconds or (room > 0 and now - since > safe):
                 end_call()
                 room -= 1
         if self._tasks.empty():
