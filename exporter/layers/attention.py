@@ -10,14 +10,17 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import keras
 from keras import ops
 
-# Added to the scores of masked positions, in float32: exp of it is 0, and a row that is masked as a whole stays
-# finite (its weights are uniform).
-_MASKED = -1e9
+# The score of masked positions. float16, in which phones compute by default, holds it: a row that is masked as a whole
+# stays finite there, too, and its weights are uniform.
+_MASKED = -3e4
+# Added where no row is masked as a whole. float16 makes -inf of it, which is as good there.
+_FAR = -1e9
 
 Tensor: TypeAlias = Any  # a Keras tensor, symbolic or not; Keras has no types
 Observer = Callable[[str, Tensor], None]
@@ -70,13 +73,38 @@ def observe_attention(observer: Observer) -> Iterator[None]:
         _observer.reset(token)
 
 
+@dataclass(frozen=True)
+class ScoreMask:
+    """A mask as numbers: scores become `scores * keep + bias`.
+
+    Attributes:
+        keep: 1 to attend, 0 to hide, `[B, T, S]` or what broadcasts to it, float32. None if every row has a step to
+            attend to: the sum alone hides the others then, without a second pass over the scores.
+        bias: 0 to attend, a large negative number to hide, of the same shape.
+    """
+
+    keep: Tensor
+    bias: Tensor
+
+    def on(self, scores: Tensor) -> Any:
+        """The scores with those of hidden steps out of the softmax's reach."""
+        if self.keep is not None:
+            scores = ops.multiply(scores, ops.cast(self.keep, scores.dtype))
+        return ops.add(scores, ops.cast(self.bias, scores.dtype))
+
+    def for_heads(self) -> ScoreMask:
+        """The same mask for every head, `[B, 1, T, S]`."""
+        keep = None if self.keep is None else ops.expand_dims(self.keep, 1)
+        return ScoreMask(keep, ops.expand_dims(self.bias, 1))
+
+
 def scaled_dot_product_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
     *,
     d_k: int,
-    bias: Tensor = None,
+    mask: ScoreMask | None = None,
     drop: Callable[[Any], Any] | None = None,
 ) -> tuple[Any, Any]:
     """softmax(QKᵀ/√d_k)V (Vaswani et al., "Attention Is All You Need", 2017, equation 1).
@@ -90,7 +118,7 @@ def scaled_dot_product_attention(
         key: `[..., S, D]`.
         value: `[..., S, D_v]`.
         d_k: The scale is 1/√d_k.
-        bias: Added to the scores, `[..., T, S]` or what broadcasts to it, in float32; see `mask_bias`.
+        mask: Which steps are hidden; see `score_mask`.
         drop: Applied to the weights before the sum (dropout).
 
     Returns:
@@ -109,8 +137,8 @@ def scaled_dot_product_attention(
         query = ops.multiply(query, ops.cast(1.0 / math.sqrt(d_k), query.dtype))
         scores = ops.matmul(query, ops.swapaxes(key, -1, -2))
         _observe("scores", scores)  # before the mask, whose numbers would drown theirs
-        if bias is not None:
-            scores = ops.add(scores, ops.cast(bias, scores.dtype))
+        if mask is not None:
+            scores = mask.on(scores)
     with keras.name_scope("weights"):
         # Keras warns of a softmax over one element, but a sequence of one step is as good as any.
         weights = ops.softmax(scores, axis=-1) if scores.shape[-1] != 1 else ops.ones_like(scores)
@@ -128,9 +156,22 @@ def _observe(role: str, tensor: Tensor) -> None:
         observer(role, tensor)
 
 
-def mask_bias(mask: Tensor) -> Any:
-    """A boolean mask (True: attend) as numbers to add to the scores: 0 or -1e9, float32."""
-    return ops.multiply(ops.subtract(1.0, ops.cast(mask, "float32")), _MASKED)
+def score_mask(mask: Tensor, *, hides_rows: bool = True) -> ScoreMask:
+    """A boolean mask (True: attend) as numbers.
+
+    Args:
+        mask: `[B, T, S]` or what broadcasts to it.
+        hides_rows: Whether a row may have no step to attend to. Its weights are then uniform, in float16, too: the
+            product takes its scores away, whatever they are.
+
+    Example:
+        >>> mask = score_mask(ops.convert_to_tensor([[True, False], [False, False]]))
+        >>> mask.on(ops.convert_to_tensor([[2.0, 8.0], [4.0, 5.0]])).numpy().tolist()
+        [[2.0, -30000.0], [-30000.0, -30000.0]]
+    """
+    keep = ops.cast(mask, "float32")
+    number = _MASKED if hides_rows else _FAR
+    return ScoreMask(keep if hides_rows else None, ops.multiply(ops.subtract(1.0, keep), number))
 
 
 def causal_mask(query: Tensor, key: Tensor) -> Any:

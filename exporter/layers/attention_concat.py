@@ -8,7 +8,7 @@ import keras
 
 from attnexport.core.errors import ArgumentError, check_size
 
-from .attention import Tensor, scaled_dot_product_attention
+from .attention import ScoreMask, Tensor, scaled_dot_product_attention
 from .base import AttentionConcat, Initializer, KerasShape, Regularizer
 
 
@@ -92,12 +92,12 @@ class AttentionConcatLayer(AttentionConcat):
             )
 
     def attend(
-        self, query: Tensor, value: Tensor, key: Tensor, *, bias: Tensor, training: bool | None
+        self, query: Tensor, value: Tensor, key: Tensor, *, mask: ScoreMask | None, training: bool | None
     ) -> tuple[Any, Any]:
         d_k = self._width(key.shape)
         if self.use_projection:
             query, key, value = self.w_q(query), self.w_k(key), self.w_v(value)
-        return scaled_dot_product_attention(query, key, value, d_k=d_k, bias=bias, drop=self.drop(training))
+        return scaled_dot_product_attention(query, key, value, d_k=d_k, mask=mask, drop=self.drop(training))
 
     def context_features(self, query_shape: KerasShape, value_shape: KerasShape) -> int:
         return self._width(value_shape) if self.use_projection else value_shape[2]  # type: ignore[return-value]

@@ -11,7 +11,7 @@ from keras import ops
 from attnexport.core.errors import ArgumentError
 from attnexport.core.signature import format_shape
 
-from .attention import Tensor, combine_masks, mask_bias, record
+from .attention import ScoreMask, Tensor, combine_masks, record, score_mask
 
 KerasShape = tuple[int | None, ...]
 Initializer = str | dict[str, Any] | Callable[..., Any]  # a keras.initializers.Initializer, its name or configuration
@@ -62,9 +62,9 @@ class AttentionConcat(keras.layers.Layer):  # type: ignore[misc]  # keras has no
         self._drop = keras.layers.Dropout(dropout, seed=seed, dtype=self.dtype_policy) if dropout else None
 
     def attend(
-        self, query: Tensor, value: Tensor, key: Tensor, *, bias: Tensor, training: bool | None
+        self, query: Tensor, value: Tensor, key: Tensor, *, mask: ScoreMask | None, training: bool | None
     ) -> tuple[Tensor, Tensor]:
-        """The context `[B, T, context_features]` and the weights `[B, (H,) T, S]`; `bias` is `[B, T, S]` or None."""
+        """The context `[B, T, context_features]` and the weights `[B, (H,) T, S]`; the mask is one of `[B, T, S]`."""
         raise TypeError(f"{type(self).__name__} must implement attend")
 
     def context_features(self, query_shape: KerasShape, value_shape: KerasShape) -> int:
@@ -142,15 +142,12 @@ class AttentionConcat(keras.layers.Layer):  # type: ignore[misc]  # keras has no
             raise ArgumentError(f"{self.name}: mask is for self-attention; with a value use value_mask or key_mask")
         value = query if value is None else value
         key = value if key is None else key
-        combined = combine_masks(
-            query,
-            key,
-            key_masks=key_masks,
-            attention_mask=attention_mask,
-            causal=self.use_causal_mask or use_causal_mask,
-        )
-        bias = None if combined is None else mask_bias(combined)
-        context, weights = self.attend(query, value, key, bias=bias, training=training)
+        causal = self.use_causal_mask or use_causal_mask
+        combined = combine_masks(query, key, key_masks=key_masks, attention_mask=attention_mask, causal=causal)
+        # A causal mask alone leaves each step the first one.
+        hides_rows = attention_mask is not None or any(each is not None for each in key_masks)
+        scores_mask = None if combined is None else score_mask(combined, hides_rows=hides_rows)
+        context, weights = self.attend(query, value, key, mask=scores_mask, training=training)
         record(self.name, weights)
         with keras.name_scope("concat"):
             output = ops.concatenate([query, context], axis=self.axis)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-from keras import ops
 
 from attnexport.core.errors import ArgumentError, check_size
 
-from .attention import Tensor, merge_heads, scaled_dot_product_attention, split_heads
+from .attention import ScoreMask, Tensor, merge_heads, scaled_dot_product_attention, split_heads
 from .base import AttentionConcat, Initializer, KerasShape, Regularizer
 
 
@@ -92,15 +91,13 @@ class MultiHeadAttentionConcat(AttentionConcat):
         self.w_o = self.projection("w_o", (*query_shape[:2], self.d_model), self.d_model)
 
     def attend(
-        self, query: Tensor, value: Tensor, key: Tensor, *, bias: Tensor, training: bool | None
+        self, query: Tensor, value: Tensor, key: Tensor, *, mask: ScoreMask | None, training: bool | None
     ) -> tuple[Any, Any]:
         query, key, value = (
             split_heads(projected, self.num_heads) for projected in (self.w_q(query), self.w_k(key), self.w_v(value))
         )
-        if bias is not None:
-            bias = ops.expand_dims(bias, 1)  # the same for every head
         context, weights = scaled_dot_product_attention(
-            query, key, value, d_k=self.d_k, bias=bias, drop=self.drop(training)
+            query, key, value, d_k=self.d_k, mask=mask.for_heads() if mask else None, drop=self.drop(training)
         )
         return self.w_o(merge_heads(context)), weights
 
