@@ -52,7 +52,7 @@ def model_endpoints(
         raise ArgumentError(f"two outputs are called {repeated[0]!r}")
 
     def predict(tensors: Tensors) -> Tensors:
-        with record_attention_weights() as weights:
+        with record_attention_weights(in_blocks=True) as weights:
             outputs = inputs.call(tensors)
         # Those of an inner graph (a loop, a branch) cannot leave it, so such a model offers no weights at all.
         graph = tf.compat.v1.get_default_graph()

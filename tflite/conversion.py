@@ -17,6 +17,7 @@ from .float_core import place
 from .gate import format_shares, gate_tflite, weight_shares
 from .graph import Graph
 from .kept_files import gated_file
+from .loops import check_loops, loop_note
 from .metadata import ModelMetadata, add_metadata
 from .preparation import Prepared, check_patterns, first_samples, prepare_conversion
 from .recipes import Recipe
@@ -180,6 +181,7 @@ def convert_prepared(
     for number, recipe in enumerate(recipes, 1):
         place_of = f" ({number} of {len(recipes)})" if len(recipes) > 1 else ""
         try:
+            check_loops(graph, recipe)
             prepared.on_step(f"quantizing by {recipe.name}{place_of}")
             places = place(graph, recipe)
             ways = candidates(prepared.model, recipe, statistics, places)
@@ -237,6 +239,7 @@ def _notes(recipe: Recipe, graph: Graph, calibration: Calibration) -> list[str]:
             f"{recipe.name}: the recipe was found with other calibration samples; these give other ranges and other "
             "figures"
         )
+    notes += filter(None, [loop_note(graph, recipe)])
     if graph.flex_operators:
         notes.append(
             f"{recipe.name}: no interpreter here can run {', '.join(graph.flex_operators)}, so its outputs were not "

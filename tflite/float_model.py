@@ -39,6 +39,8 @@ def convert_float(
             "the model, or serve the SavedModel"
         )
     converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=list(signatures))
+    # Private; without it a loop over blocks copies its list in each round.
+    converter._experimental_enable_dynamic_update_slice = True
     if allow_flex:
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from attnexport.core.errors import ArgumentError, ModelError, first_line, one_of
 from attnexport.core.signature import Shape, Signature, TensorSpec
 
 from .flatbuffer_check import check_model, text_of
+from .subgraph_check import calls
 
 # Operators whose constants are the model's weights, as quantizers understand it.
 WEIGHTED = frozenset(
@@ -56,11 +58,19 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Operator:
-    """An operator, by its kernel's name; inputs and outputs are tensor indices, missing inputs left out."""
+    """An operator, by its kernel's name.
+
+    Attributes:
+        name: The kernel.
+        inputs: Indices of tensors, missing ones left out.
+        outputs: Indices of tensors.
+        calls: Indices of the subgraphs that it runs; of a loop, its condition and its body.
+    """
 
     name: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    calls: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -141,6 +151,16 @@ class Graph:
         """Every operator with its subgraph."""
         return ((subgraph, operator) for subgraph in self.subgraphs for operator in subgraph.operators)
 
+    def called(self, number: int) -> tuple[int, ...]:
+        """The subgraphs that a subgraph runs, directly or through others."""
+        found: dict[int, None] = {}
+        waiting = [number]
+        while waiting:
+            new = [each for operator in self.subgraphs[waiting.pop()].operators for each in operator.calls]
+            waiting += [each for each in new if each not in found]
+            found |= dict.fromkeys(new)
+        return tuple(found)
+
     @property
     def flex_operators(self) -> list[str]:
         """Names of TensorFlow's own operators, which no Python interpreter runs since TensorFlow 2.20."""
@@ -189,6 +209,11 @@ def read_graph(content: bytes) -> Graph:
         raise ModelError(f"a damaged .tflite file: {first_line(error)}") from error
 
 
+def scope_name(part: str) -> str:
+    """A layer's name in a part of a tensor's name, to which Keras adds the number of the call."""
+    return re.sub(r"_\d+$", "", part)
+
+
 def check_signature_names(graph: Graph, names: tuple[str, ...]) -> None:
     """Refuse unknown signatures.
 
@@ -223,7 +248,12 @@ def _graph(model: Any) -> Graph:
 
 def _subgraph(model: Any, subgraph: Any, names: list[str]) -> Subgraph:
     operators = tuple(
-        Operator(names[each.opcodeIndex], _indices(each.inputs), _indices(each.outputs))
+        Operator(
+            names[each.opcodeIndex],
+            _indices(each.inputs),
+            _indices(each.outputs),
+            tuple(int(getattr(*call)) for call in calls(each)),
+        )
         for each in subgraph.operators or ()
     )
     tensors = tuple(_tensor(model, each) for each in subgraph.tensors)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from attnexport.core.signature import Signature
@@ -117,7 +117,7 @@ def _inspect(graph: Graph, name: str | None, delegated: Delegation | str) -> Sig
         _unnamed(subgraph) if name is None else graph.signature(name),
         dict(Counter(each.name for each in subgraph.operators)),
         known,
-        _activation_bytes(subgraph),
+        _activation_bytes(graph, subgraph),
         reason,
         _quantization(graph, name, subgraph),
         tuple(_weighted(subgraph)),
@@ -151,16 +151,22 @@ def _unnamed(subgraph: Subgraph) -> Signature:
     return subgraph.function("main", inputs, outputs)
 
 
-def _activation_bytes(subgraph: Subgraph) -> int:
-    """Peak bytes of computed tensors, each alive from its operator to its last use."""
+def _activation_bytes(graph: Graph, subgraph: Subgraph, given: Collection[int] = ()) -> int:
+    """Peak bytes of computed tensors, each alive from its operator to its last use.
+
+    What an operator runs in a loop or branch has memory of its own meanwhile, apart from what it is given.
+    """
     last = {index: number for number, each in enumerate(subgraph.operators) for index in each.inputs}
     last |= dict.fromkeys(subgraph.outputs, len(subgraph.operators))
-    alive = dict.fromkeys(subgraph.activations(subgraph.inputs), 0)
+    alive = set(subgraph.activations(subgraph.inputs)).difference(given)
     peak = 0
     for number, operator in enumerate(subgraph.operators):
-        alive |= dict.fromkeys(operator.outputs, number)
-        peak = max(peak, sum(_bytes(subgraph, index) for index in alive))
-        alive = {index: since for index, since in alive.items() if last.get(index, -1) > number}
+        # What a loop passes through and nobody reads is not allocated.
+        alive.update(each for each in operator.outputs if not operator.calls or each in last)
+        called = [graph.subgraphs[each] for each in operator.calls]
+        inside = sum(_activation_bytes(graph, each, each.inputs) for each in called)
+        peak = max(peak, sum(_bytes(subgraph, index) for index in alive) + inside)
+        alive = {index for index in alive if last.get(index, -1) > number}
     return peak
 
 
@@ -184,7 +190,8 @@ def _advice(graph: Graph, signatures: tuple[SignatureInspection, ...]) -> list[s
         name, delegated = each.signature.name, each.delegation
         if any(spec.shape and None in spec.shape for spec in each.signature.inputs):
             advice.append(f"{name}: free dimensions break the delegate's partitions; fix them with --batch and --steps")
-        if delegated is None or (delegated.partitions <= 1 and not delegated.left):
+        # A loop lies between two partitions.
+        if delegated is None or (delegated.partitions <= 1 + len(delegated.inside) and not delegated.left):
             continue
         heavy = sorted(delegated.left.keys() - CONVERSIONS)
         if "BATCH_MATMUL" in heavy:
@@ -192,7 +199,7 @@ def _advice(graph: Graph, signatures: tuple[SignatureInspection, ...]) -> list[s
                 f"{name}: XNNPACK takes no BATCH_MATMUL of two quantized activations whose right operand has a zero "
                 "point other than 0, so attention runs on slow kernels; files that attnexport quantizes do not have one"
             )
-        elif heavy or delegated.partitions > 1:
+        elif heavy or delegated.partitions > 1 + len(delegated.inside):
             left = f", and leaves {', '.join(heavy)} to slower kernels" if heavy else ""
             advice.append(f"{name}: XNNPACK takes it in {delegated.partitions} partitions{left}")
     return advice

@@ -11,10 +11,11 @@ from typing import Any
 from attnexport.core.child_process import Child
 from attnexport.core.errors import ContentError, ModelError, first_line
 
-from .flatbuffer_check import text_of
-from .graph import Graph, Subgraph, check_signature_names, parse_model, read_graph
+from .graph import Graph, Operator, check_signature_names, parse_model, read_graph
+from .subgraph_check import calls
 
-_CONTROL_FLOW = {"WHILE", "IF", "CALL_ONCE", "STABLEHLO_COMPOSITE", "STABLEHLO_WHILE"}
+_LOOPS_AND_BRANCHES = {"WHILE", "IF"}
+_CONTROL_FLOW = {"CALL", "CALL_ONCE", "STABLEHLO_COMPOSITE", "STABLEHLO_WHILE"}
 
 
 @dataclass(frozen=True)
@@ -24,18 +25,20 @@ class Delegation:
     Attributes:
         partitions: Number of partitions it takes the operators in.
         taken: Number of operators it takes.
-        left: Counts of the operators it leaves.
-        left_operators: Their places in the signature's order of execution.
+        left: Counts of the operators it leaves, apart from loops and branches.
+        left_operators: Places of all that it leaves in the signature's order of execution.
+        inside: What it takes of the body of each loop, and of each branch, by the name of the tensor that it gives.
     """
 
     partitions: int
     taken: int
     left: Mapping[str, int]
     left_operators: tuple[int, ...] = field(default=(), repr=False)
+    inside: Mapping[str, Delegation] = field(default_factory=dict, repr=False)
 
 
 def delegation(content: bytes, signature: str) -> Delegation | None:
-    """What the XNNPACK delegate takes of a signature; None if that is unknown: control flow, or Flex operators.
+    """What the XNNPACK delegate takes of a signature; None if that is unknown: Flex operators, calls.
 
     The file is loaded in this process. `inspect_tflite` is for files that have not been run yet.
 
@@ -55,7 +58,8 @@ def delegation(content: bytes, signature: str) -> Delegation | None:
     """
     graph = read_graph(content)
     check_signature_names(graph, (signature,))
-    return None if _obstacle(_subgraph(graph, signature)) else _plan(content, graph, signature)
+    number = graph.signatures[signature]
+    return None if _obstacle(graph, number) else _plan(content, graph, number)
 
 
 def delegations(content: bytes) -> list[Delegation | str]:
@@ -81,29 +85,31 @@ def plans(content: bytes) -> list[Delegation | str]:
 
 
 def _plan_or_reason(content: bytes, graph: Graph, signature: str | None) -> Delegation | str:
-    if reason := _obstacle(_subgraph(graph, signature)):
+    number = 0 if signature is None else graph.signatures[signature]
+    if reason := _obstacle(graph, number):
         return reason
     try:
-        return _plan(content, graph, signature)
+        return _plan(content, graph, number)
     except ModelError as error:
         return str(error)
 
 
-def _obstacle(subgraph: Subgraph) -> str | None:
-    """Why the plan is unknown, as the operators show; None if it can be read."""
-    operators = {each.name for each in subgraph.operators}
+def _obstacle(graph: Graph, number: int) -> str | None:
+    """Why the plan of a subgraph is unknown, as the operators show; None if it can be read."""
+    operators = {each.name for at in (number, *graph.called(number)) for each in graph.subgraphs[at].operators}
     if flex := sorted(each for each in operators if each.startswith("Flex")):
         return f"it holds TensorFlow's own operators ({', '.join(flex)}), which no interpreter here can run"
     if flow := sorted(operators & _CONTROL_FLOW):
-        return f"it holds control flow ({', '.join(flow)}), whose branches have plans of their own"
+        return f"it holds control flow ({', '.join(flow)}), whose plans are not known"
     return None
 
 
-def _plan(content: bytes, graph: Graph, signature: str | None) -> Delegation:
+def _plan(content: bytes, graph: Graph, number: int) -> Delegation:
+    """The plan of a subgraph, and of what it runs in loops and branches."""
     from ai_edge_litert.interpreter import Interpreter
 
     try:
-        alone = content if signature is None or len(graph.subgraphs) == 1 else _cut(content, signature)
+        alone = content if number == 0 else _cut(content, graph, number)
         interpreter = Interpreter(model_content=alone, num_threads=1)
         interpreter.allocate_tensors()
         # Private, but the only way to see the plan; a test fails if it goes away.
@@ -112,18 +118,26 @@ def _plan(content: bytes, graph: Graph, signature: str | None) -> Delegation:
         raise ModelError(f"the .tflite does not load: {first_line(error)}") from error
     delegates = [each for each in plan if each["op_name"] == "DELEGATE"]
     operators = [each for each in plan if each["op_name"] != "DELEGATE"]
-    producers = {int(index): number for number, each in enumerate(operators) for index in each["outputs"]}
+    producers = {int(index): at for at, each in enumerate(operators) for index in each["outputs"]}
     taken: set[int] = set()
     for delegate in delegates:
         taken |= _behind(delegate, operators, producers)
-    left = [number for number in range(len(operators)) if number not in taken]
-    return Delegation(
-        len(delegates), len(taken), dict(Counter(operators[number]["op_name"] for number in left)), tuple(left)
-    )
+    left = [at for at in range(len(operators)) if at not in taken]
+    counts = Counter(name for at in left if (name := operators[at]["op_name"]) not in _LOOPS_AND_BRANCHES)
+    subgraph = graph.subgraphs[number]
+    inside = {
+        subgraph.tensors[operator.outputs[0]].name + suffix: _plan(content, graph, called)
+        for operator in subgraph.operators
+        for suffix, called in _parts(operator)
+    }
+    return Delegation(len(delegates), len(taken), dict(counts), tuple(left), inside)
 
 
-def _subgraph(graph: Graph, signature: str | None) -> Subgraph:
-    return graph.subgraphs[0 if signature is None else graph.signatures[signature]]
+def _parts(operator: Operator) -> list[tuple[str, int]]:
+    """The subgraphs of a loop or branch that compute something, each with what tells it from the others."""
+    if operator.name == "WHILE":
+        return [("", called) for called in operator.calls[1:]]  # the condition before it is a comparison
+    return list(zip((" (then)", " (else)"), operator.calls, strict=True)) if operator.name == "IF" else []
 
 
 def _behind(delegate: Mapping[str, Any], operators: list[Any], producers: Mapping[int, int]) -> set[int]:
@@ -141,13 +155,15 @@ def _behind(delegate: Mapping[str, Any], operators: list[Any], producers: Mappin
     return behind
 
 
-def _cut(content: bytes, signature: str) -> bytes:
-    """A file with one signature alone: the interpreter shows the plan of the first subgraph only."""
+def _cut(content: bytes, graph: Graph, number: int) -> bytes:
+    """A file of one subgraph and those that it runs: the interpreter shows the plan of the first subgraph only."""
     from ai_edge_litert.tools import flatbuffer_utils
 
     model = copy.copy(parse_model(content))
-    definition = next(each for each in model.signatureDefs if text_of(each.signatureKey) == signature)
-    model.subgraphs = [model.subgraphs[definition.subgraphIndex]]
-    definition.subgraphIndex = 0
-    model.signatureDefs = [definition]
+    kept = [number, *graph.called(number)]
+    model.subgraphs = [model.subgraphs[each] for each in kept]
+    for operator in (each for subgraph in model.subgraphs for each in subgraph.operators or ()):
+        for options, field_name in calls(operator):
+            setattr(options, field_name, kept.index(getattr(options, field_name)))
+    model.signatureDefs = []
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))

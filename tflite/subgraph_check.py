@@ -63,7 +63,11 @@ def check_calls(model: Any) -> None:
         raise ValueError(f"subgraph {min(left)} calls itself, directly or through others, so it never ends")
 
 
+def calls(operator: Any) -> list[tuple[Any, str]]:
+    """The numbers of the subgraphs that an operator runs: the options that hold each, and its field there."""
+    every = (operator.builtinOptions, getattr(operator, "builtinOptions2", None))
+    return [(options, field) for options in every for field in _CALLED if hasattr(options, field)]
+
+
 def _called(subgraph: Any) -> set[int]:
-    options = [each for operator in subgraph.operators or () for each in
-               (operator.builtinOptions, getattr(operator, "builtinOptions2", None))]  # fmt: skip
-    return {int(getattr(each, field)) for each in options for field in _CALLED if hasattr(each, field)}
+    return {int(getattr(*call)) for operator in subgraph.operators or () for call in calls(operator)}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from attnexport.store.kinds import Kind
     from attnexport.store.manifest import ValidationRecord, VersionEntry
     from attnexport.tflite import TFLiteInspection
-    from attnexport.tflite.inspection import SignatureInspection
+    from attnexport.tflite.inspection import Delegation, SignatureInspection
 
 Rows = list[tuple[str, str]]
 _MAX_WEIGHTED, _MAX_LABELS = 24, 10  # operators and labels that are shown
@@ -168,12 +168,14 @@ def _some(texts: Sequence[str]) -> str:
 
 
 def _delegation(signature: SignatureInspection) -> str:
-    delegation = signature.delegation
-    if delegation is None:
-        return f"unknown: {signature.undelegated}"
+    return f"unknown: {signature.undelegated}" if signature.delegation is None else _taken(signature.delegation)
+
+
+def _taken(delegation: Delegation) -> str:
     partitions = f"{delegation.partitions} partition{'s' * (delegation.partitions != 1)}"
     left = _counts(delegation.left) if delegation.left else "none"
-    return f"takes {delegation.taken} operators in {partitions}, leaves {left}"
+    inside = (f"; inside {name}: {_taken(each)}" for name, each in delegation.inside.items())
+    return "".join([f"takes {delegation.taken} operators in {partitions}, leaves {left}", *inside])
 
 
 def _saved_model_rows(contents: SavedModelInspection, path: Path) -> Rows:

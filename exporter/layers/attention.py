@@ -25,13 +25,16 @@ _FAR = -1e9
 Tensor: TypeAlias = Any  # a Keras tensor, symbolic or not; Keras has no types
 Observer = Callable[[str, Tensor], None]
 
-_recorder: ContextVar[list[tuple[str, Any]] | None] = ContextVar("recorder", default=None)
+_recorder: ContextVar[tuple[list[tuple[str, Any]], bool] | None] = ContextVar("recorder", default=None)
 _observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
 
 
 @contextmanager
-def record_attention_weights() -> Iterator[list[tuple[str, Any]]]:
+def record_attention_weights(*, in_blocks: bool = False) -> Iterator[list[tuple[str, Any]]]:
     """Collect the name and the weights of every attention-concat layer called inside, in order of the calls.
+
+    Args:
+        in_blocks: Let layers compute in blocks. They never have all weights then, and give their context instead.
 
     Example:
         >>> from attnexport.exporter.layers import AttentionConcatLayer
@@ -41,7 +44,7 @@ def record_attention_weights() -> Iterator[list[tuple[str, Any]]]:
         [('attention', (1, 3, 3))]
     """
     weights: list[tuple[str, Any]] = []
-    token = _recorder.set(weights)
+    token = _recorder.set((weights, in_blocks))
     try:
         yield weights
     finally:
@@ -50,9 +53,15 @@ def record_attention_weights() -> Iterator[list[tuple[str, Any]]]:
 
 def record(name: str, weights: Tensor) -> None:
     """Hand a layer's weights to `record_attention_weights`, if anyone listens."""
-    recorded = _recorder.get()
-    if recorded is not None:
-        recorded.append((name, weights))
+    recorder = _recorder.get()
+    if recorder is not None:
+        recorder[0].append((name, weights))
+
+
+def needs_weights() -> bool:
+    """Whether someone listens to the weights or what leads to them, so that they are computed at once."""
+    recorder = _recorder.get()
+    return _observer.get() is not None or (recorder is not None and not recorder[1])
 
 
 @contextmanager

@@ -8,8 +8,9 @@ import keras
 
 from attnexport.core.errors import ArgumentError, check_size
 
-from .attention import ScoreMask, Tensor, scaled_dot_product_attention
-from .base import AttentionConcat, Initializer, KerasShape, Regularizer
+from .attention import Tensor
+from .base import AttentionConcat, Core, Initializer, KerasShape, Regularizer
+from .blocks import AttentionBlock
 
 
 @keras.saving.register_keras_serializable(package="attnexport")
@@ -32,6 +33,9 @@ class AttentionConcatLayer(AttentionConcat):
         name: Name of the layer; Keras makes one if None.
         dtype: Dtype or dtype policy of the layer, such as "mixed_float16"; Keras's default if None.
         trainable: Whether the weights are trained.
+        attention_block: Most query steps to attend with at once outside training, in a loop that never holds all scores
+            in memory; the numbers are the same. "auto" for blocks where the scores of a sequence have more than 64 MiB;
+            None for no blocks.
         **kwargs: Further arguments of `keras.layers.Layer`.
 
     Raises:
@@ -60,6 +64,7 @@ class AttentionConcatLayer(AttentionConcat):
         name: str | None = None,
         dtype: Any = None,
         trainable: bool = True,
+        attention_block: AttentionBlock = "auto",
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -74,6 +79,7 @@ class AttentionConcatLayer(AttentionConcat):
             name=name,
             dtype=dtype,
             trainable=trainable,
+            attention_block=attention_block,
             **kwargs,
         )
         self.d_k = None if d_k is None else check_size("d_k", d_k)
@@ -91,13 +97,11 @@ class AttentionConcatLayer(AttentionConcat):
                 "they must be the same, or learn projections with use_projection=True"
             )
 
-    def attend(
-        self, query: Tensor, value: Tensor, key: Tensor, *, mask: ScoreMask | None, training: bool | None
-    ) -> tuple[Any, Any]:
+    def attend(self, query: Tensor, value: Tensor, key: Tensor, core: Core) -> tuple[Any, Any]:
         d_k = self._width(key.shape)
         if self.use_projection:
             query, key, value = self.w_q(query), self.w_k(key), self.w_v(value)
-        return scaled_dot_product_attention(query, key, value, d_k=d_k, mask=mask, drop=self.drop(training))
+        return core(query, key, value, d_k)
 
     def context_features(self, query_shape: KerasShape, value_shape: KerasShape) -> int:
         return self._width(value_shape) if self.use_projection else value_shape[2]  # type: ignore[return-value]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
@@ -11,8 +12,11 @@ from keras import ops
 from attnexport.core.errors import ArgumentError
 from attnexport.core.signature import format_shape
 
-from .attention import ScoreMask, Tensor, combine_masks, record, score_mask
+from .attention import Tensor, combine_masks, needs_weights, record, scaled_dot_product_attention, score_mask
+from .blocks import AttentionBlock, attend_in_blocks, block_rows, check_attention_block
 
+# A query, a key, a value and d_k to the context, and the weights if there are any.
+Core = Callable[[Tensor, Tensor, Tensor, int], tuple[Any, Any]]
 KerasShape = tuple[int | None, ...]
 Initializer = str | dict[str, Any] | Callable[..., Any]  # a keras.initializers.Initializer, its name or configuration
 Regularizer = str | dict[str, Any] | Callable[..., Any] | None
@@ -27,6 +31,8 @@ class AttentionConcat(keras.layers.Layer):  # type: ignore[misc]  # keras has no
     width.
     """
 
+    heads = 1
+
     def __init__(
         self,
         axis: int = -1,
@@ -40,6 +46,7 @@ class AttentionConcat(keras.layers.Layer):  # type: ignore[misc]  # keras has no
         name: str | None = None,
         dtype: Any = None,
         trainable: bool = True,
+        attention_block: AttentionBlock = "auto",
         **kwargs: Any,
     ) -> None:
         super().__init__(name=name, dtype=dtype, trainable=trainable, **kwargs)
@@ -58,13 +65,23 @@ class AttentionConcat(keras.layers.Layer):  # type: ignore[misc]  # keras has no
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.seed = seed
+        self.attention_block = check_attention_block(attention_block)
         # Without dropout there is no seed to keep, so that an export carries no variable that nothing reads.
         self._drop = keras.layers.Dropout(dropout, seed=seed, dtype=self.dtype_policy) if dropout else None
 
-    def attend(
-        self, query: Tensor, value: Tensor, key: Tensor, *, mask: ScoreMask | None, training: bool | None
-    ) -> tuple[Tensor, Tensor]:
-        """The context `[B, T, context_features]` and the weights `[B, (H,) T, S]`; the mask is one of `[B, T, S]`."""
+    def attend(self, query: Tensor, value: Tensor, key: Tensor, core: Core) -> tuple[Tensor, Tensor]:
+        """Compute the context.
+
+        Args:
+            query: `[B, T, D]`.
+            value: `[B, S, D_v]`.
+            key: `[B, S, D_k]`.
+            core: Scaled dot-product attention with the masks of the call, of a query, a key, a value and d_k. They may
+                have heads, `[B, H, …]`.
+
+        Returns:
+            The context `[B, T, context_features]` and the weights as `core` gives them, None if there are none.
+        """
         raise TypeError(f"{type(self).__name__} must implement attend")
 
     def context_features(self, query_shape: KerasShape, value_shape: KerasShape) -> int:
@@ -142,16 +159,35 @@ class AttentionConcat(keras.layers.Layer):  # type: ignore[misc]  # keras has no
             raise ArgumentError(f"{self.name}: mask is for self-attention; with a value use value_mask or key_mask")
         value = query if value is None else value
         key = value if key is None else key
-        causal = self.use_causal_mask or use_causal_mask
-        combined = combine_masks(query, key, key_masks=key_masks, attention_mask=attention_mask, causal=causal)
-        # A causal mask alone leaves each step the first one.
-        hides_rows = attention_mask is not None or any(each is not None for each in key_masks)
-        scores_mask = None if combined is None else score_mask(combined, hides_rows=hides_rows)
-        context, weights = self.attend(query, value, key, mask=scores_mask, training=training)
-        record(self.name, weights)
+        masks: dict[str, Any] = {
+            "key_masks": key_masks,
+            "attention_mask": attention_mask,
+            "causal": self.use_causal_mask or use_causal_mask,
+        }
+        is_whole = training or return_attention_scores or needs_weights()
+        heads = self.heads * (query.shape[0] or 1)
+        rows = None if is_whole else block_rows(self.attention_block, query.shape[1], key.shape[1], heads)
+        if rows is None:
+            core = self._core(query, key, masks, training)
+        else:
+            core = partial(_core_in_blocks, rows=rows, masks=masks)
+        context, weights = self.attend(query, value, key, core)
+        record(self.name, context if weights is None else weights)
         with keras.name_scope("concat"):
             output = ops.concatenate([query, context], axis=self.axis)
         return (output, weights) if return_attention_scores else output
+
+    def _core(self, query: Tensor, key: Tensor, masks: dict[str, Any], training: bool | None) -> Core:
+        combined = combine_masks(query, key, **masks)
+        # A causal mask alone leaves each step the first one.
+        hides_rows = masks["attention_mask"] is not None or any(each is not None for each in masks["key_masks"])
+        mask = None if combined is None else score_mask(combined, hides_rows=hides_rows)
+
+        def core(query: Tensor, key: Tensor, value: Tensor, d_k: int) -> tuple[Any, Any]:
+            own = mask.for_heads() if mask is not None and len(query.shape) == 4 else mask
+            return scaled_dot_product_attention(query, key, value, d_k=d_k, mask=own, drop=self.drop(training))
+
+        return core
 
     def drop(self, training: bool | None) -> Any:
         """Dropout on the weights, as `scaled_dot_product_attention` takes it; None without dropout."""
@@ -212,6 +248,8 @@ class AttentionConcat(keras.layers.Layer):  # type: ignore[misc]  # keras has no
         return output, keras.KerasTensor(self.weights_shape(query_shape, key_shape), dtype=self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
+        # Left out if it is the default, so that a model is the one that was exported before there were blocks.
+        block = {} if self.attention_block == "auto" else {"attention_block": self.attention_block}
         return {
             **super().get_config(),
             "axis": self.axis,
@@ -222,7 +260,14 @@ class AttentionConcat(keras.layers.Layer):  # type: ignore[misc]  # keras has no
             "bias_initializer": keras.initializers.serialize(self.bias_initializer),
             "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
             "seed": self.seed,
+            **block,
         }
+
+
+def _core_in_blocks(
+    query: Tensor, key: Tensor, value: Tensor, d_k: int, *, rows: int, masks: dict[str, Any]
+) -> tuple[Any, Any]:
+    return attend_in_blocks(query, key, value, d_k=d_k, rows=rows, **masks), None
 
 
 def _own_draw(initializer: Any, name: str) -> Any:

@@ -8,8 +8,9 @@ import keras
 
 from attnexport.core.errors import ArgumentError, check_size
 
-from .attention import ScoreMask, Tensor, merge_heads, scaled_dot_product_attention, split_heads
-from .base import AttentionConcat, Initializer, KerasShape, Regularizer
+from .attention import Tensor, merge_heads, split_heads
+from .base import AttentionConcat, Core, Initializer, KerasShape, Regularizer
+from .blocks import AttentionBlock
 
 
 @keras.saving.register_keras_serializable(package="attnexport")
@@ -34,6 +35,9 @@ class MultiHeadAttentionConcat(AttentionConcat):
         name: Name of the layer; Keras makes one if None.
         dtype: Dtype or dtype policy of the layer, such as "mixed_float16"; Keras's default if None.
         trainable: Whether the weights are trained.
+        attention_block: Most query steps to attend with at once outside training, in a loop that never holds all scores
+            in memory; the numbers are the same. "auto" for blocks where the scores of a sequence have more than 64 MiB;
+            None for no blocks.
         **kwargs: Further arguments of `keras.layers.Layer`.
 
     Raises:
@@ -64,6 +68,7 @@ class MultiHeadAttentionConcat(AttentionConcat):
         name: str | None = None,
         dtype: Any = None,
         trainable: bool = True,
+        attention_block: AttentionBlock = "auto",
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -78,9 +83,10 @@ class MultiHeadAttentionConcat(AttentionConcat):
             name=name,
             dtype=dtype,
             trainable=trainable,
+            attention_block=attention_block,
             **kwargs,
         )
-        self.num_heads = check_size("num_heads", num_heads)
+        self.num_heads = self.heads = check_size("num_heads", num_heads)
         self.d_model = check_size("d_model", d_model)
         self.d_k = _head_width(num_heads, d_model, d_k)
 
@@ -90,15 +96,11 @@ class MultiHeadAttentionConcat(AttentionConcat):
         self.w_v = self.projection("w_v", value_shape, self.d_model)
         self.w_o = self.projection("w_o", (*query_shape[:2], self.d_model), self.d_model)
 
-    def attend(
-        self, query: Tensor, value: Tensor, key: Tensor, *, mask: ScoreMask | None, training: bool | None
-    ) -> tuple[Any, Any]:
+    def attend(self, query: Tensor, value: Tensor, key: Tensor, core: Core) -> tuple[Any, Any]:
         query, key, value = (
             split_heads(projected, self.num_heads) for projected in (self.w_q(query), self.w_k(key), self.w_v(value))
         )
-        context, weights = scaled_dot_product_attention(
-            query, key, value, d_k=self.d_k, mask=mask.for_heads() if mask else None, drop=self.drop(training)
-        )
+        context, weights = core(query, key, value, self.d_k)
         return self.w_o(merge_heads(context)), weights
 
     def context_features(self, query_shape: KerasShape, value_shape: KerasShape) -> int:
