@@ -17,6 +17,7 @@ from .graph import Graph, Operator, Subgraph
 from .recipes import LayerRule, Recipe
 
 _OPERATOR = re.compile(r"[A-Z][A-Z0-9_]*")
+_LOOPS = {"IF", "WHILE"}
 # Their outputs hold values of their input, and have its scale and zero point.
 _VALUE_PRESERVING = {
     *("BROADCAST_TO", "EXPAND_DIMS", "RESHAPE", "SLICE", "SPLIT", "SQUEEZE", "STRIDED_SLICE", "TRANSPOSE", "UNPACK"),
@@ -33,12 +34,14 @@ class Places:
         scopes: litert-quantizer's name of each operator: all its outputs, each followed by a semicolon.
         centred: The tensors that each right operand of an integer product of two activations passes through. They need
             a range whose zero point is 0: XNNPACK takes no other product.
+        tables: The operators that look rows of a table up.
     """
 
     kept_float: tuple[str, ...] = ()
     layers: tuple[tuple[LayerRule, tuple[str, ...]], ...] = ()
     scopes: Mapping[str, str] = field(default_factory=dict)
     centred: tuple[tuple[str, ...], ...] = ()
+    tables: tuple[str, ...] = ()
 
     @property
     def outputs(self) -> frozenset[str]:
@@ -60,7 +63,9 @@ def float_outputs(graph: Graph, keep_float: Sequence[str]) -> list[str]:
     for number, subgraph in enumerate(graph.subgraphs):
         kept = list(subgraph.operators)
         if number in called:
-            kept = joined(subgraph, [each for each in kept if _is_seed(subgraph, each, keep_float)])
+            # A loop computes in float, and so do its neighbours: quantized values would be converted before it.
+            seeds = [each for each in kept if each.name in _LOOPS or _is_seed(subgraph, each, keep_float)]
+            kept = joined(subgraph, seeds)
         names += [subgraph.tensors[operator.outputs[0]].name for operator in kept if operator.outputs]
     return names
 
@@ -77,7 +82,8 @@ def place(graph: Graph, recipe: Recipe) -> Places:
     }
     layers = tuple((rule, names) for rule, names in rules if names)
     kept_float = tuple(find(graph, recipe.keep_float))
-    return Places(kept_float, layers, scopes, _right_operands(graph, frozenset(kept_float)))
+    tables = tuple(_matching(graph, ["GATHER"]))
+    return Places(kept_float, layers, scopes, _right_operands(graph, frozenset(kept_float)), tables)
 
 
 def _right_operands(graph: Graph, kept_float: frozenset[str]) -> tuple[tuple[str, ...], ...]:

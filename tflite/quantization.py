@@ -13,8 +13,9 @@ import numpy as np
 
 from attnexport.core.errors import ModelError, first_line
 
+from .embeddings import Lookups, shaped, with_lookups
 from .float_core import Places
-from .recipes import Recipe
+from .recipes import LayerRule, Recipe
 
 # The least and greatest value of each tensor, by its name.
 Ranges = Mapping[str, tuple[float, float]]
@@ -50,11 +51,15 @@ def quantize(
     from litert_quantizer.quantizer import Quantizer
 
     places = places or Places()
+    tables = _tables(recipe, places)
+    lookups = with_lookups(model, {name: each.weights for name, each in tables.items()}) if tables else Lookups(model)
+    ranges = {**(ranges or {}), **{shaped(name): ranges[name] for name in tables if ranges and name in ranges}}
     statistics = _statistics(_centre(ranges or {}, places.centred)) if recipe.needs_calibration else None
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about its own use of the interpreter
-            result = Quantizer(model, _rules(recipe, weight_algorithm, places)).quantize(statistics)
+            rules = _rules(recipe, weight_algorithm, places, lookups, tables)
+            result = Quantizer(lookups.model, rules).quantize(statistics)
     except Exception as error:  # it raises anything
         raise ModelError(f"recipe {recipe.name!r} cannot quantize this model: {first_line(error)}") from error
     if not result.quantized_model:
@@ -62,8 +67,23 @@ def quantize(
     return bytes(result.quantized_model)
 
 
-def _rules(recipe: Recipe, weight_algorithm: str, places: Places) -> Any:
+def _tables(recipe: Recipe, places: Places) -> dict[str, Recipe | LayerRule]:
+    """What applies to each table's rows, by the operator's output, where activations are not integers."""
+    levels: dict[str, Recipe | LayerRule] = dict.fromkeys(set(places.tables).difference(places.kept_float), recipe)
+    for rule, names in places.layers:
+        levels |= dict.fromkeys(set(places.tables).intersection(names), rule)
+    return {name: levels[name] for name in sorted(levels) if levels[name].activations in ("float32", "dynamic")}
+
+
+def _rules(
+    recipe: Recipe,
+    weight_algorithm: str,
+    places: Places,
+    lookups: Lookups,
+    tables: Mapping[str, Recipe | LayerRule],
+) -> Any:
     """The recipe as litert-quantizer's list of rules; later ones win."""
+    from litert_quantizer import qtyping
     from litert_quantizer.recipe_manager import RecipeManager
 
     rules = RecipeManager()
@@ -77,6 +97,18 @@ def _rules(recipe: Recipe, weight_algorithm: str, places: Places) -> Any:
         _add(rules, f"^(?:{scopes}){'(?:)' * (2 * number + 1)}$", "float32", "float32", "minmax")
         level = rule.weights, rule.activations, rule.weight_algorithm
         _add(rules, f"^(?:{scopes}){'(?:)' * (2 * number + 2)}$", *level)
+    for name in lookups.replaced:
+        table = tables[name]
+        if table.weights.startswith("int"):
+            rules.add_dynamic_config(
+                f"^(?:{re.escape(name)};)(?:)$",
+                qtyping.TFLOperationName.EMBEDDING_LOOKUP,
+                _BITS[table.weights],
+                qtyping.QuantGranularity.TENSORWISE
+                if name in lookups.one_scale
+                else qtyping.QuantGranularity.CHANNELWISE,
+                _ALGORITHMS[table.weight_algorithm if isinstance(table, LayerRule) else weight_algorithm],
+            )
     _set_io(rules, recipe)
     return rules.get_quantization_recipe()
 

@@ -111,7 +111,8 @@ def test_masks_and_integer_inputs(to_tflite: Convert) -> None:
         assert sqnr(model, found[name], {"tokens": tokens[:30]}) >= least
         assert found[name].signatures["serving_default"].inputs[0].dtype == "int32"
     assert weight_shares(found["int8"].graph) == {"int8": 1.0}
-    assert "GATHER have no int8 kernels or are kept float" in found["dynamic"].notes[0]
+    assert weight_shares(found["dynamic"].graph) == {"int8": 1.0}
+    assert found["dynamic"].notes == found["int4"].notes == ()
 
 
 def test_two_inputs_and_two_outputs(to_tflite: Convert) -> None:

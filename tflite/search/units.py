@@ -8,16 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from attnexport.tflite.float_core import float_outputs, joined
-from attnexport.tflite.graph import Graph, Operator, Subgraph
+from attnexport.tflite.graph import Graph, Operator, Subgraph, scope_name
 from attnexport.tflite.recipes import LayerRule
 
 # Operators that the quantizer and the kernels support, by the type of weights and activations.
-_INT4 = frozenset({"FULLY_CONNECTED", "CONV_2D", "EMBEDDING_LOOKUP"})
+_INT4 = frozenset({"FULLY_CONNECTED", "CONV_2D", "EMBEDDING_LOOKUP", "GATHER"})
 _DYNAMIC = _INT4 | {"BATCH_MATMUL", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"}
-_STATIC = (_DYNAMIC | {"GATHER"}) - {"EMBEDDING_LOOKUP"}
+_STATIC = _DYNAMIC - {"EMBEDDING_LOOKUP"}
 _FLOAT16 = (_INT4 | _DYNAMIC) - {"BATCH_MATMUL"}
 _BITS = {"float32": 32, "float16": 16, "int8": 8, "int4": 4}
-_SCOPE = re.compile(r"_\d+$")
 _PRODUCTS = ("MatMul", "Tensordot", "Conv2D", "einsum/Einsum")
 
 
@@ -134,7 +133,7 @@ def _name(graph: Graph, subgraph: Subgraph, operator: Operator) -> str:
     # Fused operators have the names of all their parts; the product's names the layer.
     paths = subgraph.tensors[operator.outputs[0]].name.split(";")
     path = next((each for each in paths if each.endswith(_PRODUCTS)), paths[0])
-    parts = [_SCOPE.sub("", part) for part in path.split("/")]
+    parts = [scope_name(part) for part in path.split("/")]
     return "/".join(parts[1:-1] or parts)
 
 
