@@ -3,6 +3,8 @@
 - ```python``` blocks are run; any block with `title="NAME"` is written to that file instead.
 - ```console``` blocks: what follows `$ ` is run in this process, and the lines below it must be among what it prints,
   numbers and spacing aside. A command under which a line begins with `attnexport: ` must fail with that line.
+- The directory holds `export/classifier` (a version of the default classifier with pooling), its original `model.keras`,
+  and `samples.npz`.
 - `attnexport serve … &` starts the embedded server on free ports, which take the place of 8500 and 8501 from there on.
 - Other blocks (```sh``` and so on) need what tests do not have, and are not run.
 """
@@ -20,6 +22,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 Run = Callable[..., tuple[int, str, str]]
@@ -120,8 +123,11 @@ class Page:
 def page(
     attnexport: Run, serve_here: Callable[[Sequence[str]], Any], shared_export: Path, tmp_path: Path
 ) -> Iterator[Callable[[str], Page]]:
-    """Makes a page that runs where the shared export is; what it started ends with the test."""
+    """Makes a page that runs where the shared export, its model and samples are; what it started ends with the test."""
     shutil.copytree(shared_export, tmp_path / "export" / "classifier")
+    shutil.copy(shared_export / "keras" / "1.keras", tmp_path / "model.keras")
+    samples = np.random.default_rng(0).standard_normal((200, 10, 64)).astype(np.float32)
+    np.savez(tmp_path / "samples.npz", sequence=samples)
     modules = set(sys.modules)
     with ExitStack() as stack:
         yield lambda name: Page(name, tmp_path, attnexport, serve_here, stack)
