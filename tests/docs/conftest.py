@@ -3,8 +3,8 @@
 - ```python``` blocks are run; any block with `title="NAME"` is written to that file instead.
 - ```console``` blocks: what follows `$ ` is run in this process, and the lines below it must be among what it prints,
   numbers and spacing aside. A command under which a line begins with `attnexport: ` must fail with that line.
-- The directory holds `export/classifier` (a version of the default classifier with pooling), `model.keras`, which it was
-  exported from, and `samples.npz`.
+- The directory holds `export/classifier` (the default classifier with pooling), `model.keras`, which it was exported
+  from, and `samples.npz`.
 - `attnexport serve … &` starts the embedded server on free ports, which take the place of 8500 and 8501 from there on.
 - Other blocks (```sh``` and so on) need what tests do not have, and are not run.
 """
