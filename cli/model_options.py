@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from attnexport.core.errors import ArgumentError
+from attnexport.core.signature import TensorSpec, parse_shape
 from attnexport.workflows.choices import DEFAULT_PRESET, POOLINGS, PRESETS, PresetConfig, check_source
 
 from .command import Choice
@@ -40,13 +41,49 @@ class NumberOr(click.ParamType[Any]):
             return self.fail(f"{value!r} is neither a whole number nor {self._word!r}", param, ctx)
 
 
+def _read_shapes(context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any]:
+    shapes = {}
+    for text in texts:
+        name, equals, sizes = text.partition("=")
+        if not equals or not name:
+            raise ArgumentError(f"--shape {text!r} is not INPUT=SIZES, such as image=1,32,48,3")
+        shapes[name] = parse_shape(sizes)
+    return shapes
+
+
+def _read_inputs(context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> list[TensorSpec]:
+    return [TensorSpec.parse(text) for text in texts]
+
+
 _OPTIONS = (
     click.argument("model", required=False),
     click.option(
         "--steps",
         type=NumberOr("N|dynamic", "dynamic"),
+        multiple=True,
         metavar="N|dynamic",
         help="Sequence length; a preset's may be dynamic. [the model's; presets: 10]",
+    ),
+    click.option(
+        "--shape",
+        "shapes",
+        multiple=True,
+        callback=_read_shapes,
+        metavar="INPUT=SIZES",
+        help="Sizes of an input, such as image=1,32,48,3, with ? for a free one; repeatable.",
+    ),
+    click.option(
+        "--input",
+        "inputs",
+        multiple=True,
+        callback=_read_inputs,
+        metavar="NAME:DTYPE[SHAPE]",
+        help="An input of a model that does not know its own, such as 'tokens:int32[?,128]'; repeatable.",
+    ),
+    click.option(
+        "--new-signature",
+        is_flag=True,
+        help="Allow a version with other inputs or outputs than the last one, which servers go over to.",
     ),
     click.option(
         "--import", "imports", multiple=True, metavar="MODULE", help="Module that registers your layers; repeatable."
@@ -76,9 +113,9 @@ _PRESET_OPTIONS = (
 
 
 def model_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Add MODEL, --steps, --import, --output, --name and the presets' options to a command.
+    """Add MODEL, the sizes of its inputs, --import, --output, --name and the presets' options to a command.
 
-    The function takes `model`, what was given or the preset to build, and `steps`, what to fix its steps to.
+    The function takes `model`, what was given or the preset to build, and `steps`, the lengths to fix its steps to.
     """
 
     @functools.wraps(function)
@@ -87,7 +124,7 @@ def model_options(function: Callable[..., None]) -> Callable[..., None]:
         /,
         *,
         model: str | None,
-        steps: Any,
+        steps: tuple[Any, ...],
         preset: Any,
         features: int,
         d_k: int | None,
@@ -101,9 +138,13 @@ def model_options(function: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         if model is None:
             _check_used(preset)
-            preset_steps = {None: _PRESET_STEPS, "dynamic": None}.get(steps, steps)
+            if len(steps) > 1 and "dynamic" in steps:
+                raise ArgumentError("--steps dynamic is a length of its own; leave the others out")
+            several = len(steps) > 1
+            preset_steps = None if several or steps == ("dynamic",) else next(iter(steps), _PRESET_STEPS)
             sizes = preset_steps, features, d_k, num_heads, d_model, units, classes
-            function(terminal, model=PresetConfig(preset, *sizes, pooling, seed), steps=None, **others)
+            config = PresetConfig(preset, *sizes, pooling, seed)
+            function(terminal, model=config, steps=steps if several else (), **others)
             return
         _check_own(model, steps)
         function(terminal, model=model, steps=steps, **others)
@@ -123,11 +164,11 @@ def _check_used(preset: str) -> None:
                 raise ArgumentError(f"{given[key]} does not apply to the preset {preset!r}")
 
 
-def _check_own(model: str, steps: Any) -> None:
+def _check_own(model: str, steps: tuple[Any, ...]) -> None:
     """Refuse options of presets, and a MODEL that does not exist."""
     for flag in _given().values():
         raise ArgumentError(f"{flag} applies only to presets, and MODEL {model} was given")
-    if steps == "dynamic":
+    if "dynamic" in steps:
         raise ArgumentError(
             "--steps dynamic applies only to presets; a model's own Input says whether its steps are free"
         )

@@ -8,6 +8,7 @@ import click
 
 from attnexport.core.errors import ArgumentError, ContentError
 from attnexport.core.reading import read_bytes
+from attnexport.core.signature import Shape, TensorSpec
 from attnexport.workflows import export as workflow
 from attnexport.workflows.choices import PresetConfig
 
@@ -61,7 +62,10 @@ def savedmodel(
     /,
     *,
     model: str | PresetConfig,
-    steps: int | None,
+    steps: tuple[int, ...],
+    shapes: dict[str, Shape],
+    inputs: list[TensorSpec],
+    new_signature: bool,
     imports: tuple[str, ...],
     output: str | None,
     name: str | None,
@@ -80,6 +84,10 @@ def savedmodel(
     preset is built. It becomes the next version of a SavedModel with named signatures, which is loaded the way TF
     Serving loads it and compared with the original before it takes its name.
     """
+    if len(steps) > 1:
+        raise ArgumentError(
+            "a SavedModel takes any length where its steps are free, so --steps is given once; several are for tflite"
+        )
     names = None if labels is None else _read_labels(Path(labels))
     with terminal.working() as progress:
         progress("loading TensorFlow")
@@ -91,8 +99,11 @@ def savedmodel(
             imports=imports,
             input_names=input_names,
             output_names=output_names,
-            steps=steps,
+            steps=next(iter(steps), None),
             batch=batch,
+            shapes=shapes,
+            inputs=inputs,
+            new_signature=new_signature,
             signatures=signatures,
             labels=names,
             warmup=warmup,

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from attnexport.core.errors import AttnexportError, ParityError
+from attnexport.core.signature import Shape, TensorSpec
 from attnexport.workflows import convert as workflow
 from attnexport.workflows.choices import (
     AUTO,
@@ -120,7 +121,10 @@ def tflite(
     /,
     *,
     model: str | PresetConfig,
-    steps: int | None,
+    steps: tuple[int, ...],
+    shapes: dict[str, Shape],
+    inputs: list[TensorSpec],
+    new_signature: bool,
     imports: tuple[str, ...],
     output: str | None,
     name: str | None,
@@ -166,6 +170,9 @@ def tflite(
                 imports=imports,
                 steps=steps,
                 batch=batch,
+                shapes=shapes,
+                inputs=inputs,
+                new_signature=new_signature,
                 signatures=signatures,
                 integer_only=integer_only,
                 io=io,

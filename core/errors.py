@@ -22,9 +22,13 @@ Nothing here knows of exit codes, gRPC or HTTP: the edges translate, each in one
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, Self
+
+_CODES = re.compile(r"\x1b\[\d*m")  # of terminals, for bold
+_INNER = "Exception encountered: "
 
 
 class AttnexportError(Exception):
@@ -171,7 +175,21 @@ def check_size(name: str, value: Any, least: int = 1, most: int | None = None) -
 
 
 def first_line(error: BaseException, limit: int = 300) -> str:
-    """The first line of another library's error, shortened to `limit` characters."""
-    text = str(error).strip()
-    line = text.splitlines()[0].strip() if text else type(error).__name__
+    r"""What another library's error says: its first line, shortened to `limit` characters.
+
+    A first line that only announces what follows is joined with it, and what Keras wraps in "Exception encountered" is
+    taken out of it.
+
+    Example:
+        >>> first_line(TypeError("Not deserialized.\n\nconfig={…}.\n\nException encountered: no argument 'units'"))
+        "no argument 'units'"
+        >>> first_line(ValueError("See the information below:\n\tname = table\n"))
+        'See the information below: name = table'
+    """
+    text = _CODES.sub("", str(error)).strip()
+    if (inner := text.rpartition(_INNER)[2].strip()) != text and inner:
+        text = inner
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
+    count = next((number for number, line in enumerate(lines, 1) if not line.endswith(":")), len(lines))
+    line = " ".join(lines[:count])
     return line if len(line) <= limit else line[: limit - 1] + "…"

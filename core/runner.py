@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -68,8 +68,8 @@ def batched(
     Args:
         runner: Any Runner. If its batch is fixed, the last batch is filled up by repeating the last sample, and the
             outputs for these repetitions are dropped.
-        inputs: Arrays `[n, ...]` by input name, all of the same `n >= 1`. A signature with a scalar has no batch;
-            its inputs go in one call.
+        inputs: Arrays `[n, ...]` by input name, all of the same `n >= 1`. A signature with a scalar has no batch: its
+            inputs go in one call, or sample by sample if the scalar, too, is given as `[n]`.
         signature: The signature to run.
         batch_size: The largest batch if the runner's batch is free; None runs all samples in one call.
 
@@ -93,17 +93,29 @@ def batched(
         (5, 1)
     """
     spec = find_signature(runner.signatures, signature)
-    if not spec.is_batched:
+    scalars = [each.name for each in spec.inputs if each.shape == ()]
+    varied = [name for name in scalars if name in inputs and inputs[name].ndim]
+    if not spec.is_batched and not varied:
         return runner.run(inputs, signature)
     fixed = spec.fixed_batch
     counts = {name: len(array) for name, array in inputs.items()}
     if not counts or len(set(counts.values())) > 1 or not min(counts.values()):
         raise ArgumentError(f"inputs must hold the same number of samples, at least one; received {counts}")
     n = next(iter(counts.values()))
-    parts = [
-        {name: output[:size] for name, output in runner.run(chunk, signature).items()}
-        for chunk, size in chunks(inputs, fixed or batch_size or n, fill=fixed is not None)
-    ]
+    parts = []
+    for chunk, size in _chunks(inputs, scalars, fixed, batch_size or n):
+        parts.append({name: output[:size] for name, output in runner.run(chunk, signature).items()})
     if len(parts) == 1:
         return parts[0]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _chunks(inputs: Arrays, scalars: Sequence[str], fixed: int | None, batch_size: int) -> Iterator[tuple[Arrays, int]]:
+    """Chunks that a runner takes, with the number of samples in each; one sample each if there are scalars."""
+    if not scalars:
+        yield from chunks(inputs, fixed or batch_size, fill=fixed is not None)
+        return
+    for index in range(len(inputs[scalars[0]])):
+        sample = {name: array[index : index + 1] for name, array in inputs.items()}
+        [(chunk, _)] = chunks(sample, fixed or 1, fill=fixed is not None)
+        yield {name: array.reshape(-1)[0] if name in scalars else array for name, array in chunk.items()}, 1

@@ -81,6 +81,7 @@ def load_samples(
     for spec in specs:
         inputs[spec.name] = _cast(path, inputs[spec.name], spec, notes)
         _check(path, inputs[spec.name], spec)
+    _spread_scalars(inputs, specs)
     counts = {name: len(array) for name, array in inputs.items() if array.ndim}
     if labels is not None:
         if labels.ndim != 1:
@@ -94,7 +95,13 @@ def load_samples(
 
 
 def synthetic_samples(
-    specs: Sequence[TensorSpec], n: int | None, *, seed: int = 0, integers_below: int | None = None, free_size: int = 8
+    specs: Sequence[TensorSpec],
+    n: int | None,
+    *,
+    seed: int = 0,
+    integers_below: int | None = None,
+    words: Mapping[str, Sequence[bytes]] | None = None,
+    free_size: int = 8,
 ) -> Samples:
     """Make seeded samples that fit the inputs: standard normal floats, integers in `[0, integers_below)`.
 
@@ -105,6 +112,7 @@ def synthetic_samples(
         seed: For the values.
         integers_below: By default, 8-bit integers (pixels) take all values that are not negative, and wider ones 0
             and 1.
+        words: What strings are taken from, by input name; each input also gets a word that is not among them.
         free_size: The size of free dimensions.
 
     Example:
@@ -121,7 +129,10 @@ def synthetic_samples(
         if spec.is_float:
             inputs[spec.name] = rng.standard_normal(shape).astype(_numpy_dtype(spec.dtype))
         elif spec.dtype == "string":
-            inputs[spec.name] = np.full(shape, b"sample", dtype=object)
+            known = np.array([*(words or {}).get(spec.name, ()), b"sample"], dtype=object)
+            # In turn, so that few samples have many words, and the unknown one is among them.
+            turn = np.arange(int(np.prod(shape))) + (0 if n == 1 else len(known) - 1)
+            inputs[spec.name] = known[turn % len(known)].reshape(shape)
         else:
             below = {"uint8": 256, "int8": 128}.get(spec.dtype, 2) if integers_below is None else integers_below
             inputs[spec.name] = rng.integers(0, below, shape).astype(spec.dtype)
@@ -245,9 +256,17 @@ def _cast(path: str, array: Array, spec: TensorSpec, notes: list[str]) -> Array:
     raise SamplesError(f"{path}: {spec.name!r} has dtype {actual}; {spec.dtype} is expected")
 
 
+def _spread_scalars(inputs: Arrays, specs: Sequence[TensorSpec]) -> None:
+    """Give each sample its own scalar, if one is given for all of them."""
+    count = next((len(inputs[spec.name]) for spec in specs if inputs[spec.name].ndim), None)
+    for spec in specs:
+        if count is not None and spec.shape == () and not inputs[spec.name].ndim:
+            inputs[spec.name] = np.full(count, inputs[spec.name])
+
+
 def _check(path: str, array: Array, spec: TensorSpec) -> None:
     wanted = (None, *spec.shape[1:]) if spec.shape else spec.shape
-    if not fits(array.shape, wanted):
+    if not fits(array.shape, wanted) and not (spec.shape == () and array.ndim == 1):
         hint = ""
         if spec.shape and fits(array.shape, spec.shape[1:]):
             hint = "; the batch dimension is missing (add it with array[None])"

@@ -27,6 +27,7 @@ DTYPES = (
 
 # What tf.saved_model.save takes as an argument's name; its own error for others comes late and is unclear.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*")
+_WRITTEN = re.compile(r"(?P<name>[^:]+):\s*(?P<dtype>\w+)\s*\[(?P<shape>[^\[\]]*)\]")
 
 
 def check_name(name: str, what: str) -> str:
@@ -62,6 +63,22 @@ def format_shape(shape: Shape | None) -> str:
     return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
 
 
+def parse_shape(text: str) -> Shape:
+    """A shape from sizes with commas between them; `?` is a free dimension.
+
+    Raises:
+        ArgumentError: for anything else.
+
+    Example:
+        >>> parse_shape("1, 32, ?, 3")
+        (1, 32, None, 3)
+    """
+    sizes = [each.strip() for each in text.split(",")] if text.strip() else []
+    if any(each != "?" and not (each.isascii() and each.isdecimal()) for each in sizes):
+        raise ArgumentError(f"shape {text!r} is not usable: sizes with commas between them, ? for a free dimension")
+    return tuple(None if each == "?" else int(each) for each in sizes)
+
+
 @lru_cache(maxsize=4096)  # called for each request of a server, with few shapes
 def fits(actual: tuple[int, ...], wanted: Shape | None) -> bool:
     """Whether an array of shape `actual` fits an input declared with shape `wanted`."""
@@ -84,6 +101,44 @@ class TensorSpec:
     def __post_init__(self) -> None:
         if self.shape is not None and any(size is not None and size < 0 for size in self.shape):
             raise ArgumentError(f"tensor {self.name!r} has shape {list(self.shape)}; a size is 0 or more, or None")
+
+    @classmethod
+    def parse(cls, text: str) -> TensorSpec:
+        """A tensor as people write it: NAME:DTYPE[SHAPE], with `?` for a free dimension.
+
+        Raises:
+            ArgumentError: if it is written in another way.
+
+        Example:
+            >>> print(TensorSpec.parse("tokens:int32[?,128]"))
+            tokens: int32 [?, 128]
+        """
+        match = _WRITTEN.fullmatch(text.strip())
+        if match is None or match["dtype"] not in DTYPES:
+            raise ArgumentError(
+                f"{text!r} is not NAME:DTYPE[SHAPE], such as tokens:int32[?,128]; a dtype is {one_of(DTYPES[:12])}, "
+                "string or bool, and ? a free dimension"
+            )
+        return cls(check_name(match["name"], "input name"), match["dtype"], parse_shape(match["shape"]))
+
+    def agrees(self, other: TensorSpec) -> bool:
+        """Whether dtype and sizes are the same, apart from dimensions that are free in one of them."""
+        if self.shape is None or other.shape is None or self.dtype != other.dtype:
+            return self.dtype == other.dtype
+        pairs = zip(self.shape, other.shape, strict=False)
+        return len(self.shape) == len(other.shape) and all(None in pair or pair[0] == pair[1] for pair in pairs)
+
+    def with_sizes(self, shape: Shape) -> TensorSpec:
+        """The tensor with free dimensions fixed; None in `shape` leaves one as it is.
+
+        Raises:
+            ArgumentError: for another number of dimensions, or a size that contradicts a fixed one.
+        """
+        own = self.shape if self.shape is not None else (None,) * len(shape)
+        pairs = list(zip(own, shape, strict=False))
+        if len(own) != len(shape) or any(None not in pair and pair[0] != pair[1] for pair in pairs):
+            raise ArgumentError(f"shape {format_shape(tuple(shape))} does not fit input {self}")
+        return replace(self, shape=tuple(size if given is None else given for size, given in pairs))
 
     @property
     def is_float(self) -> bool:
@@ -159,6 +214,24 @@ class Signature:
         """
         specs = (*self.inputs, *(each for each in self.outputs if not outputs or each.name in outputs))
         return tuple(each for each in specs if each.shape is None or each.shape[:1] != (None,))
+
+    def answers(self, other: Signature) -> bool:
+        """Whether clients of another signature can be served by this one: the same inputs, and at least its outputs.
+
+        Example:
+            >>> free, fixed = TensorSpec("x", "float32", (None, 3)), TensorSpec("x", "float32", (1, 3))
+            >>> Signature("s", (fixed,), (free,)).answers(Signature("s", (free,), (free,)))
+            True
+            >>> Signature("s", (free,), (replace(free, name="y"),)).answers(Signature("s", (free,), (free,)))
+            False
+        """
+        takes, gives = ({spec.name: spec for spec in specs} for specs in (self.inputs, self.outputs))
+        return (
+            self.method == other.method
+            and takes.keys() == other._input_names
+            and all(spec.agrees(takes[spec.name]) for spec in other.inputs)
+            and all(spec.name in gives and spec.agrees(gives[spec.name]) for spec in other.outputs)
+        )
 
     def with_free_batch(self) -> Signature:
         """The signature for callers whose samples are cut into its batches: it takes any number of them."""

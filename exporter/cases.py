@@ -127,6 +127,7 @@ def _make_up(source: ModelSource, signature: Signature, count: int, free_sizes: 
             count if signature.is_batched else None,
             seed=count,
             integers_below=source.integers_below,
+            words=source.words,
             free_size=free_size,
         ).inputs
         title = f"{count} synthetic sample{'s' * (count > 1)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from itertools import chain, count
 from typing import Any
@@ -17,7 +16,7 @@ from .classify import classify_endpoint
 from .endpoint import Endpoint, Tensors, TracedEndpoint, check_endpoint_names, trace
 from .layers import record_attention_weights
 from .model_inputs import ModelInputs
-from .models.traits import flat_layers
+from .models.traits import flat_layers, has_generated_name
 
 OFFERED = (DEFAULT_SIGNATURE, "attention", "classify")  # what models can offer by themselves
 
@@ -109,7 +108,7 @@ def _own_output_names(model: Any) -> list[str]:
     names = []
     for output in getattr(model, "outputs", None) or []:
         operation = output._keras_history.operation
-        if _is_generated(operation):
+        if has_generated_name(operation):
             return []
         names.append(usable_name(operation.name))
     return [] if duplicates(names) else names
@@ -121,7 +120,7 @@ def _attention_names(model: Any, calls: list[str]) -> list[str]:
     The layer's own, with a number from the second call on; `attention`, numbered if there are several, for layers
     whose names Keras made: it numbers those through the process, so they would differ from one export to the next.
     """
-    generated = {layer.name for layer in flat_layers(model) if _is_generated(layer)}
+    generated = {layer.name for layer in flat_layers(model) if has_generated_name(layer)}
     own = {usable_name(name) for name in calls if name not in generated}
     several = sum(name in generated for name in calls) > 1
     names: list[str] = []
@@ -135,13 +134,6 @@ def _attention_names(model: Any, calls: list[str]) -> list[str]:
         candidates = numbered if numbered_from_first else chain([base], numbered)
         names.append(next(each for each in candidates if each not in taken and each not in names))
     return names
-
-
-def _is_generated(operation: Any) -> bool:
-    """Whether Keras made the name of a layer from its class."""
-    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", type(operation).__name__)
-    name = re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
-    return re.fullmatch(rf"{name}(_\d+)?", operation.name) is not None
 
 
 def _name_outputs(outputs: Any, names: Sequence[str], own: Sequence[str]) -> Tensors:

@@ -24,7 +24,7 @@ from attnexport.store.trust import remember_modules, remember_program
 
 from .cases import gate_cases, warmup_samples
 from .gate import gate_saved_model
-from .model_source import ModelSource
+from .model_source import SAVED_MODEL_NAME, ModelSource
 from .programs import does_more_than_compute
 from .tensorflow_errors import reason
 from .warmup import RECORDS_PATH, count_warmup, write_warmup
@@ -85,19 +85,17 @@ def export_version(
     notes += source.notes
     if "serve" in source.signatures:
         notes.append("its signature 'serve' makes the TFLite converter ignore the others")
+    on_step("computing what is right")
+    cases, not_compared = gate_cases(source, samples)
+    notes += not_compared
     with directory.stage() as stage:
         on_step("writing the SavedModel")
         saved_model = stage.add("saved_model", "saved_model/{version}")
         written = {"saved_model": saved_model}
         with _writing(directory.root):
-            if source.origin.saved_model is None:
-                written["keras"] = stage.add("original.keras", "keras/{version}.keras")
-                notes += source.write_original(written["keras"]) or ()
             source.write(saved_model)
             _write_warmup(saved_model, directory.name, source, samples)
         on_step("checking it in a session")
-        cases, not_compared = gate_cases(source, samples)
-        notes += not_compared
         verdict = gate_saved_model(
             saved_model,
             source.reference,
@@ -106,9 +104,25 @@ def export_version(
             precision=source.precision,
             reference_name=source.reference_name,
         )
+        problem = None
+        if source.origin.saved_model is None:
+            on_step("checking the .keras")
+            original = stage.add("original.keras", "keras/{version}.keras")
+            with _writing(directory.root):
+                problem = source.write_original(original, cases)
+            if problem is None:
+                written["keras"] = original
+            else:
+                stage.discard(original)
+                notes.append(
+                    f"the .keras that Keras writes of this model {problem}. It was not kept: the SavedModel is right, "
+                    "and the .tflite files of this version are made from it and compared with it"
+                )
         records = count_warmup(saved_model)
         files = {kind: (size_of(path), hash_of(path)) for kind, path in written.items()}
         origin = {**source.origin.source, "imports": list(source.origin.imports), **(details or {})}
+        if problem is not None:
+            origin["keras_problem"] = problem
         entry = stage.commit(lambda number: _entry(number, origin, source, verdict, files), version=version)
     if does_more_than_compute(directory.root / "saved_model" / str(entry.version)):
         remember_program(files["saved_model"][1])
@@ -167,7 +181,8 @@ def _entry(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         source=origin,
         environment={"python": python_version(), **{each: installed_version(each) for each in packages}},
-        reference=source.reference_name,
+        # What is left in the version to compare with.
+        reference=source.reference_name if "keras" in files else SAVED_MODEL_NAME,
         artifacts=artifacts,
         names=source.names,
     )

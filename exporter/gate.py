@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from attnexport.core.errors import AttnexportError, GateError, ParityError, first_line
+from attnexport.core.errors import AttnexportError, GateError, ModelError, ParityError, first_line
 from attnexport.core.runner import Runner
 from attnexport.core.signature import Signature
 from attnexport.parity import Case, Verdict, compare
 
+from .cases import gate_cases
+from .model_source import ModelSource
 from .runners import SavedModelRunner
 from .warmup import read_warmup
 
@@ -45,6 +47,20 @@ def gate_saved_model(
         # Without the temporary path, which means nothing to the user.
         message = first_line(error, limit=1000).replace(f"{path}: ", "").replace(f"{path} ", "it ")
         raise kind(f"the SavedModel was not kept: {message}") from error
+
+
+def computes_as(path: Path, source: ModelSource) -> bool:
+    """Whether a SavedModel computes what an open model does, on made-up samples; true if none suit the model."""
+    try:
+        cases, _ = gate_cases(source, None)
+    except ModelError:
+        return True
+    try:
+        with closing(SavedModelRunner(path)) as runner:
+            kept = [case for case in cases if case.signature in runner.signatures]
+            return bool(compare(source.reference, runner, kept, precision=source.precision))
+    except AttnexportError:
+        return False
 
 
 def _gate(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,19 +14,22 @@ import numpy as np
 
 from attnexport.core.errors import ModelError
 from attnexport.core.samples import synthetic_samples
-from attnexport.core.signature import Signature, TensorSpec
+from attnexport.core.signature import DEFAULT_SIGNATURE, Shape, Signature, TensorSpec
+from attnexport.parity import Case
 
 from .content import keras_hash
 from .endpoint import Endpoint, TracedEndpoint, check_endpoint_names, trace
 from .endpoints import OFFERED, model_endpoints
-from .model_inputs import ModelInputs, fix_size, model_inputs
+from .lengths import at_length
+from .model_inputs import ModelInputs, fix_shapes_of, fix_size, model_inputs
 from .model_source import ModelSource
-from .models.float32 import OTHER_FLOATS, in_float32
-from .models.keras_file import load_keras_file
+from .models.float32 import in_float32, needs_float32, quantized_by_keras
 from .models.sources import ModelOrigin
 from .models.traits import computes_in, flat_layers, integers_below
+from .reloading import why_not_original
 from .runners import KerasRunner
 from .saved_model import write_saved_model
+from .tables import vocabularies
 from .tensorflow_errors import reason
 from .tracer import KerasTracer
 
@@ -58,6 +61,7 @@ class KerasSource(ModelSource):
         output_names: Sequence[str] = (),
         steps: int | None = None,
         batch: int | None = None,
+        shapes: Mapping[str, Shape] | None = None,
         signatures: Sequence[str] = (),
         endpoints: Sequence[Endpoint] = (),
         labels: Sequence[str] | None = None,
@@ -65,12 +69,21 @@ class KerasSource(ModelSource):
     ) -> KerasSource:
         """Load and trace the model; see `open_model`."""
         check_endpoint_names([*signatures, *(each.name for each in endpoints)])
-        inputs = model_inputs(origin.model, input_names or origin.input_names, steps=steps, batch=batch)
+        inputs = model_inputs(
+            origin.model,
+            input_names or origin.input_names,
+            steps=steps,
+            batch=batch,
+            shapes=shapes,
+            declared=origin.declared,
+        )
         names = tuple(output_names or origin.output_names)
         samples = None
         if classify:
             count = _batch(inputs.specs)
-            samples = synthetic_samples(inputs.specs, count, integers_below=integers_below(inputs.model)).inputs
+            samples = synthetic_samples(
+                inputs.specs, count, integers_below=integers_below(inputs.model), words=vocabularies(inputs)
+            ).inputs
         opened = model_endpoints(inputs, names, labels, samples, signatures)
         for each in endpoints:
             check_endpoint_names([each.name, *(other.endpoint.name for other in opened)])
@@ -89,6 +102,7 @@ class KerasSource(ModelSource):
             {each.endpoint.name: each.endpoint.feed for each in endpoints if each.endpoint.feed},
             names={new: old for new, old in inputs.keras_names.items() if new != old},
             integers_below=integers_below(inputs.model),
+            words=vocabularies(inputs),
             precision=_precision(inputs.model),
             notes=_notes(inputs.model),
             tracer=KerasTracer(inputs),
@@ -107,63 +121,93 @@ class KerasSource(ModelSource):
         return keras_hash(self.model, self.labels, self.signatures)
 
     def write(self, path: Path) -> None:
-        write_saved_model(path, self.model, self.endpoints)
+        write_saved_model(path, self.endpoints)
 
-    def write_original(self, path: Path) -> list[str]:
+    def write_original(self, path: Path, cases: Sequence[Case]) -> str | None:
         if self.origin.keras_file:
             shutil.copyfile(self.origin.keras_file, path)
-            return []
+            return None
         try:
             self.model.save(path)
         except OSError:
             raise
         except Exception as error:  # a user's get_config may raise anything
-            raise ModelError(f"the model cannot be saved as .keras: {reason(error)}") from error
-        try:
-            load_keras_file(path)
-        except ModelError as error:
-            message = str(error).replace(f"{path} ", "it ")
-            return [f"the .keras kept beside the SavedModel cannot be loaded again as it stands: {message}"]
-        return []
+            return f"cannot be written: {reason(error)}"
+        own = [case for case in cases if case.signature == DEFAULT_SIGNATURE]
+        return why_not_original(self.model_inputs, self.reference, path, own, self.precision)
 
     def write_fixed(self, path: Path, names: Sequence[str], batch: int | None) -> dict[str, Signature]:
         chosen = [_with_batch(each, batch) for each in self.endpoints if each.endpoint.name in names]
-        write_saved_model(path, self.model, chosen)
+        write_saved_model(path, chosen)
         return {each.endpoint.name: each.signature for each in chosen}
 
-    def in_float32(self, *, steps: int | None = None, signatures: Sequence[str] = ()) -> KerasSource:
-        is_narrow = bool(computes_in(self.model) & OTHER_FLOATS)
-        if not is_narrow and (steps is None or self._has_steps(steps)):
-            return self
+    def in_float32(
+        self,
+        *,
+        steps: Sequence[int] = (),
+        shapes: Mapping[str, Shape] | None = None,
+        signatures: Sequence[str] = (),
+    ) -> KerasSource:
+        is_narrow, longest = needs_float32(self.model), max(steps, default=None)
+        if not is_narrow and self._fix(longest, shapes) == self.inputs:
+            return self._with_lengths(steps, signatures)
         rebuilt = in_float32(self.model) if is_narrow else self.model
         source = KerasSource.open(
             replace(self.origin, load=lambda: rebuilt),
             input_names=[spec.name for spec in self.inputs],
             output_names=self.output_names,
-            steps=steps,
+            steps=longest,
+            shapes=shapes,
             signatures=[name for name in signatures or self.signatures if name in OFFERED],
             labels=self.labels,
             classify="classify" in (signatures or self.signatures),
-        )
-        return replace(source, origin=self.origin, narrow=self.reference if is_narrow else None)
+        )._with_lengths(steps, signatures)
+        if not is_narrow:
+            return replace(source, origin=self.origin)
+        mode = quantized_by_keras(self.model)
+        # Keras's quantized layers also round what goes into them, by which the weights alone do not.
+        precision = {None: self.precision, "float8": "int4"}.get(mode, "dynamic")
+        return replace(source, origin=self.origin, narrow=self.reference, narrow_precision=precision, quantized_by=mode)
 
-    def _has_steps(self, steps: int) -> bool:
-        return fix_size(self.inputs, 1, "steps", steps) == self.inputs
+    def _fix(self, steps: int | None, shapes: Mapping[str, Shape] | None) -> tuple[TensorSpec, ...]:
+        fixed = self.inputs if steps is None else fix_size(self.inputs, 1, "steps", steps)
+        return fix_shapes_of(fixed, shapes or {}, {old: new for new, old in self.names.items()})
+
+    def _with_lengths(self, steps: Sequence[int], signatures: Sequence[str]) -> KerasSource:
+        """The source with each signature at each shorter length, too; its own is the longest."""
+        if len(steps) < 2:
+            return self
+        chosen = [each for each in self.endpoints if each.endpoint.name in (signatures or self.signatures)]
+        others = [at_length(each.endpoint, length) for each in chosen for length in sorted(set(steps) - {max(steps)})]
+        return type(self).of(
+            self.origin,
+            self.model_inputs,
+            [*self.endpoints, *map(trace, others)],
+            output_names=self.output_names,
+            labels=self.labels,
+        )
 
 
 def check_exportable(model: Any) -> None:
     """Refuse a model that cannot be served.
 
+    A buffer that is not trained may hold infinity (a mask's): what the model answers is checked when it is compared.
+
     Raises:
-        ModelError: if a weight is not finite, or a layer keeps a state.
+        ModelError: if a trainable weight is not finite, a buffer holds NaN, or a layer keeps a state.
 
     Example:
         >>> from attnexport.exporter import build_model
         >>> check_exportable(build_model())
     """
+    trained = {id(variable) for variable in model.trainable_weights}
     for variable in model.weights:
         value = variable.numpy()
-        if value.dtype.kind in "fV" and not np.isfinite(value.astype(np.float32, copy=False)).all():
+        if value.dtype.kind not in "fV":
+            continue
+        value = value.astype(np.float32, copy=False)
+        wrong = ~np.isfinite(value) if id(variable) in trained else np.isnan(value)
+        if wrong.any():
             raise ModelError(f"weight {variable.path!r} holds NaN or infinity; the training went wrong before")
     for layer in flat_layers(model):
         if getattr(layer, "stateful", False) is True:

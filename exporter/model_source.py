@@ -9,10 +9,13 @@ from pathlib import Path
 
 from attnexport.core.errors import ArgumentError, ModelError, no_such
 from attnexport.core.runner import Runner
-from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature, TensorSpec
+from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Shape, Signature, TensorSpec
 from attnexport.core.tracer import Tracer
+from attnexport.parity import Case
 
 from .models.sources import ModelOrigin
+
+SAVED_MODEL_NAME = "the SavedModel in a session"  # in verdicts that have it as their reference
 
 Feed = Callable[[Arrays], Arrays]
 
@@ -29,11 +32,14 @@ class ModelSource(ABC):
             its own.
         names: Exported input name to Keras name, where they differ.
         integers_below: Synthetic integers must be less than this; None if no vocabulary limits them.
+        words: What synthetic strings are taken from, by input name.
         precision: The row of parity's table of budgets.
         notes: What the model's owner should know, a sentence each.
         keeps_warmup: Whether the SavedModel has warm-up records of its own.
         tracer: Shows what the model's layers compute; None without a Keras model.
-        narrow: Runs the model in 16 bits, if this one is that model rebuilt in float32; else None.
+        narrow: Runs the model as it was, if this one is that model rebuilt in float32; else None.
+        narrow_precision: The row of parity's table of budgets that the rebuilt model is held to against it.
+        quantized_by: Keras's name of its own quantization, if the model was rebuilt from such a one.
     """
 
     origin: ModelOrigin
@@ -42,11 +48,14 @@ class ModelSource(ABC):
     feeds: Mapping[str, Feed]
     names: Mapping[str, str] = field(default_factory=dict)
     integers_below: int | None = None
+    words: Mapping[str, Sequence[bytes]] = field(default_factory=dict)
     precision: str = "float32"
     notes: tuple[str, ...] = ()
     keeps_warmup: bool = False
     tracer: Tracer | None = None
     narrow: Runner | None = None
+    narrow_precision: str = "float32"
+    quantized_by: str | None = None
 
     @property
     def signatures(self) -> Mapping[str, Signature]:
@@ -67,9 +76,20 @@ class ModelSource(ABC):
     def write(self, path: Path) -> None:
         """Write the signatures as a SavedModel."""
 
-    def write_original(self, path: Path) -> list[str] | None:
-        """Write the `.keras` that parity is measured against; gives notes on it, or None without a Keras model."""
-        return None
+    def write_original(self, path: Path, cases: Sequence[Case]) -> str | None:
+        """Write the `.keras` that parity is measured against.
+
+        Args:
+            path: The file to write.
+            cases: Inputs with the model's outputs, to compare the file with when it is loaded again.
+
+        Returns:
+            Why the file is not the model: what it does, without a subject. None if it is.
+
+        Raises:
+            ModelError: if there is no Keras model.
+        """
+        raise ModelError(f"{self.origin.name!r} is a SavedModel, which holds no Keras model")
 
     def write_fixed(self, path: Path, names: Sequence[str], batch: int | None) -> dict[str, Signature]:
         """Write some signatures as a SavedModel of a fixed batch, for TFLite's converter.
@@ -87,18 +107,26 @@ class ModelSource(ABC):
         """
         raise ModelError(f"{self.origin.name!r} is a SavedModel; its shapes are fixed without Keras")
 
-    def in_float32(self, *, steps: int | None = None, signatures: Sequence[str] = ()) -> ModelSource:
-        """The source to convert to TFLite: in float32, which its converter requires, and with its free steps fixed.
+    def in_float32(
+        self,
+        *,
+        steps: Sequence[int] = (),
+        shapes: Mapping[str, Shape] | None = None,
+        signatures: Sequence[str] = (),
+    ) -> ModelSource:
+        """The source to convert to TFLite: in float32, which its converter requires, and with its free sizes fixed.
 
-        A model that computes in 16 or 64 bits is rebuilt with the same weights; it is not loaded again. A source that
-        is so already is returned as it is.
+        A model that computes in 16 or 64 bits, or was quantized by Keras, is rebuilt with the same weights; it is not
+        loaded again. A source that is so already is returned as it is.
 
         Args:
-            steps: Fix free steps to this.
+            steps: Fix free steps to the longest of these; each signature is also given for the others, as
+                `steps_N` (`serving_default`) or `NAME_steps_N`.
+            shapes: Shapes for inputs, by name; None leaves a dimension as it is.
             signatures: The signatures that are needed; all that are open if empty.
 
         Raises:
-            ArgumentError: if the steps are fixed to another size.
+            ArgumentError: if a size is fixed to another one.
             ModelError: if the model cannot be rebuilt.
         """
         return self

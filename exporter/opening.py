@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from attnexport.core.errors import ArgumentError
+from attnexport.core.signature import Shape, TensorSpec
 
 from .endpoint import Endpoint
 from .model_source import ModelSource
@@ -20,6 +22,8 @@ def open_model(
     output_names: Sequence[str] = (),
     steps: int | None = None,
     batch: int | None = None,
+    shapes: Mapping[str, Shape] | None = None,
+    inputs: Sequence[TensorSpec] = (),
     signatures: Sequence[str] = (),
     endpoints: Sequence[Endpoint] = (),
     labels: Sequence[str] | None = None,
@@ -35,6 +39,8 @@ def open_model(
         output_names: Names for the outputs, in order (a dict's: of its sorted keys); the model's own if empty.
         steps: Fix free steps to this.
         batch: Fix the batch to this; free if None.
+        shapes: Shapes for inputs, by name; None leaves a dimension as it is.
+        inputs: The inputs of a model that does not know them itself: a subclassed one of several arguments or tokens.
         signatures: Which of the offered signatures to open beside `serving_default`; all if empty.
         endpoints: Signatures of your own.
         labels: Names of the classes, for the signature `classify`.
@@ -55,11 +61,12 @@ def open_model(
         from .keras_source import KerasSource
 
         return KerasSource.open(
-            origin,
+            replace(origin, declared=tuple(inputs) or origin.declared),
             input_names=input_names,
             output_names=output_names,
             steps=steps,
             batch=batch,
+            shapes=shapes,
             signatures=signatures,
             endpoints=endpoints,
             labels=labels,
@@ -70,6 +77,8 @@ def open_model(
         "output names": output_names,
         "steps": steps,
         "batch": batch,
+        "shapes": shapes or None,
+        "inputs": inputs,
         "signatures": signatures,
         "endpoints": endpoints,
         "labels": labels,

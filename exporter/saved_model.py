@@ -5,17 +5,17 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from attnexport.core.errors import ModelError, first_line
+from attnexport.core.errors import ModelError
 
 from .endpoint import TracedEndpoint
 from .graph_shapes import simplify_reshapes
-from .models.traits import flat_layers
+from .tables import captured_tables
+from .tensorflow_errors import reason
 
 _METHOD_NAMES = {
     "classify": tf.compat.v1.saved_model.CLASSIFY_METHOD_NAME,
@@ -23,12 +23,11 @@ _METHOD_NAMES = {
 }
 
 
-def write_saved_model(path: Path, model: Any, endpoints: Sequence[TracedEndpoint]) -> None:
+def write_saved_model(path: Path, endpoints: Sequence[TracedEndpoint]) -> None:
     """Write endpoints over shared variables as the signatures of a SavedModel.
 
     Args:
         path: The directory to write.
-        model: The `keras.Model`, for the lookup tables that its layers own.
         endpoints: What to save; `serving_default` must be among them.
 
     Raises:
@@ -39,27 +38,20 @@ def write_saved_model(path: Path, model: Any, endpoints: Sequence[TracedEndpoint
     archive = keras.export.ExportArchive()
     for each in endpoints:
         archive.add_endpoint(each.endpoint.name, each.function)
-    _track_tables(archive, model)
+    for table in captured_tables(endpoints):
+        archive.track(table)
     try:
         archive.write_out(str(path), verbose=False)
     except (OSError, tf.errors.OpError):
         raise
     except Exception as error:  # TensorFlow asserts that everything a function uses is tracked
-        raise ModelError(f"the model cannot be saved: {first_line(error)}") from error
+        raise ModelError(f"the model cannot be saved: {reason(error)}") from error
     _finish(path / "saved_model.pb", endpoints)
 
 
 def copy_saved_model(source: Path, path: Path) -> None:
     """Copy a SavedModel as it is."""
     shutil.copytree(source, path)
-
-
-def _track_tables(archive: Any, model: Any) -> None:
-    # Tracking the model would store each variable a second time; only tables are not found through the endpoints.
-    for layer in flat_layers(model):
-        for table in vars(layer).values():
-            if isinstance(table, tf.saved_model.experimental.TrackableResource):
-                archive.track(table)
 
 
 def _finish(path: Path, endpoints: Sequence[TracedEndpoint]) -> None:

@@ -10,7 +10,7 @@ from attnexport.core.errors import ModelError
 from attnexport.core.signature import DEFAULT_SIGNATURE
 
 from .content import saved_model_hash
-from .model_source import ModelSource
+from .model_source import SAVED_MODEL_NAME, ModelSource
 from .models.sources import ModelOrigin
 from .runners import SavedModelRunner
 from .saved_model import copy_saved_model
@@ -42,7 +42,7 @@ class SavedModelSource(ModelSource):
         return cls(
             origin,
             runner,
-            "the SavedModel in a session",
+            SAVED_MODEL_NAME,
             {name: dict for name, signature in runner.signatures.items() if set(signature.inputs) == inputs},
             keeps_warmup=(path / RECORDS_PATH).exists(),
             path=path,

@@ -12,12 +12,18 @@ _LIMIT = 300  # characters
 _HEAD = re.compile(r"\AGraph execution error:\s*(Detected at node.*?\nNode: [^\n]*\n)?", re.DOTALL)
 _TAIL = re.compile(r"(\n\t \[\[|\n\s*Arguments received by ).*", re.DOTALL)
 _BOLD = re.compile(r"\x1b\[\d*m")
+# What the user's code said, after Keras's whole configuration of the layer.
+_INNER = re.compile(r"\A.*Exception encountered: (?=.)", re.DOTALL)
+_UNTRACKED = re.compile(r"untracked.*?Trackable referencing this tensor = <?([\w.]+)", re.DOTALL)
 
 
 def reason(error: BaseException) -> str:
     """The sentences that say what was wrong, on one line; for an unregistered operator, who registers it."""
     text = str(getattr(error, "message", None) or error)
-    text = _TAIL.sub("", _HEAD.sub("", _BOLD.sub("", text)))
+    if found := _UNTRACKED.search(text):
+        kind = found[1].rpartition(".")[2]
+        return f"a function uses a {kind} that nothing keeps; make it an attribute of a layer of the model"
+    text = _TAIL.sub("", _INNER.sub("", _HEAD.sub("", _BOLD.sub("", text))))
     line = " ".join(text.split()) or type(error).__name__
     if help_text := missing_operator(line):
         return help_text

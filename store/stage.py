@@ -35,6 +35,11 @@ class Stage:
         self._targets[path] = target
         return path
 
+    def discard(self, path: Path) -> None:
+        """Take an artifact back that was added."""
+        del self._targets[path]
+        path.unlink(missing_ok=True)
+
     def commit(self, describe: Callable[[int], VersionEntry], version: int | None = None) -> VersionEntry:
         """Commit a new version: give every artifact its final name, then write the manifest.
 

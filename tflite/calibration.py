@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,15 @@ import numpy as np
 
 from attnexport.core.errors import ArgumentError, SamplesError
 from attnexport.core.samples import Samples, content_hash, load_samples
-from attnexport.core.signature import Arrays, TensorSpec
+from attnexport.core.signature import Array, Arrays, TensorSpec
 
 MIN_SAMPLES = 32  # distinct samples below which ranges are a guess
 MAX_SAMPLES = 4000  # distinct samples that are used; more cost time and change nothing
 _HOLD_OUT_EVERY = 5
 
-CalibrationSource = str | os.PathLike[str] | Mapping[str, Any] | np.ndarray[Any, Any] | Iterable[Any]
+CalibrationSource = (
+    str | os.PathLike[str] | Mapping[str, Any] | np.ndarray[Any, Any] | Iterable[Any] | Callable[[], Iterable[Any]]
+)
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,10 @@ def read_calibration(
     """Read and check calibration samples.
 
     Args:
-        source: A path or arrays, as `core.load_samples` takes them, or an iterable of batches: arrays `[n, ...]`, or
-            dicts of them.
+        source: A path or arrays, as `core.load_samples` takes them; an iterable of batches, such as a
+            `tf.data.Dataset`, or a function that returns one. A batch is an array `[n, ...]` or a single sample, a
+            dict of them, a list with one for each input, as TFLiteConverter's representative dataset yields it, or
+            a pair or triple of inputs, labels and weights, as `fit` takes it.
         specs: The model's inputs.
         aliases: Other names of inputs, such as Keras's, to their exported names.
 
@@ -70,20 +74,58 @@ def read_calibration(
         return load_samples(Path(source), specs, aliases)
     if isinstance(source, Mapping | np.ndarray):
         return load_samples(source, specs, aliases)
+    if callable(source) and not isinstance(source, Iterable):
+        source = source()
     if not isinstance(source, Iterable):
         raise ArgumentError(
             f"calibration is a path, arrays by input name or an iterable of batches; received {type(source).__name__}"
         )
-    batches = [each if isinstance(each, Mapping) else {"": np.asarray(each)} for each in source]
-    if not batches:
+    elements = list(source)
+    if not elements:
         raise SamplesError("samples: the iterable yields no batch")
+    if isinstance(source, list | tuple) and len(specs) > 1 and len(source) == len(specs):
+        elements = [source] if all(hasattr(each, "shape") for each in source) else elements  # one array an input
+    batches = [_batch(each, specs) for each in elements]
     if any(batch.keys() != batches[0].keys() for batch in batches):
         raise SamplesError("samples: the batches of the iterable have different names")
     try:
-        joined = {name: np.concatenate([np.asarray(batch[name]) for batch in batches]) for name in batches[0]}
+        joined = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
     except ValueError as error:
         raise SamplesError(f"samples: the batches of the iterable do not fit together: {error}") from error
     return load_samples(joined[""] if joined.keys() == {""} else joined, specs, aliases)
+
+
+def _batch(element: Any, specs: Sequence[TensorSpec]) -> Arrays:
+    """An element of an iterable as arrays `[n, ...]` by input name; a lone array is called ""."""
+    if isinstance(element, Mapping):
+        ranks = {spec.name: _rank(spec) for spec in specs}
+        return {str(name): _with_batch(array, ranks.get(str(name))) for name, array in element.items()}
+    if isinstance(element, list | tuple) and element:
+        first = element[0]
+        if isinstance(first, Mapping | list | tuple) and np.ndim(_leaf(first)) > 0:  # inputs before labels
+            return _batch(first, specs)
+        if len(element) == len(specs) > 1:
+            return {spec.name: _with_batch(each, _rank(spec)) for spec, each in zip(specs, element, strict=True)}
+        is_pair = len(specs) == 1 and isinstance(element, tuple)
+        if is_pair or (len(specs) == 1 and np.ndim(first) == _rank(specs[0])):
+            return {"": _with_batch(first, _rank(specs[0]))}
+    return {"": _with_batch(element, _rank(specs[0]) if len(specs) == 1 else None)}
+
+
+def _leaf(nested: Any) -> Any:
+    while isinstance(nested, Mapping | list | tuple) and nested:
+        nested = next(iter(nested.values())) if isinstance(nested, Mapping) else nested[0]
+    return nested
+
+
+def _rank(spec: TensorSpec) -> int | None:
+    return None if spec.shape is None else len(spec.shape)
+
+
+def _with_batch(values: Any, rank: int | None) -> Array:
+    """An array with its batch dimension, which a single sample lacks."""
+    array: Array = np.asarray(values)
+    return array[None] if rank is not None and array.ndim == rank - 1 else array
 
 
 def prepare_calibration(

@@ -14,12 +14,13 @@ from attnexport.core.signature import Arrays
 from attnexport.parity import distance
 from attnexport.parity.mismatch import is_float, mismatch, not_finite
 
-from .float_core import Places
+from .float_core import Places, quantized_tensors
+from .graph import Graph
 from .probe import Probe, probe_all
 from .quantization import quantize
 from .recipes import Recipe
 from .recipes.recipe import CALIBRATORS
-from .statistics import Statistics, ranges
+from .statistics import Statistics, check_finite, ranges
 
 _MAX_CHILDREN = 2
 
@@ -33,25 +34,34 @@ class Candidate:
     weight_algorithm: str | None
 
 
-def candidates(model: bytes, recipe: Recipe, statistics: Statistics | None, places: Places) -> list[Candidate]:
+def candidates(
+    model: bytes, graph: Graph, recipe: Recipe, statistics: Statistics | None, places: Places
+) -> list[Candidate]:
     """Quantize in every way a recipe allows; each distinct file once.
 
     Args:
         model: A float32 .tflite.
+        graph: Its contents.
         recipe: The recipe.
         statistics: Statistics of its activations, if the recipe needs calibration.
         places: Operators the recipe's exceptions apply to.
 
     Raises:
         ModelError: if the quantizer fails.
+        SamplesError: if a tensor that is to be quantized is not finite.
     """
+    needed = quantized_tensors(graph, places)
+    if statistics is not None and recipe.needs_calibration:
+        check_finite(statistics, needed)
     algorithms = recipe.weight_algorithms if recipe.weights.startswith("int") else ("minmax",)
     calibrators: Sequence[str | None] = [None]
     if recipe.needs_calibration:
         calibrators = CALIBRATORS if recipe.calibrator == "auto" else [recipe.calibrator]
     by_content: dict[bytes, Candidate] = {}
     for calibrator in calibrators:
-        bounds = ranges(statistics, calibrator) if statistics is not None and calibrator else None
+        bounds = None
+        if statistics is not None and calibrator:
+            bounds = {name: each for name, each in ranges(statistics, calibrator).items() if name in needed}
         for algorithm in algorithms:
             content = quantize(model, recipe, bounds, algorithm, places)
             chosen = algorithm if recipe.weights.startswith("int") else None

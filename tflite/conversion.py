@@ -171,9 +171,6 @@ def convert_prepared(
     """
     recipes = [recipes] if isinstance(recipes, Recipe) else list(recipes)
     graph = prepared.graph
-    check_patterns(graph, recipes)
-    _check_flex(graph, recipes)
-    statistics = prepared.statistics if any(recipe.needs_calibration for recipe in recipes) else None
     few = {case.signature: first_samples(case.inputs, _MAX_MEASURED) for case in prepared.cases}
     expected = {case.signature: first_samples(case.expected or {}, _MAX_MEASURED) for case in prepared.cases}
     conversions = []
@@ -182,9 +179,12 @@ def convert_prepared(
         place_of = f" ({number} of {len(recipes)})" if len(recipes) > 1 else ""
         try:
             check_loops(graph, recipe)
+            check_patterns(graph, [recipe])
+            _check_flex(graph, recipe)
+            statistics = prepared.statistics if recipe.needs_calibration else None
             prepared.on_step(f"quantizing by {recipe.name}{place_of}")
             places = place(graph, recipe)
-            ways = candidates(prepared.model, recipe, statistics, places)
+            ways = candidates(prepared.model, graph, recipe, statistics, places)
             chosen = ways[0] if graph.flex_operators else best(ways, few, expected)
             prepared.on_step(f"checking {recipe.name}{place_of}")
             content = _described(chosen.content, metadata, recipe.name)
@@ -229,7 +229,7 @@ def _described(content: bytes, metadata: ModelMetadata | None, recipe: str) -> b
 def quantized(prepared: Prepared, recipe: Recipe) -> bytes:
     """The file of a recipe, without any check; of a recipe that allows several ways, the first."""
     statistics = prepared.statistics if recipe.needs_calibration else None
-    return candidates(prepared.model, recipe, statistics, place(prepared.graph, recipe))[0].content
+    return candidates(prepared.model, prepared.graph, recipe, statistics, place(prepared.graph, recipe))[0].content
 
 
 def _notes(recipe: Recipe, graph: Graph, calibration: Calibration) -> list[str]:
@@ -261,10 +261,9 @@ def _notes(recipe: Recipe, graph: Graph, calibration: Calibration) -> list[str]:
     return notes
 
 
-def _check_flex(graph: Graph, recipes: Sequence[Recipe]) -> None:
-    for recipe in recipes:
-        if recipe.needs_calibration and graph.flex_operators:
-            raise ModelError(
-                f"recipe {recipe.name!r} runs the model to calibrate it, and no interpreter here can run "
-                f"{', '.join(graph.flex_operators)}; float32, float16, dynamic and int4 need no calibration"
-            )
+def _check_flex(graph: Graph, recipe: Recipe) -> None:
+    if recipe.needs_calibration and graph.flex_operators:
+        raise ModelError(
+            f"recipe {recipe.name!r} runs the model to calibrate it, and no interpreter here can run "
+            f"{', '.join(graph.flex_operators)}; float32, float16, dynamic and int4 need no calibration"
+        )

@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from attnexport.core.errors import ArgumentError, ModelError, first_line
-from attnexport.core.signature import Signature, TensorSpec
+from attnexport.core.signature import Shape, Signature, TensorSpec
 
 from .float_model import check_convertible
 
@@ -23,8 +23,9 @@ def fix_shapes(
     *,
     batch: int | None = None,
     steps: int | None = None,
+    shapes: Mapping[str, Shape] | None = None,
 ) -> dict[str, Signature]:
-    """Save signatures of a SavedModel again, with fixed batch and, if given, fixed steps.
+    """Save signatures of a SavedModel again, with fixed batch and, if given, fixed steps or shapes.
 
     Args:
         saved_model: The SavedModel.
@@ -33,6 +34,7 @@ def fix_shapes(
         names: The signatures to keep.
         batch: Size of first dimensions. If None, 1 for free ones; fixed ones stay.
         steps: Size of free second dimensions.
+        shapes: Sizes of free dimensions, by input name; None leaves one to the others.
 
     Returns:
         The signatures as written.
@@ -55,8 +57,15 @@ def fix_shapes(
     for name in names:
         if name in signatures:
             _check_sizes(signatures[name], batch, steps)
+    shapes = shapes or {}
     fixed = {
-        name: replace(each, inputs=tuple(_fix(spec, batch or 1, steps) for spec in each.inputs))
+        name: replace(
+            each,
+            inputs=tuple(
+                _fix(spec.with_sizes(shapes[spec.name]) if spec.name in shapes else spec, batch or 1, steps)
+                for spec in each.inputs
+            ),
+        )
         for name, each in signatures.items()
     }
     check_convertible(fixed, names)

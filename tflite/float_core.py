@@ -22,6 +22,7 @@ _LOOPS = {"IF", "WHILE"}
 _VALUE_PRESERVING = {
     *("BROADCAST_TO", "EXPAND_DIMS", "RESHAPE", "SLICE", "SPLIT", "SQUEEZE", "STRIDED_SLICE", "TRANSPOSE", "UNPACK"),
 }
+_LOOPS = {"CALL", "CALL_ONCE", "IF", "WHILE"}
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,11 @@ class Places:
     scopes: Mapping[str, str] = field(default_factory=dict)
     centred: tuple[tuple[str, ...], ...] = ()
     tables: tuple[str, ...] = ()
+
+    @property
+    def stay_float(self) -> frozenset[str]:
+        """The operators that no rule quantizes after all."""
+        return frozenset(self.kept_float).difference(*(names for _, names in self.layers))
 
     @property
     def outputs(self) -> frozenset[str]:
@@ -103,6 +109,24 @@ def _right_operands(graph: Graph, kept_float: frozenset[str]) -> tuple[tuple[str
             chain.append(index)
         chains.append(tuple(subgraph.tensors[each].name for each in chain))
     return tuple(chains)
+
+
+def quantized_tensors(graph: Graph, places: Places) -> frozenset[str]:
+    """The tensors whose ranges quantization needs: those of operators that are not kept float, inputs and outputs.
+
+    What is inside loops and branches stays float, whether an operator is named there or not.
+    """
+    names = set()
+    for number in set(graph.signatures.values()):
+        subgraph = graph.subgraphs[number]
+        indices = {*subgraph.inputs, *subgraph.outputs}
+        for operator in subgraph.operators:
+            if not operator.outputs or operator.name in _LOOPS:
+                continue
+            if subgraph.tensors[operator.outputs[0]].name not in places.stay_float:
+                indices |= {*subgraph.activations((*operator.inputs, *operator.outputs))}
+        names |= {subgraph.tensors[index].name for index in indices}
+    return frozenset(names)
 
 
 def unmatched(graph: Graph, keep_float: Sequence[str]) -> list[str]:

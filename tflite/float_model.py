@@ -71,10 +71,8 @@ def check_convertible(signatures: Mapping[str, Signature], names: Sequence[str])
                     f"input {spec.name!r} of signature {name!r} has shape {format_shape(spec.shape)}, and a .tflite "
                     "needs fixed ones; fix the steps with --steps N"
                 )
-            if not spec.shape:
-                raise ArgumentError(
-                    f"input {spec.name!r} of signature {name!r} is a scalar, without a batch dimension for samples"
-                )
+        if not any(spec.shape for spec in signature.inputs):
+            raise ArgumentError(f"signature {name!r} takes scalars alone, without a batch dimension for samples")
 
 
 def _reason(error: BaseException) -> str:

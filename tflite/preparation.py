@@ -20,6 +20,8 @@ from .graph import Graph, read_graph
 from .recipes import RECIPES, Recipe
 from .statistics import Statistics, collect_statistics
 
+Feed = Callable[[Arrays], Arrays]
+
 _MAX_COMPARED = 256  # held-out samples that the gate compares
 
 
@@ -35,6 +37,7 @@ class Prepared:
         reference_name: Name of the original in verdicts.
         signatures: The converted signatures by name, with fixed batch and steps.
         cases: Held-out samples of each signature, with the original's outputs.
+        feeds: By signature, how the calibration's inputs become its own; without one they are its own.
         on_step: Called with what is being done now.
     """
 
@@ -45,6 +48,7 @@ class Prepared:
     reference_name: str
     signatures: Mapping[str, Signature]
     cases: tuple[Case, ...]
+    feeds: Mapping[str, Feed] = field(default_factory=dict, repr=False)
     on_step: Callable[[str], None] = field(default=lambda step: None, repr=False)
 
     @cached_property
@@ -52,7 +56,8 @@ class Prepared:
         """Statistics of every activation, from one pass over the calibration samples at the first use."""
         self.on_step(f"calibrating on {len(self.calibration)} samples")
         samples = fill_batch(self.calibration.used, self.batch)
-        return collect_statistics(self.model, dict.fromkeys(self.signatures, samples), len(self.calibration))
+        inputs = {name: self.feeds.get(name, dict)(samples) for name in self.signatures}
+        return collect_statistics(self.model, inputs, len(self.calibration))
 
     @property
     def batch(self) -> int:
@@ -67,6 +72,7 @@ def prepare_conversion(
     reference: Runner,
     signatures: Mapping[str, Signature],
     reference_name: str = "Keras",
+    feeds: Mapping[str, Feed] | None = None,
     allow_flex: bool = False,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> Prepared:
@@ -101,11 +107,13 @@ def prepare_conversion(
     model = convert_float(saved_model, list(signatures), allow_flex=allow_flex)
     compared = first_samples(calibration.held_out, _MAX_COMPARED)
     count = len(next(iter(compared.values())))
-    cases = tuple(
-        Case(f"{count} {calibration.description}", compared, name, batched(reference, compared, signature=name))
-        for name in signatures
-    )
-    return Prepared(model, read_graph(model), calibration, reference, reference_name, signatures, cases, on_step)
+    feeds, cases = feeds or {}, []
+    for name in signatures:
+        inputs = feeds.get(name, dict)(compared)
+        expected = batched(reference, inputs, signature=name)
+        cases.append(Case(f"{count} {calibration.description}", inputs, name, expected))
+    graph = read_graph(model)
+    return Prepared(model, graph, calibration, reference, reference_name, signatures, tuple(cases), feeds, on_step)
 
 
 def first_samples(inputs: Arrays, count: int) -> Arrays:

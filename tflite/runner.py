@@ -92,7 +92,9 @@ class TFLiteRunner:
         find_signature(self._signatures, signature).check_inputs(inputs)
         takes, gives = self._details[signature]
         arrays = {
-            name: self._quantized(np.ascontiguousarray(array), takes[name], name) for name, array in inputs.items()
+            # Unlike ascontiguousarray, which gives a scalar a dimension.
+            name: self._quantized(np.asarray(array, order="C"), takes[name], name)
+            for name, array in inputs.items()
         }
         try:
             outputs = self._invoke(signature, arrays)

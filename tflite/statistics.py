@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -28,11 +28,13 @@ class TensorStatistics:
         lows: Least value of each sample.
         highs: Greatest value of each sample.
         counts: How often each value occurred, by its upper 16 bits.
+        is_finite: Whether no value was NaN or infinite; the range says nothing otherwise.
     """
 
     lows: list[float]
     highs: list[float]
     counts: Array
+    is_finite: bool = True
 
     def range_by(self, calibrator: str) -> tuple[float, float]:
         """The range that a calibrator of `recipes.recipe.CALIBRATORS` derives."""
@@ -68,11 +70,11 @@ def collect_statistics(model: bytes, samples: Mapping[str, Arrays], count: int |
         count: Number of samples that count, the others filling the last batch; all if None.
 
     Returns:
-        Statistics by tensor name, over all signatures.
+        Statistics by tensor name, over all signatures. A tensor that is not finite is no fault as long as nobody needs
+        its range: an output of a loop that nothing reads holds whatever was in memory.
 
     Raises:
-        SamplesError: if the model computes NaN or infinity in any tensor.
-        ModelError: if it does not run.
+        ModelError: if the model does not run.
     """
     statistics: dict[str, TensorStatistics] = {}
     with closing(TFLiteTracer(model)) as tracer:
@@ -82,18 +84,37 @@ def collect_statistics(model: bytes, samples: Mapping[str, Arrays], count: int |
 
 
 def ranges(statistics: Statistics, calibrator: str) -> dict[str, tuple[float, float]]:
-    """The ranges that a calibrator derives, by tensor name."""
-    return {name: each.range_by(calibrator) for name, each in statistics.items()}
+    """The ranges that a calibrator derives, by tensor name; tensors that are not finite have none."""
+    return {name: each.range_by(calibrator) for name, each in statistics.items() if each.is_finite}
+
+
+def check_finite(statistics: Statistics, needed: Collection[str]) -> None:
+    """Refuse tensors whose range is needed, and that are not finite.
+
+    Args:
+        statistics: Statistics by tensor name.
+        needed: The tensors that are quantized.
+
+    Raises:
+        SamplesError: naming the first.
+    """
+    for name, each in statistics.items():
+        if name in needed and not each.is_finite:
+            raise SamplesError(f"on the calibration samples the model computes NaN or infinity in tensor {name!r}")
 
 
 def _record(
     tracer: TFLiteTracer, signature: str, inputs: Arrays, count: int | None, statistics: dict[str, TensorStatistics]
 ) -> None:
-    shape = tracer.signatures[signature].inputs[0].shape
-    batch = (shape[0] if shape else None) or 1
+    takes = tracer.signatures[signature]
+    batch = takes.fixed_batch or 1
+    scalars = {spec.name for spec in takes.inputs if spec.shape == ()}
     total = len(next(iter(inputs.values()))) if count is None else count
     for start in range(0, total, batch):
-        tracer.run({name: array[start : start + batch] for name, array in inputs.items()}, signature)
+        chunk = {
+            name: array[start] if name in scalars else array[start : start + batch] for name, array in inputs.items()
+        }
+        tracer.run(chunk, signature)
         kept = min(batch, total - start)
         for name, value in tracer.computed(signature):
             # A tensor whose first dimension is not the batch (merged dimensions) is one sample as a whole.
@@ -115,9 +136,10 @@ def _add_unread(subgraph: Subgraph, statistics: dict[str, TensorStatistics]) -> 
 def _add(by_name: dict[str, TensorStatistics], name: str, rows: Array) -> None:
     """Add samples `[n, elements]` of a tensor."""
     lows, highs = rows.min(axis=1), rows.max(axis=1)
-    if not (np.isfinite(lows).all() and np.isfinite(highs).all()):
-        raise SamplesError(f"on the calibration samples the model computes NaN or infinity in tensor {name!r}")
     statistics = by_name.setdefault(name, TensorStatistics([], [], np.zeros(_BINS, np.int64)))
+    if not (np.isfinite(lows).all() and np.isfinite(highs).all()):
+        statistics.is_finite = False
+        return
     statistics.lows += lows.tolist()
     statistics.highs += highs.tolist()
     bins = np.ascontiguousarray(rows).reshape(-1).view(np.uint32) >> 16

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 from attnexport.core import DEFAULT_SIGNATURE, ArgumentError, Arrays, Samples, Signature, batched
 from attnexport.core.progress import Progress
 from attnexport.core.samples import SampleSource
+from attnexport.core.signature import Shape
 from attnexport.exporter import ModelSource
 from attnexport.parity import Figures, evaluate
 from attnexport.parity.metrics import scores_name
@@ -33,9 +34,10 @@ from attnexport.tflite.metadata import ModelMetadata
 from attnexport.tflite.search import SearchResult
 
 from .choices import AUTO
-from .conversion_samples import calibration_samples, difference_from_narrow
+from .conversion_samples import calibration_samples
 from .conversion_search import SearchRequest, run_search
 from .convert_result import ConvertResult, TFLiteFile
+from .rebuilt import check_rebuilt
 from .tflite_files import path_of, store, store_search
 
 
@@ -47,7 +49,9 @@ class ConversionRequest:
     search: SearchRequest | None
     signatures: tuple[str, ...]
     batch: int | None
-    steps: int | None
+    steps: tuple[int, ...]
+    shapes: Mapping[str, Shape]
+    new_signature: bool
     calibration: SampleSource | None
     evaluation: SampleSource | None
     allow_flex: bool
@@ -84,13 +88,14 @@ def convert_source(
             evaluation = without_shared(evaluation, samples)
         calibration = prepare_calibration(samples, specs, evaluation, made_up=request.calibration is None)
         notes += [*(evaluation.notes if evaluation else ()), *calibration.notes]
-        notes += difference_from_narrow(source, calibration)
+        notes += check_rebuilt(source, calibration.held_out)
         prepared = prepare_conversion(
             saved_model,
             calibration,
             reference=source.reference,
             signatures=signatures,
             reference_name=source.reference_name,
+            feeds=source.feeds,
             allow_flex=request.allow_flex,
             on_step=progress,
         )
@@ -132,10 +137,30 @@ def _write_fixed(source: ModelSource, path: Path, request: ConversionRequest) ->
     """The signatures with fixed shapes as a SavedModel at `path`."""
     batch, names = request.batch, request.signatures
     if source.origin.saved_model is not None:
-        return fix_shapes(source.origin.saved_model, path, source.signatures, names, batch=batch, steps=request.steps)
+        if len(request.steps) > 1:
+            raise ArgumentError(
+                f"{source.origin.saved_model} is a SavedModel, which cannot be traced at several lengths; give one "
+                "--steps, or the Keras model"
+            )
+        steps = next(iter(request.steps), None)
+        return fix_shapes(
+            source.origin.saved_model,
+            path,
+            source.signatures,
+            names,
+            batch=batch,
+            steps=steps,
+            shapes=request.shapes,
+        )
+    names = tuple(each for each in source.signatures if each in names or each.endswith(_lengths(request.steps)))
     if batch is None and source.signatures[DEFAULT_SIGNATURE].fixed_batch is None:
         batch = 1
     return source.write_fixed(path, names, batch)
+
+
+def _lengths(steps: Sequence[int]) -> tuple[str, ...]:
+    """How the names of the signatures for the shorter lengths end."""
+    return tuple(f"steps_{each}" for each in steps if each != max(steps))
 
 
 def _quantize(

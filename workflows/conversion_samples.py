@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from attnexport.core import Samples, Signature
     from attnexport.core.samples import SampleSource
     from attnexport.exporter import ModelSource
-    from attnexport.tflite import Calibration, Recipe
+    from attnexport.tflite import Recipe
 
     from .conversion_search import SearchRequest
 
@@ -62,12 +62,13 @@ def calibration_samples(
     """Samples for calibration and comparison, and notes on them."""
     import numpy as np
 
-    from attnexport.core import batched, synthetic_samples
+    from attnexport.core import batched, load_samples, synthetic_samples
     from attnexport.tflite import read_calibration
 
     if calibration is not None:
         return read_calibration(calibration, signature.inputs, aliases), []
-    samples = synthetic_samples(signature.inputs, _SYNTHETIC, integers_below=source.integers_below)
+    made = synthetic_samples(signature.inputs, _SYNTHETIC, integers_below=source.integers_below)
+    samples = load_samples(made.inputs, signature.inputs)
     for name, output in batched(source.reference, samples.inputs).items():
         if output.dtype.kind == "f" and not np.isfinite(output).all():
             inputs = "; ".join(map(str, source.inputs))
@@ -78,22 +79,6 @@ def calibration_samples(
     names = _calibrated(recipes, search)
     use = f"{', '.join(names)} is calibrated, and parity measured," if names else "parity is measured"
     return samples, [f"without --calibration, {use} on {_SYNTHETIC} seeded synthetic samples"]
-
-
-def difference_from_narrow(source: ModelSource, calibration: Calibration) -> list[str]:
-    """A note on what rebuilding a 16-bit model in float32 changed."""
-    from attnexport.core import batched
-    from attnexport.parity import distance
-
-    if source.narrow is None:
-        return []
-    before = batched(source.narrow, calibration.held_out)
-    after = batched(source.reference, calibration.held_out)
-    worst = min(distance(before[name], after[name]).sqnr_db for name in before)
-    return [
-        "the model computes in another precision than float32, the only one that TFLite's converter takes: it was "
-        f"rebuilt in float32, whose answers are at SQNR {worst:.1f} dB from its own; parity is measured against that"
-    ]
 
 
 def _calibrated(recipes: Sequence[Recipe], search: SearchRequest | None) -> list[str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attnexport.core.errors import ArgumentError, AttnexportError, ParityError, no_such
+from attnexport.core.errors import ArgumentError, AttnexportError, ParityError, check_size, no_such
 from attnexport.core.progress import Progress, silent
 
 from .choices import AUTO, RECIPES, recipe_name
@@ -22,6 +22,7 @@ from .versions import check_place, find_version, kind_of_model
 
 if TYPE_CHECKING:
     from attnexport.core.samples import SampleSource
+    from attnexport.core.signature import Shape, TensorSpec
     from attnexport.exporter import PresetConfig
     from attnexport.tflite import Recipe
 
@@ -43,8 +44,11 @@ def convert(
     version: int | None = None,
     imports: Iterable[str] = (),
     trust: bool = False,
-    steps: int | None = None,
+    steps: int | Sequence[int] | None = None,
     batch: int | None = None,
+    shapes: Mapping[str, Shape] | None = None,
+    inputs: Sequence[TensorSpec] = (),
+    new_signature: bool = False,
     signatures: Sequence[str] = (),
     integer_only: bool = False,
     io: str | None = None,
@@ -77,8 +81,12 @@ def convert(
         version: The version to add to; the newest if None.
         imports: Modules that register custom layers.
         trust: Import the modules that an export names, even if it was made elsewhere.
-        steps: Fix free steps to this.
+        steps: Fix free steps to this. Of several, the longest is the length of `serving_default`, and each other one
+            that of a signature `steps_N` over the same weights.
         batch: Samples of a call; 1 if None, or what the model has fixed.
+        shapes: Shapes for inputs, by name; None in one leaves a dimension as it is.
+        inputs: The inputs of a model that does not know them itself: a subclassed one of several arguments or tokens.
+        new_signature: Whether a version that is exported first may have other signatures than the last one.
         signatures: Signatures beside `serving_default`.
         integer_only: Fail unless every operator is integer.
         io: Type of inputs and outputs; float32 if None.
@@ -114,6 +122,7 @@ def convert(
     given = [recipes] if isinstance(recipes, str | os.PathLike) or not isinstance(recipes, Sequence) else list(recipes)
     given = [recipe_name(each) if isinstance(each, str) else each for each in given]
     signatures, imports = check_texts("signatures", signatures), check_texts("imports", imports)
+    lengths = check_steps(steps)
     keep_float = check_texts("keep_float", keep_float)
     is_search = AUTO in given
     _check_search_options(is_search, search, integer_only=integer_only, io=io)
@@ -148,13 +157,23 @@ def convert(
     from .conversion import ConversionRequest
 
     with trusting(trust):
-        opened = find_version(model, output=output, name=name, version=version, imports=imports, progress=progress)
+        opened = find_version(
+            model,
+            output=output,
+            name=name,
+            version=version,
+            imports=imports,
+            inputs=inputs,
+            progress=progress,
+        )
     conversion_request = ConversionRequest(
         recipes=tuple(chosen),
         search=request,
         signatures=tuple(dict.fromkeys([_DEFAULT, *signatures])),
         batch=batch,
-        steps=steps,
+        steps=lengths,
+        shapes=dict(shapes or {}),
+        new_signature=new_signature,
         calibration=calibration,
         evaluation=evaluation,
         allow_flex=allow_flex,
@@ -185,17 +204,20 @@ def _convert(opened: ModelVersion, request: ConversionRequest, progress: Progres
         elif opened.origin.saved_model is None:
             check_no_strings(entry, names)
             progress("opening the original")
-            source = open_model(opened.origin, steps=request.steps, signatures=names, classify=False)
+            source = open_model(opened.origin, signatures=names, classify=False)
         else:
             source = open_model(opened.origin)
         stack.enter_context(closing(source))
         source.check_offered(names)
         if entry is None:
-            exported = export_source(source, opened.directory, kept=kept, progress=progress)
+            exported = export_source(
+                source, opened.directory, kept=kept, new_signature=request.new_signature, progress=progress
+            )
             entry = exported.entry
             notes += [*exported.notes, f"exported first as {exported.path}, for the .tflite to stand beside"]
         check_no_strings(entry, names)
-        ready = stack.enter_context(closing(source.in_float32(steps=request.steps, signatures=names)))
+        ready = source.in_float32(steps=request.steps, shapes=request.shapes, signatures=names)
+        stack.enter_context(closing(ready))
         result = convert_source(opened.directory, entry, ready, request, progress)
     notes += result.notes
     if any(recipe.activations == "int16" for recipe in request.recipes):
@@ -236,6 +258,16 @@ def _recipes(given: Sequence[str | os.PathLike[str] | Recipe]) -> list[Recipe]:
         elif each != AUTO:
             raise ArgumentError(f"{no_such('recipe', str(each), (*RECIPES, AUTO))}, or a recipe's JSON file")
     return recipes
+
+
+def check_steps(steps: int | Sequence[int] | None) -> tuple[int, ...]:
+    """The lengths that were asked for, each once.
+
+    Raises:
+        ArgumentError: for one that is not a positive number.
+    """
+    given = [] if steps is None else [steps] if isinstance(steps, int) else list(steps)
+    return tuple(dict.fromkeys(check_size("steps", each) for each in given))
 
 
 def _check_unique(names: Sequence[str]) -> None:

@@ -20,6 +20,7 @@ from .sizes import kilobytes
 
 if TYPE_CHECKING:
     from attnexport.core.samples import SampleSource
+    from attnexport.core.signature import Shape, TensorSpec
     from attnexport.exporter import Endpoint, ModelSource, PresetConfig
     from attnexport.parity import Verdict
     from attnexport.store import Artifact, ExportDirectory, VersionEntry
@@ -97,6 +98,9 @@ def export_saved_model(
     output_names: Sequence[str] = (),
     steps: int | None = None,
     batch: int | None = None,
+    shapes: Mapping[str, Shape] | None = None,
+    inputs: Sequence[TensorSpec] = (),
+    new_signature: bool = False,
     signatures: Sequence[str] = (),
     endpoints: Sequence[Endpoint] = (),
     labels: Sequence[str] | None = None,
@@ -122,6 +126,10 @@ def export_saved_model(
             dict's keys or those that their layers were given, else `output`.
         steps: Fix free steps to this.
         batch: Fix the batch to this; free if None.
+        shapes: Shapes for inputs, by name; None in one leaves a dimension as it is.
+        inputs: The inputs of a model that does not know them itself: a subclassed one of several arguments or tokens.
+        new_signature: Whether the version may take or give other tensors than the last one: a server that watches the
+            directory goes over to it.
         signatures: Which of the offered signatures to export beside `serving_default`; all if empty.
         endpoints: Signatures of your own.
         labels: Names of the classes, for the signature `classify`.
@@ -177,12 +185,22 @@ def export_saved_model(
         output_names=output_names,
         steps=steps,
         batch=batch,
+        shapes=shapes,
+        inputs=inputs,
         signatures=signatures,
         endpoints=endpoints,
         labels=labels,
     )
     with closing(source):
-        result = export_source(source, directory, version=version, kept=kept, warmup=warmup, progress=progress)
+        result = export_source(
+            source,
+            directory,
+            version=version,
+            new_signature=new_signature,
+            kept=kept,
+            warmup=warmup,
+            progress=progress,
+        )
     return replace(result, notes=(*notes, *result.notes))
 
 
@@ -191,6 +209,7 @@ def export_source(
     directory: ExportDirectory,
     *,
     version: int | None = None,
+    new_signature: bool = False,
     kept: Mapping[str, Sequence[str]] | None = None,
     warmup: int | SampleSource | None = None,
     progress: Progress = silent,
@@ -198,7 +217,12 @@ def export_source(
     """Export a model that is open already; see `export_saved_model`. `kept` are the names and labels it was given."""
     from attnexport.exporter import export_version
 
-    previous, details = newest_entry(directory), {name: list(value) for name, value in (kept or {}).items()}
+    if not new_signature:
+        _check_same_model(directory, source)
+    previous = newest_entry(directory)
+    details: dict[str, Any] = {name: list(value) for name, value in (kept or {}).items()}
+    if source.origin.declared:
+        details["declared_inputs"] = True
     done = export_version(source, directory, version=version, warmup=warmup, details=details, on_step=progress)
     artifact = next(each for each in done.entry.artifacts if each.kind == "saved_model")
     notes = list(done.notes)
@@ -218,6 +242,26 @@ def export_directory(output: str | os.PathLike[str], name: str) -> ExportDirecto
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ArgumentError(f"name {name!r} is not usable: letters, digits, '_', '-' and '.' make a name")
     return ExportDirectory(Path(output) / name)
+
+
+def _check_same_model(directory: ExportDirectory, source: ModelSource) -> None:
+    """Refuse a version whose clients would have to change: a server goes over from the last one to it by itself.
+
+    More signatures and more outputs are no change for them, and neither is a size that was free.
+
+    Raises:
+        ArgumentError: naming the signature.
+    """
+    versions = directory.manifest().versions
+    kept = versions[-1].artifact("saved_model") if versions else None
+    for old in kept.signatures if kept else ():
+        new = source.signatures.get(old.name)
+        if new is None or not new.answers(old):
+            raise ArgumentError(
+                f"version {versions[-1].version} of {directory.root} has {old}, and this model "
+                f"{'lacks that signature' if new is None else f'has {new}'}; a server that watches the directory would "
+                "swap one for the other: give another --name, or --new-signature if that is meant"
+            )
 
 
 def check_texts(what: str, texts: Iterable[str]) -> list[str]:

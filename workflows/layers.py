@@ -13,7 +13,7 @@ from typing import Any
 
 from attnexport.core import DEFAULT_SIGNATURE, Arrays, AttnexportError, ModelError, Signature
 from attnexport.core.errors import first_line
-from attnexport.core.signature import fits
+from attnexport.core.signature import Shape, fits
 from attnexport.exporter import ModelSource
 from attnexport.parity.figures import decibels, error, finite_json
 from attnexport.parity.layers import (
@@ -219,7 +219,7 @@ def _float32_forms(directory: ExportDirectory, artifacts: Sequence[Artifact], or
             yield read_file(directory.root / each.path)
     fixed = _default(artifacts[0])
     names = [each.name for each in artifacts[0].signatures]
-    fit = original.in_float32(steps=_steps(original, fixed))
+    fit = original.in_float32(shapes=_sizes(original, fixed))
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "saved_model"
         batch = fixed.fixed_batch if fit.signatures[fixed.name].fixed_batch is None else None
@@ -228,11 +228,7 @@ def _float32_forms(directory: ExportDirectory, artifacts: Sequence[Artifact], or
     yield content
 
 
-def _steps(original: ModelSource, fixed: Signature) -> int | None:
-    """The steps that an artifact fixes and its original leaves free; None if there are none."""
-    shapes = {spec.name: spec.shape for spec in fixed.inputs}
-    for spec in original.inputs:
-        shape = shapes.get(spec.name)
-        if spec.shape is not None and shape is not None and len(spec.shape) > 1 and spec.shape[1] is None:
-            return shape[1]
-    return None
+def _sizes(original: ModelSource, fixed: Signature) -> dict[str, Shape]:
+    """The sizes that an artifact fixes, apart from the batch, by the original's inputs."""
+    known = {spec.name for spec in original.inputs}
+    return {spec.name: (None, *spec.shape[1:]) for spec in fixed.inputs if spec.shape and spec.name in known}

@@ -195,7 +195,13 @@ def count_batches(original: ModelSource, data: Data, signatures: Sequence[str]) 
 
 def synthetic_data(original: ModelSource, steps: int) -> Data:
     """Seeded samples, if the user gave none."""
-    made = synthetic_samples(original.inputs, _SYNTHETIC, integers_below=original.integers_below, free_size=steps)
+    made = synthetic_samples(
+        original.inputs,
+        _SYNTHETIC,
+        integers_below=original.integers_below,
+        words=original.words,
+        free_size=steps,
+    )
     return Data(made, f"{_SYNTHETIC} synthetic samples", given=False, steps=steps)
 
 

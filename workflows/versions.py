@@ -5,7 +5,7 @@ from __future__ import annotations
 import filecmp
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from .export import DEFAULT_OUTPUT, export_directory
 from .inheritance import KEPT
 
 if TYPE_CHECKING:
+    from attnexport.core.signature import TensorSpec
     from attnexport.exporter import ModelSource
     from attnexport.exporter.models import ModelOrigin
     from attnexport.store import ExportDirectory, VersionEntry
@@ -83,13 +84,15 @@ def find_version(
     name: str | None = None,
     version: int | None = None,
     imports: Sequence[str] = (),
+    inputs: Sequence[TensorSpec] = (),
     progress: Progress = silent,
 ) -> ModelVersion:
     """Find the version of a model's export.
 
     If the model is an export, it is the newest version, or the given one. Else it is the newest version in
     `output/name` that is of the same model, or the given one, which must be. A Keras model in memory, or from a
-    factory, is the same if its weights, its configuration and its signatures are.
+    factory, is the same if its weights, its configuration and its signatures are, and if the version's SavedModel
+    computes what it does.
 
     Args:
         model: A `keras.Model`, a PresetConfig, the path of a `.keras` file, an export or a SavedModel, or a factory's
@@ -98,6 +101,7 @@ def find_version(
         name: The export's name; the preset's, the file's or the model's if None.
         version: The version; the newest that fits if None.
         imports: Modules that register custom layers.
+        inputs: The inputs of a model that does not know them itself.
         progress: Called with what is being done now.
 
     Raises:
@@ -114,9 +118,11 @@ def find_version(
         directory = ExportDirectory(Path(model))
         entry = directory.newest() if version is None else directory.manifest().entry(version)
         kind = str(entry.source.get("kind", "export"))
-        return ModelVersion(directory, entry, kind, open_version(directory, entry))
+        kept = open_version(directory, entry)
+        return ModelVersion(directory, entry, kind, replace(kept, declared=tuple(inputs) or kept.declared))
     progress("loading the model")
     origin = open_source(model, imports)
+    origin = replace(origin, declared=tuple(inputs) or origin.declared)
     directory = export_directory(DEFAULT_OUTPUT if output is None else output, origin.name if name is None else name)
     kind, versions = str(origin.source["kind"]), directory.manifest().versions
     candidates = versions if version is None else (directory.manifest().entry(version),)
@@ -138,7 +144,12 @@ def _is_of(directory: ExportDirectory, entry: VersionEntry, origin: ModelOrigin,
     root = directory.root
     keras, saved_model = entry.artifact("keras"), entry.artifact("saved_model")
     if source is not None:
-        return keras is not None and keras.content_hash == source.content_hash
+        from attnexport.exporter.gate import computes_as
+
+        kept = keras or saved_model
+        same = kept is not None and kept.content_hash == source.content_hash
+        # What is not in a configuration or a weight, such as an attribute set afterwards, is in no hash.
+        return same and saved_model is not None and computes_as(root / saved_model.path, source)
     if origin.keras_file:
         return keras is not None and _is_same(origin.keras_file, root / keras.path)
     if origin.saved_model:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from attnexport.core.errors import ArgumentError, AttnexportError, ManifestError, ModelError, first_line
-from attnexport.core.signature import DEFAULT_SIGNATURE
+from attnexport.core.signature import DEFAULT_SIGNATURE, TensorSpec
 from attnexport.core.user_modules import import_module, import_modules
 from attnexport.store.export_directory import ExportDirectory
 from attnexport.store.kinds import kind_of
@@ -38,6 +38,7 @@ class ModelOrigin:
         output_names: Names of the outputs in an export, if not Keras's.
         notes: What the model's owner should know, one sentence each.
         imports: Modules that register its layers, already imported.
+        declared: The inputs of a model that does not know them itself, as its user declared them.
     """
 
     name: str
@@ -49,6 +50,7 @@ class ModelOrigin:
     output_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     imports: tuple[str, ...] = ()
+    declared: tuple[TensorSpec, ...] = ()
 
     @property
     def model(self) -> Any:
@@ -162,7 +164,12 @@ def _from_factory(text: str) -> ModelOrigin:
         raise
     except (Exception, SystemExit) as error:  # a user's function may do anything
         raise ModelError(f"{text}() failed: {type(error).__name__}: {first_line(error)}") from error
-    return replace(built, source={"kind": "factory", "factory": text}, imports=_remembered(module_name))
+    from .traits import has_generated_name
+
+    # Keras names every unnamed model alike, so that two factories would share an export.
+    name = f"{module_name}.{function_name}" if has_generated_name(built.model) else built.name
+    source = {"kind": "factory", "factory": text}
+    return replace(built, name=name, source=source, imports=_remembered(module_name))
 
 
 def _remembered(module: str) -> tuple[str, ...]:
@@ -238,6 +245,7 @@ def open_version(directory: ExportDirectory, entry: VersionEntry) -> ModelOrigin
         input_names=tuple(spec.name for spec in default.inputs),
         output_names=tuple(spec.name for spec in default.outputs),
         imports=entry.imports,
+        declared=default.inputs if entry.source.get("declared_inputs") else (),
     )
 
 
