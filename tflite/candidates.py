@@ -16,6 +16,7 @@ from attnexport.parity.mismatch import is_float, mismatch, not_finite
 
 from .float_core import Places, quantized_tensors
 from .graph import Graph
+from .masks import mask_ranges
 from .probe import Probe, probe_all
 from .quantization import quantize
 from .recipes import Recipe
@@ -50,23 +51,35 @@ def candidates(
         ModelError: if the quantizer fails.
         SamplesError: if a tensor that is to be quantized is not finite.
     """
-    needed = quantized_tensors(graph, places)
+    needed, is_masked = quantized_tensors(graph, places), _has_integer_softmax(graph, places)
     if statistics is not None and recipe.needs_calibration:
-        check_finite(statistics, needed)
+        masks = mask_ranges(model, graph, statistics, {}) if is_masked else {}
+        check_finite(statistics, needed - masks.keys())
     algorithms = recipe.weight_algorithms if recipe.weights.startswith("int") else ("minmax",)
     calibrators: Sequence[str | None] = [None]
     if recipe.needs_calibration:
         calibrators = CALIBRATORS if recipe.calibrator == "auto" else [recipe.calibrator]
+    constants = (each for subgraph in graph.subgraphs for each in subgraph.tensors if each.constant_bytes)
+    ranks = {each.name: len(each.shape) for each in constants} if is_masked else {}
     by_content: dict[bytes, Candidate] = {}
     for calibrator in calibrators:
         bounds = None
         if statistics is not None and calibrator:
             bounds = {name: each for name, each in ranges(statistics, calibrator).items() if name in needed}
+            if is_masked:
+                bounds |= mask_ranges(model, graph, statistics, bounds)
         for algorithm in algorithms:
-            content = quantize(model, recipe, bounds, algorithm, places)
+            content = quantize(model, recipe, bounds, algorithm, places, ranks)
             chosen = algorithm if recipe.weights.startswith("int") else None
             by_content.setdefault(content, Candidate(content, calibrator, chosen))
     return list(by_content.values())
+
+
+def _has_integer_softmax(graph: Graph, places: Places) -> bool:
+    return any(
+        operator.name == "SOFTMAX" and subgraph.tensors[operator.outputs[0]].name not in places.stay_float
+        for subgraph, operator in graph.operators
+    )
 
 
 def best(several: Sequence[Candidate], cases: Mapping[str, Arrays], expected: Mapping[str, Arrays]) -> Candidate:

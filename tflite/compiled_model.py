@@ -12,6 +12,9 @@ from attnexport.core.signature import Array, Arrays
 
 from .runner import TFLiteRunner
 
+# XNNPACK's flags: 4 forces float16, beside 1 and 2, signed and unsigned int8, which it has by default.
+_HALF = 7
+
 
 class CompiledModelRunner(TFLiteRunner):
     """Runs the signatures of a .tflite with LiteRT's newer API, on this CPU.
@@ -20,18 +23,22 @@ class CompiledModelRunner(TFLiteRunner):
 
     Args:
         path: The file.
+        half: Compute what is float32 in the file in float16, as a phone's GPU does by default.
 
     Raises:
         ArgumentError: if the file does not exist.
         ModelError: if it is not a .tflite, or does not compile, or a call fails.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, half: bool = False) -> None:
         super().__init__(path)
         from ai_edge_litert.compiled_model import CompiledModel
+        from ai_edge_litert.cpu_options import CpuOptions
+        from ai_edge_litert.options import Options
 
+        options = Options(cpu_options=CpuOptions(xnnpack_flags=_HALF)) if half else None
         try:
-            self._compiled: Any = CompiledModel.from_file(str(path))
+            self._compiled: Any = CompiledModel.from_file(str(path), options=options)
         except Exception as error:  # its errors are not documented
             raise ModelError(f"{path} does not compile: {first_line(error)}") from error
 

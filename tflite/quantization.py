@@ -30,15 +30,18 @@ def quantize(
     ranges: Ranges | None = None,
     weight_algorithm: str = "minmax",
     places: Places | None = None,
+    ranks: Mapping[str, int] | None = None,
 ) -> bytes:
     """Quantize a float32 model.
 
     Args:
         model: A float32 .tflite.
         recipe: The recipe.
-        ranges: Range of every activation, if the recipe needs calibration. Constants must not be among them.
+        ranges: Range of every activation, if the recipe needs calibration. Constants must not be among them, except
+            those that mask scores: weights would get one scale for all channels.
         weight_algorithm: One of the recipe's algorithms.
         places: Operators its exceptions apply to, as `place` finds them.
+        ranks: The number of dimensions of each constant among the ranges.
 
     Returns:
         A .tflite: the same bytes for the same arguments.
@@ -54,7 +57,8 @@ def quantize(
     tables = _tables(recipe, places)
     lookups = with_lookups(model, {name: each.weights for name, each in tables.items()}) if tables else Lookups(model)
     ranges = {**(ranges or {}), **{shaped(name): ranges[name] for name in tables if ranges and name in ranges}}
-    statistics = _statistics(_centre(ranges or {}, places.centred)) if recipe.needs_calibration else None
+    centred = _centre(ranges or {}, places.centred)
+    statistics = _statistics(centred, ranks or {}) if recipe.needs_calibration else None
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about its own use of the interpreter
@@ -166,7 +170,7 @@ def _centre(ranges: Ranges, chains: Sequence[Sequence[str]]) -> Ranges:
     return centred
 
 
-def _statistics(ranges: Ranges) -> dict[str, dict[str, Any]]:
+def _statistics(ranges: Ranges, ranks: Mapping[str, int]) -> dict[str, dict[str, Any]]:
     """Ranges in the form litert-quantizer takes.
 
     It accepts NaN, infinite and equal bounds, and writes files with them that can crash the interpreter.
@@ -181,6 +185,7 @@ def _statistics(ranges: Ranges) -> dict[str, dict[str, Any]]:
         least, most = min(low, 0.0), max(high, 0.0)
         bounds = (least, most) if least < most else (0.0, 1.0)
         statistics[name] = {
-            key: np.full(1, bound, np.float32) for key, bound in zip(("min", "max"), bounds, strict=True)
+            key: np.full((1,) * max(1, ranks.get(name, 1)), bound, np.float32)
+            for key, bound in zip(("min", "max"), bounds, strict=True)
         }
     return statistics

@@ -18,6 +18,7 @@ from .tracer import TFLiteTracer
 _HEADROOM = {"minmax": 1.0, "minmax-wide": 1.25, "minmax-double": 2.0}
 _DECAY = 0.95  # of the moving average, as in litert-quantizer's own calibration
 _BINS = 1 << 16
+_LEAST = np.finfo(np.float32).min
 
 
 @dataclass
@@ -47,6 +48,16 @@ class TensorStatistics:
         below, above = self._quantiles(share)
         # The edges of the bins are coarse, the extremes exact.
         return max(low, below), min(high, above)
+
+    def above(self, bound: float) -> tuple[float, float]:
+        """The range of the values above a bound; the extremes if there are none."""
+        order, values = _ORDERED_BINS
+        occupied = values[(self.counts[order] > 0) & (values > bound)]
+        if not len(occupied):
+            return min(self.lows), max(self.highs)
+        # A bin is called after its value nearest to 0, so a negative one reaches a 128th further.
+        low = float(occupied[0])
+        return (low * (1 + 2.0**-7) if low < 0 else low), max(self.highs)
 
     def _quantiles(self, share: float) -> tuple[float, float]:
         """Bounds with `share` of the values between them, and half of the rest on each side."""
@@ -139,7 +150,10 @@ def _add(by_name: dict[str, TensorStatistics], name: str, rows: Array) -> None:
     statistics = by_name.setdefault(name, TensorStatistics([], [], np.zeros(_BINS, np.int64)))
     if not (np.isfinite(lows).all() and np.isfinite(highs).all()):
         statistics.is_finite = False
-        return
+        if np.isnan(lows).any() or np.isinf(highs).any():
+            return
+        rows = np.maximum(rows, _LEAST)  # -inf is a mask's
+        lows = np.maximum(lows, _LEAST)
     statistics.lows += lows.tolist()
     statistics.highs += highs.tolist()
     bins = np.ascontiguousarray(rows).reshape(-1).view(np.uint32) >> 16

@@ -178,9 +178,10 @@ def score_mask(mask: Tensor, *, hides_rows: bool = True) -> ScoreMask:
         >>> mask.on(ops.convert_to_tensor([[2.0, 8.0], [4.0, 5.0]])).numpy().tolist()
         [[2.0, -30000.0], [-30000.0, -30000.0]]
     """
-    keep = ops.cast(mask, "float32")
-    number = _MASKED if hides_rows else _FAR
-    return ScoreMask(keep if hides_rows else None, ops.multiply(ops.subtract(1.0, keep), number))
+    # By selection: unlike a cast of booleans, it has an integer kernel.
+    number = ops.convert_to_tensor(_MASKED if hides_rows else _FAR, "float32")
+    one, zero = ops.ones((), "float32"), ops.zeros((), "float32")
+    return ScoreMask(ops.where(mask, one, zero) if hides_rows else None, ops.where(mask, zero, number))
 
 
 def causal_mask(query: Tensor, key: Tensor) -> Any:

@@ -12,27 +12,12 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from attnexport.core import ArgumentError, GateError, ModelError, SamplesError, TensorSpec
-from attnexport.exporter import AttentionConcatLayer, Endpoint, PresetConfig, load_model
+from attnexport.exporter import AttentionConcatLayer, Endpoint, PresetConfig
 from attnexport.workflows.export import export_saved_model
 
 pytestmark = pytest.mark.slow
 
 X = np.random.default_rng(0).standard_normal((4, 9, 4)).astype(np.float32)
-
-
-class NoConfig(keras.layers.Layer):  # type: ignore[misc]
-    """Cannot be written down."""
-
-    def call(self, x: Any) -> Any:
-        return x
-
-    def get_config(self) -> dict[str, Any]:
-        raise NotImplementedError("not yet")
-
-
-class Unregistered(keras.layers.Layer):  # type: ignore[misc]
-    def call(self, x: Any) -> Any:
-        return x
 
 
 def test_a_model_that_needs_long_sequences_gets_them(tmp_path: Path) -> None:
@@ -65,21 +50,6 @@ def test_a_signature_that_nobody_can_compare_is_noted(tmp_path: Path) -> None:
     )
     result = export_saved_model(model, tmp_path, endpoints=[numbers])
     assert any("'numbers' cannot be compared: Keras fails" in note for note in result.notes)
-
-
-def test_a_layer_that_cannot_be_saved_is_the_models_fault(tmp_path: Path) -> None:
-    model = keras.Sequential([keras.Input((4,)), NoConfig()], name="m")
-    with pytest.raises(ModelError, match=r"cannot be saved as \.keras: not yet"):
-        export_saved_model(model, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_an_original_that_will_not_load_again_is_noted(tmp_path: Path) -> None:
-    model = keras.Sequential([keras.Input((4,)), Unregistered()], name="m")
-    result = export_saved_model(model, tmp_path)
-    assert any("cannot be loaded again" in note and "Unregistered" in note for note in result.notes)
-    with pytest.raises(ModelError, match="Unregistered"):
-        load_model(result.directory)
 
 
 def test_a_first_call_does_not_fix_the_batch_of_a_sequential_model(tmp_path: Path, described: Any) -> None:
