@@ -82,7 +82,8 @@ CASES: list[tuple[list[str], str, tuple[Any, ...], dict[str, Any]]] = [
         "export.export_saved_model",
         ("mine:make", None),
         {"name": "m", "version": None, "imports": (), "input_names": (), "output_names": (), "steps": None, "batch": 2,
-         "shapes": {}, "inputs": [], "new_signature": False, "signatures": ("attention",), "labels": None, "warmup": 4, "inherit": True},
+         "shapes": {}, "inputs": [], "new_signature": False, "signatures": ("attention",), "labels": None, "warmup": 4,
+         "inherit": True},
     ),
     (
         ["tflite", "mine:make", "-q", "int8", "-q", "float16", "--calibration", "x.npz", "--max-size", "500k"],
