@@ -9,10 +9,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from attnexport.core.errors import ArgumentError, ModelError, first_line, one_of
-from attnexport.core.signature import Array, Shape, Signature, TensorSpec
+from attnexport.core.signature import Shape, Signature, TensorSpec
 
 from .flatbuffer_check import check_model, text_of
 from .subgraph_check import calls
@@ -214,27 +212,6 @@ def read_graph(content: bytes) -> Graph:
 def scope_name(part: str) -> str:
     """A layer's name in a part of a tensor's name, to which Keras adds the number of the call."""
     return re.sub(r"_\d+$", "", part)
-
-
-def constants_of(content: bytes, subgraph: int) -> dict[int, Array]:
-    """The float32 constants of a subgraph by the index of their tensor.
-
-    Raises:
-        ModelError: if it is not a .tflite.
-    """
-    from ai_edge_litert.tools import flatbuffer_utils as utils
-
-    model = parse_model(content)
-    values: dict[int, Array] = {}
-    for index, tensor in enumerate(model.subgraphs[subgraph].tensors):
-        buffer = model.buffers[tensor.buffer]
-        if utils.type_to_name(tensor.type).lower() != "float32":
-            continue
-        if buffer.data is not None and len(buffer.data):
-            values[index] = np.frombuffer(bytes(buffer.data), np.float32)
-        elif buffer.size:  # large ones lie behind the flatbuffer
-            values[index] = np.frombuffer(content, np.float32, buffer.size // 4, buffer.offset)
-    return values
 
 
 def check_signature_names(graph: Graph, names: tuple[str, ...]) -> None:

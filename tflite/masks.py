@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .graph import Graph, Operator, Subgraph, constants_of
+from attnexport.core.signature import Array
+
+from .graph import Graph, Operator, Subgraph, parse_model
 from .statistics import Statistics, TensorStatistics
 
 # What is at most this is masked: BERT's masks add -10000, ours -30000, Keras's -1e9.
@@ -45,7 +47,7 @@ def mask_ranges(
         subgraph = graph.subgraphs[number]
         for operator in subgraph.operators:
             if operator.name == "SOFTMAX":
-                _Scores(subgraph, constants_of(model, number), statistics, ranges, changed).visit(operator.inputs[0])
+                _Scores(subgraph, _constants(model, number), statistics, ranges, changed).visit(operator.inputs[0])
     return changed
 
 
@@ -54,7 +56,7 @@ class _Scores:
     """The way from a softmax back to what masks its scores."""
 
     subgraph: Subgraph
-    constants: Mapping[int, np.ndarray]
+    constants: Mapping[int, Array]
     statistics: Statistics
     ranges: Mapping[str, tuple[float, float]]
     changed: Ranges
@@ -123,3 +125,24 @@ class _Scores:
 
     def _name(self, index: int) -> str:
         return self.subgraph.tensors[index].name
+
+
+def _constants(content: bytes, subgraph: int) -> dict[int, Array]:
+    """The float32 constants of a subgraph by the index of their tensor.
+
+    Raises:
+        ModelError: if it is not a .tflite.
+    """
+    from ai_edge_litert.tools import flatbuffer_utils as utils
+
+    model = parse_model(content)
+    values: dict[int, Array] = {}
+    for index, tensor in enumerate(model.subgraphs[subgraph].tensors):
+        buffer = model.buffers[tensor.buffer]
+        if utils.type_to_name(tensor.type).lower() != "float32":
+            continue
+        if buffer.data is not None and len(buffer.data):
+            values[index] = np.frombuffer(bytes(buffer.data), np.float32)
+        elif buffer.size:  # large ones lie behind the flatbuffer
+            values[index] = np.frombuffer(content, np.float32, buffer.size // 4, buffer.offset)
+    return values
