@@ -11,7 +11,7 @@ VENV := .venv$(if $(filter-out 3.11,$(VERSION)),-$(VERSION))
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check coverage lint docs bench soak clean remake
+.PHONY: help demo test check coverage lint docs bench soak fuzz clean remake
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ bench: $(VENV)/installed  ## Measure speed, as ratios of two sides in one run.
 	$(BIN)/python benchmarks/validate.py
 	$(BIN)/python benchmarks/client.py
 	$(BIN)/python benchmarks/server.py
+
+fuzz: $(VENV)/installed  ## Feed a million inputs to each parser of bytes from outside; INPUTS=N for fewer.
+	$(BIN)/python -m tests.fuzzing --inputs $(or $(INPUTS),1000000)
 
 soak: $(VENV)/installed  ## Ten minutes of load while versions are swapped and clients killed.
 	$(BIN)/python benchmarks/soak.py

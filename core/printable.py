@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 # Control characters of ASCII and Latin-1, separators of lines, marks that change the direction of text, and halves of
 # characters that cannot be encoded.
@@ -28,14 +29,19 @@ def shell_word(text: str) -> str:
 
     Example:
         >>> print(shell_word("a b"), shell_word("a\x15b'"))
-        'a b' $'a\x15b\''
+        'a b' $'a\u0015b\''
     """
     import shlex
 
     if printable(text) == text:
         return shlex.quote(text)
     escaped = text.replace("\\", r"\\").replace("'", r"\'")
-    return f"$'{printable(escaped)}'"
+    return "$'" + _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", escaped) + "'"
+
+
+def printable_value(value: Any) -> Any:
+    """A value as a template shows it: text made printable, markup and everything else as it is."""
+    return printable(value) if type(value) is str else value
 
 
 def _escape(character: str) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnexport.core.errors import ArgumentError, check_size
 from attnexport.core.limits import MAX_VERSION
+from attnexport.core.printable import printable
 from attnexport.core.progress import Progress, silent
 
 from .inheritance import differences, newest_entry, open_like
@@ -70,7 +71,7 @@ class ExportResult(Result):
     def blocks(self) -> Sequence[Block]:
         size, name, worst = kilobytes(self.saved_model.size_bytes), self.directory.name, self.verdict.worst
         rows = [
-            (each.name, *("\n".join(map(str, specs)) for specs in (each.inputs, each.outputs)))
+            (printable(each.name), *("\n".join(map(str, specs)) for specs in (each.inputs, each.outputs)))
             for each in self.saved_model.signatures
         ]
         base = self.path.parent.absolute()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnexport.core.errors import ArgumentError, ContentError
+from attnexport.core.printable import printable
 from attnexport.core.progress import Progress, silent
 
 from .node_data import check_node_data, delegated, write_node_data
@@ -141,7 +142,7 @@ def _tflite_rows(contents: TFLiteInspection, path: Path) -> Rows:
         rows += [
             ("signature", str(each.signature)),
             *(
-                ("quantized", f"{name}: scale {scale:.6g}, zero point {zero}")
+                ("quantized", f"{printable(name)}: scale {scale:.6g}, zero point {zero}")
                 for name, (scale, zero) in each.quantization.items()
             ),
             ("operators", _counts(each.operators)),
@@ -149,13 +150,13 @@ def _tflite_rows(contents: TFLiteInspection, path: Path) -> Rows:
             ("activations", f"{kilobytes(each.activation_bytes)} at most at once"),
             *_weight_rows(each),
         ]
-    return rows + [("advice", text) for text in contents.advice]
+    return rows + [("advice", printable(text)) for text in contents.advice]
 
 
 def _weight_rows(signature: SignatureInspection) -> Rows:
     """The operators with weights by the names that --keep-float matches, and the line to copy for the first."""
     rows = [
-        ("weights", f"{each.name} {each.dtype} {kilobytes(each.bytes)}: {each.tensor}")
+        ("weights", printable(f"{each.name} {each.dtype} {kilobytes(each.bytes)}: {each.tensor}"))
         for each in signature.weighted[:_MAX_WEIGHTED]
     ]
     if len(signature.weighted) > _MAX_WEIGHTED:
@@ -164,7 +165,7 @@ def _weight_rows(signature: SignatureInspection) -> Rows:
 
 
 def _some(texts: Sequence[str]) -> str:
-    return ", ".join(texts[:_MAX_LABELS]) + (f" and {len(texts) - _MAX_LABELS} more" * (len(texts) > _MAX_LABELS))
+    return ", ".join(map(printable, texts[:_MAX_LABELS])) + (f" and {len(texts) - _MAX_LABELS} more" * (len(texts) > _MAX_LABELS))
 
 
 def _delegation(signature: SignatureInspection) -> str:
@@ -191,9 +192,9 @@ def _saved_model_rows(contents: SavedModelInspection, path: Path) -> Rows:
 def _keras_rows(contents: KerasInspection, path: Path) -> Rows:
     return [
         *([] if contents.size_bytes is None else [("size", kilobytes(contents.size_bytes))]),
-        ("model", contents.name),
-        *[("input", each) for each in contents.inputs],
-        *[("output", each) for each in contents.outputs],
+        ("model", printable(contents.name)),
+        *[("input", printable(each)) for each in contents.inputs],
+        *[("output", printable(each)) for each in contents.outputs],
         ("layers", _counts(contents.layers)),
         ("weights", _sizes(contents.weight_bytes)),
         ("computes in", ", ".join(contents.computes_in)),
@@ -208,8 +209,10 @@ def _export_rows(manifest: Manifest, path: Path) -> Rows:
 
 
 def _version_rows(entry: VersionEntry, path: Path) -> Rows:
-    source = ", ".join(f"{key} {value}" for key, value in entry.source.items() if value not in (None, [], ""))
-    rows = [(f"version {entry.version}", f"{entry.created}, from {source}")]
+    source = ", ".join(
+        printable(f"{key} {value}") for key, value in entry.source.items() if value not in (None, [], "")
+    )
+    rows = [(f"version {entry.version}", f"{printable(entry.created)}, from {source}")]
     for each in entry.artifacts:
         change = each.change(path)
         rows.append((each.kind, f"{each.path} ({kilobytes(each.size_bytes)}){f', {change.upper()}' if change else ''}"))
@@ -245,4 +248,4 @@ def _sizes(sizes: Mapping[str, int]) -> str:
 
 
 def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "none"
+    return ", ".join(f"{printable(name)} {count}" for name, count in sorted(counts.items())) or "none"

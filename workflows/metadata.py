@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from attnexport.core.printable import printable
 from attnexport.core.progress import Progress, silent
 from attnexport.core.signature import Signature
 
@@ -34,7 +35,7 @@ class MetadataResult(Result):
     def blocks(self) -> Sequence[Block]:
         version = "" if self.version is None else f" version {self.version}"
         rows = [
-            (each.name, each.method, "\n".join(map(str, each.inputs)), "\n".join(map(str, each.outputs)))
+            (printable(each.name), each.method, "\n".join(map(str, each.inputs)), "\n".join(map(str, each.outputs)))
             for each in self.signatures
         ]
         return [Line(f"{self.model}{version}\n"), Table(("signature", "method", "takes", "gives"), rows)]

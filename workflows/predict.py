@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnexport.core.errors import RefusedError, check_size, no_such
+from attnexport.core.printable import printable
 from attnexport.core.progress import Progress, silent
 from attnexport.core.signature import DEFAULT_SIGNATURE
 
@@ -59,7 +60,7 @@ class PredictResult(Result):
         version = "" if self.prediction.version is None else f" version {self.prediction.version}"
         lines: list[Block] = [Line(f"{self.prediction.model}{version}, {self.signature}\n")]
         for name, array in self.prediction.items():
-            lines.append(Line(f"{name}: {_dtype(array)} {list(array.shape)}"))
+            lines.append(Line(f"{printable(name)}: {_dtype(array)} {list(array.shape)}"))
             if self.output is None:
                 lines.append(Line(np.array2string(array, threshold=200, edgeitems=3, max_line_width=100)))
         if self.output is not None:

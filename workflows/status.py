@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from attnexport.core.printable import printable
 from attnexport.core.progress import Progress, silent
 
 from .connection import Connection
@@ -31,7 +32,7 @@ class StatusResult(Result):
         return {"model": self.model, "versions": [asdict(each) for each in self.versions]}
 
     def blocks(self) -> Sequence[Block]:
-        rows = [(str(each.version), each.state, each.error) for each in self.versions]
+        rows = [(str(each.version), printable(each.state), printable(each.error)) for each in self.versions]
         return [Table(("version", "state", "error"), rows)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,7 +80,8 @@ def picture(draw: Callable[[Figure], None], size: tuple[float, float], alt: str,
     """
     from matplotlib.figure import Figure
 
-    with style():
+    with style(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the reader's fonts show the text
         figure = Figure(figsize=size, layout="constrained")
         draw(figure)
         file = io.StringIO()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from attnexport.core.printable import printable_value
 from attnexport.parity.checks import Check
 from attnexport.parity.figures import decibels, error, percentage, share
 from attnexport.parity.layers import AttentionMap, LayerCheck
@@ -60,7 +61,9 @@ def render(report: Report) -> str:
     """
     from jinja2 import Environment, StrictUndefined
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=printable_value
+    )
     environment.filters.update(
         decibels=decibels,
         error=error,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from attnexport.core.printable import shell_word
+from attnexport.core.printable import printable_value, shell_word
 from attnexport.core.signature import DEFAULT_SIGNATURE, Signature
 from attnexport.serving.codec import ServedModel
 
@@ -37,9 +37,10 @@ def _template() -> Any:
     from jinja2 import Environment, StrictUndefined
 
     text = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
-    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
-        text
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=printable_value
     )
+    return environment.from_string(text)
 
 
 def _model(plane: DataPlane, name: str, grpc_address: str | None, rest_port: int) -> dict[str, Any]:

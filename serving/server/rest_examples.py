@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .rest_json import Word, encoded, is_base64, json_type, members, read_base64
+from .rest_json import Word, encoded, is_base64, json_type, members, read_base64, shown
 from .rest_outputs import decimal
 from .status import invalid
 
@@ -41,7 +41,10 @@ def _fill(row: Any, example: Any) -> None:
     if not isinstance(row, dict):
         raise invalid(f"Example must be JSON object but got JSON {json_type(row)}")
     for name, content in members(row):  # of equal names the last one counts
-        feature = example.features.feature[name]
+        try:
+            feature = example.features.feature[name]
+        except UnicodeEncodeError as error:
+            raise invalid(f"the name of feature {shown(name)} is not valid UTF-8") from error
         feature.Clear()
         _fill_feature(content if isinstance(content, list) else [content], feature, name)
 

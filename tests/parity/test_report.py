@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ import pytest
 from attnexport.parity import Validation
 from attnexport.parity.report import Report, WorstSample, render
 from tests.browser import Browser
+from tests.hostile import NAMES
 
 pytestmark = pytest.mark.slow
 
@@ -84,6 +87,31 @@ def test_the_verdict_comes_first_and_failures_before_all_that_passed(pages: dict
 
 def test_what_others_wrote_is_no_markup(pages: dict[str, str]) -> None:
     assert "&lt;b&gt;read&lt;/b&gt; me" in pages["failed"]
+
+
+def test_hostile_names_are_text_in_words_and_pictures(reports: dict[str, Report]) -> None:
+    name = "".join(NAMES)
+    report = reports["failed"]
+    text = render(
+        replace(
+            report,
+            name=name,
+            notes=NAMES,
+            candidates=tuple(
+                replace(each, name=hostile) for each, hostile in zip(report.candidates, NAMES, strict=False)
+            ),
+            worst=tuple(replace(each, output=name, signature=name) for each in report.worst),
+            layers=tuple(replace(each, layer=name) for each in report.layers),
+            maps=tuple(replace(each, layer=name) for each in report.maps),
+            environment={name: name},
+        )
+    )
+    outline = Outline(text)
+    assert outline.open == []
+    assert "<script" not in text
+    for picture in outline.pictures:
+        svg = base64.b64decode((picture["src"] or "").partition("base64,")[2])
+        ElementTree.fromstring(svg)
 
 
 def test_it_is_the_same_each_time(reports: dict[str, Report], pages: dict[str, str]) -> None:
