@@ -206,7 +206,7 @@ def test_the_page_of_the_server(served: Any) -> None:
     status, text = served.http("/")
     assert status == 200
     check_page(text, {"script": 1, "img": 0, "details": len(NAMES)})
-    lines = re.findall(r"<pre[^>]*>(.*?)</pre>", text, re.DOTALL)
+    lines = re.findall(r'<pre class="command">(.*?)</pre>', text, re.DOTALL)
     assert len(lines) == 2 * len(NAMES) * (len(NAMES) + 1)
     for line in lines:
         check_printed(unescape(line))

@@ -165,7 +165,9 @@ def _weight_rows(signature: SignatureInspection) -> Rows:
 
 
 def _some(texts: Sequence[str]) -> str:
-    return ", ".join(map(printable, texts[:_MAX_LABELS])) + (f" and {len(texts) - _MAX_LABELS} more" * (len(texts) > _MAX_LABELS))
+    return ", ".join(map(printable, texts[:_MAX_LABELS])) + (
+        f" and {len(texts) - _MAX_LABELS} more" * (len(texts) > _MAX_LABELS)
+    )
 
 
 def _delegation(signature: SignatureInspection) -> str:
