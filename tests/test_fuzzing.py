@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fuzzing import fuzz, targets
+from tests.fuzz_targets import targets
+from tests.fuzzing import fuzz
 
 
 @pytest.mark.parametrize("name", targets())
