@@ -9,7 +9,7 @@ import click
 from attnexport.core.errors import StorageError
 from attnexport.workflows.validation_result import ValidationResult
 
-from .boundary import CONTENT, GATE, NUMBERS
+from .boundary import CONTENT, GATE, NUMBERS, SERVER
 from .terminal import Terminal
 
 
@@ -26,6 +26,7 @@ def end(terminal: Terminal, result: ValidationResult, failed_input: Path) -> Non
         else:
             if written is not None:
                 terminal.problem(f"the sample is in {written}; --evaluation {written} runs it again")
-        raise click.exceptions.Exit(NUMBERS if result.only_numbers_failed else GATE)
+        code = NUMBERS if result.only_numbers_failed else SERVER if result.only_servers_failed else GATE
+        raise click.exceptions.Exit(code)
     if result.report_error is not None:
         raise click.exceptions.Exit(CONTENT)

@@ -20,7 +20,7 @@ from attnexport.workflows.result import Result, print_blocks
 if TYPE_CHECKING:
     from rich.console import Console
 
-_PIPE_WIDTH = 160  # columns, if stdout is not a terminal
+_PIPE_WIDTH = 200  # columns, if stdout is not a terminal
 _BAR_COLUMNS = 46  # that spinner, time, bar and count take of a line of progress
 _DEFAULT_COLUMNS = 80  # if a terminal does not say
 
@@ -66,6 +66,11 @@ class Terminal:
         if not self.quiet:
             with suppress(OSError):  # not being able to print a note is not a reason to fail
                 print(f"note: {printable(text)}", file=self._stderr, flush=True)
+
+    def warn(self, text: str) -> None:
+        """Print what a verdict that passed does not say, even with --quiet."""
+        with suppress(OSError):
+            print(f"warning: {text}", file=self._stderr, flush=True)
 
     def problem(self, text: str) -> None:
         """Print what is wrong after the result; the exit code says it as well."""

@@ -69,6 +69,7 @@ class Size(click.ParamType[int]):
 @click.option("--version", type=int, help="Version to add to. [the newest]")
 @click.option("--calibration", metavar="FILE", help="Samples to calibrate with; every fifth is held out to compare on.")
 @click.option("--evaluation", metavar="FILE", help="Samples, with or without labels, to report accuracy on.")
+@click.option("--labels-for", metavar="OUTPUT", help="Output that labels are of. [the one whose classes they fit]")
 @click.option("--batch", type=click.IntRange(1), help="Samples per call. [1]")
 @click.option(
     "--signature",
@@ -132,6 +133,7 @@ def tflite(
     version: int | None,
     calibration: str | None,
     evaluation: str | None,
+    labels_for: str | None,
     batch: int | None,
     signatures: tuple[str, ...],
     integer_only: bool,
@@ -164,6 +166,7 @@ def tflite(
                 recipes,
                 calibration=calibration,
                 evaluation=evaluation,
+                labels_for=labels_for,
                 output=output,
                 name=name,
                 version=version,

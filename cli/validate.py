@@ -24,6 +24,7 @@ attnexport validate export/classifier --min-sqnr 40 --layers
 @click.option("--version", type=int, help="Version to validate. [the newest]")
 @click.option("--against", type=int, metavar="VERSION", help="Put the artifacts and figures of this version beside.")
 @click.option("--evaluation", metavar="FILE", help="Samples to compare on, with labels or without. [synthetic]")
+@click.option("--labels-for", metavar="OUTPUT", help="Output that labels are of. [the one whose classes they fit]")
 @click.option("--import", "imports", multiple=True, metavar="MODULE", help="Module that registers custom layers.")
 @click.option("--server", metavar="HOST:PORT", help="Also compare the SavedModel that this server serves.")
 @click.option("--model", help="Name the server serves it under. [the export's]")
@@ -49,6 +50,16 @@ attnexport validate export/classifier --min-sqnr 40 --layers
     help="Write a report that opens offline. [EXPORT/report/VERSION.html]",
 )
 @click.option(
+    "--digest", metavar="FILE|sha256:HEX", help="What the version must be, as --write-digest wrote or printed it."
+)
+@click.option(
+    "--write-digest",
+    is_flag=False,
+    flag_value="",
+    metavar="[FILE]",
+    help="If it passes, write the hashes of its files for sha256sum. [EXPORT/digest/VERSION.sha256]",
+)
+@click.option(
     "--failed-input",
     default="validate-failed.npz",
     show_default=True,
@@ -61,6 +72,7 @@ def validate(
     version: int | None,
     against: int | None,
     evaluation: str | None,
+    labels_for: str | None,
     imports: tuple[str, ...],
     server: str | None,
     model: str | None,
@@ -75,6 +87,8 @@ def validate(
     write_cases: str | None,
     recorded: tuple[str, ...],
     html: str | None,
+    digest: str | None,
+    write_digest: str | None,
     failed_input: str,
 ) -> None:
     """Compare every artifact of an export with its original.
@@ -95,6 +109,9 @@ def validate(
             "--recorded": recorded,
             "--node-data": node_data,
             "--against": against,
+            "--labels-for": labels_for,
+            "--digest": digest,
+            "--write-digest": write_digest,
         }
         limiting = {f"--{name.removesuffix('_db').replace('_', '-')}": value for name, value in limits.given().items()}
         for option, value in (comparing | limiting).items():
@@ -118,14 +135,19 @@ def validate(
             model=model,
             serve=serve,
             limits=limits,
+            labels_for=labels_for,
             layers=layers,
             recorded=recorded,
             html=False if html is None else html or True,
             node_data=node_data,
             against=against,
+            digest=digest,
+            write_digest=False if write_digest is None else write_digest or True,
             progress=progress,
         )
     for note in result.notes:
         terminal.note(note)
+    for warning in result.warnings:
+        terminal.warn(warning)
     terminal.show(result)
     end(terminal, result, Path(failed_input))

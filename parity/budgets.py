@@ -13,17 +13,22 @@ NOISE_FACTOR = 4.0
 
 @dataclass(frozen=True)
 class Budget:
-    """What artifacts of a precision may lose: either a relative error or an SQNR.
+    """What artifacts of a precision may lose: either a relative error or an SQNR, of the whole output and by column.
 
     Attributes:
         precision: Its name, as recipes and manifests have it.
-        relative_error: Greatest error, relative to the largest magnitude of the output.
-        min_sqnr_db: Least signal-to-quantization-noise ratio, in dB.
+        relative_error: Greatest error, relative to the largest magnitude of the output, and of each column.
+        min_sqnr_db: Least signal-to-quantization-noise ratio of the whole output, in dB.
+        min_column_sqnr_db: Least SQNR of each column with its mean taken out, in dB: it catches what is lost. If a
+            relative error binds, it applies only where an SQNR is asked for in place of that.
+        step: Step between values within 0 and 1, as an integer softmax has it; half of it is no error of a column.
     """
 
     precision: str
     relative_error: float | None = None
     min_sqnr_db: float | None = None
+    min_column_sqnr_db: float = 20.0
+    step: float = 0.0
 
 
 BUDGETS = {
@@ -31,11 +36,11 @@ BUDGETS = {
     for budget in (
         Budget("float32", relative_error=1e-5),
         Budget("float16", min_sqnr_db=60.0),
-        Budget("bfloat16", min_sqnr_db=40.0),
-        Budget("dynamic", min_sqnr_db=25.0),
-        Budget("int8", min_sqnr_db=25.0),
-        Budget("int16x8", min_sqnr_db=40.0),
-        Budget("int4", min_sqnr_db=15.0),
+        Budget("bfloat16", min_sqnr_db=40.0, min_column_sqnr_db=10.0),
+        Budget("dynamic", min_sqnr_db=25.0, min_column_sqnr_db=10.0, step=1 / 256),
+        Budget("int8", min_sqnr_db=25.0, min_column_sqnr_db=10.0, step=1 / 256),
+        Budget("int16x8", min_sqnr_db=40.0, step=1 / 32768),
+        Budget("int4", min_sqnr_db=15.0, min_column_sqnr_db=8.0, step=1 / 256),
     )
 }
 

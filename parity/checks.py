@@ -52,6 +52,7 @@ class Batch:
         inputs: Arrays `[n, ...]` by input name.
         signature: The signature to run.
         labels: The right classes, `[n]`, if they are known.
+        judged: The output that is scores of these classes, or whose top class is to be compared; all outputs if None.
         is_edge: Whether it is an edge case: quantized artifacts must give finite numbers of the right shape, and their
             error is only reported.
         is_synthetic: Whether the user gave no samples: errors of artifacts calibrated on the user's samples are then
@@ -62,6 +63,7 @@ class Batch:
     inputs: Arrays
     signature: str = DEFAULT_SIGNATURE
     labels: Array | None = None
+    judged: str | None = None
     is_edge: bool = False
     is_synthetic: bool = False
 
@@ -80,6 +82,9 @@ class Check:
         is_edge: Whether it is an edge case.
         measured: The figures; None if values were equal that must be, or could not be compared.
         problem: Why it failed; None if it passed.
+        is_reported: Whether its error is only reported: of a quantized artifact on an edge case, or on made-up samples
+            if it was calibrated on others.
+        is_refused: Whether a server did not do what was requested.
         offending: The sample with the greatest error, as inputs `[1, ...]` by name, if it failed.
     """
 
@@ -92,10 +97,15 @@ class Check:
     is_edge: bool
     measured: Figures | None
     problem: str | None
+    is_reported: bool = False
+    is_refused: bool = False
     offending: Arrays | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
-        place = f"{self.artifact} ({self.runtime}), {self.signature} output {self.output!r} on {self.case}"
+        runtime = f" ({self.runtime})" if self.runtime else ""
+        place = f"{self.artifact}{runtime}, {self.signature} output {self.output!r} on {self.case}"
+        if self.output == "*" and self.measured is None and not self.offending:
+            place = f"{self.artifact}{runtime}" + ("" if self.signature == "*" else f", signature {self.signature!r}")
         return f"{place}: {self.problem or 'passed'}"
 
     def to_json(self) -> dict[str, Any]:
@@ -129,3 +139,17 @@ class Validation:
     def only_numbers_failed(self) -> bool:
         """Whether every failure exceeds a budget or limit, and none is one of shape, type, NaN or running at all."""
         return all(check.measured is not None for check in self.failures)
+
+    @property
+    def only_servers_failed(self) -> bool:
+        """Whether every failure is of a server that refused all calls."""
+        refused = {(check.artifact, check.runtime) for check in self.failures if check.is_refused}
+        answered = {(check.artifact, check.runtime) for check in self.checks if not check.is_refused}
+        return all(check.is_refused for check in self.failures) and not refused & answered
+
+    @property
+    def only_reported(self) -> tuple[str, ...]:
+        """The artifacts whose errors on the samples were only reported, so that no number of theirs was judged."""
+        judged = {check.artifact for check in self.checks if not check.is_edge and not check.is_reported}
+        reported = (check.artifact for check in self.checks if not check.is_edge and check.is_reported)
+        return tuple(dict.fromkeys(each for each in reported if each not in judged))

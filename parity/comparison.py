@@ -13,7 +13,7 @@ from .judgement import judge
 from .limits import Limits
 from .mismatch import is_float, mismatch, names_mismatch, not_finite
 from .noise import Noise
-from .tally import measure
+from .tally import Tally
 from .verdict import Finding, Verdict
 
 
@@ -108,10 +108,22 @@ def _compare_case(
         if problem is not None or not is_float(right):
             findings.append(Finding(case.signature, name, case.name, problem=problem))
             continue
-        measured = measure(right, other)
-        judgement = judge(measured, precision, limits, output=name, noise=noise)
+        tally = Tally(step=budget_of(precision).step)
+        tally.add(right, other)
+        measured = tally.result()
+        judgement = judge(measured, precision, limits, output=name, noise=noise, columns=tally.columns)
         problem = "; ".join(judgement.problems) or None
         figures = measured if judgement.is_comparable else None
-        allowed, required = judgement.allowed_error, judgement.min_sqnr_db
-        findings.append(Finding(case.signature, name, case.name, figures, allowed, required, problem))
+        findings.append(
+            Finding(
+                case.signature,
+                name,
+                case.name,
+                figures,
+                judgement.allowed_error,
+                judgement.min_sqnr_db,
+                problem,
+                judgement.min_column_sqnr_db,
+            )
+        )
     return findings

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+from .columns import Columns
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Figures:
         top_k_agreement: Share of rows whose original top class is among the artifact's top five.
         accuracy: Share of samples, 0 to 1, with the right class; None without labels.
         reference_accuracy: The original's accuracy.
+        columns: How far its columns are; None if it was not measured by column.
         histogram: Number of errors between the edges `tally.EDGES`, below the first and above the last included.
 
     Example:
@@ -68,6 +71,7 @@ class Figures:
     top_k_agreement: float | None = None
     accuracy: float | None = None
     reference_accuracy: float | None = None
+    columns: Columns | None = None
     histogram: tuple[int, ...] = ()
 
     @property
@@ -85,6 +89,13 @@ class Figures:
             return None
         return round(100 * (self.reference_accuracy - self.accuracy), 9)
 
+    def named(self, class_names: Sequence[str]) -> Figures:
+        """The figures with the name of the worst column, if there is one for each."""
+        columns = self.columns
+        if columns is None or columns.worst is None or not columns.on_last_axis or len(class_names) != columns.count:
+            return self
+        return replace(self, columns=replace(columns, label=class_names[columns.worst]))
+
     def __str__(self) -> str:
         parts = ["equal" if self.is_equal else f"SQNR {decibels(self.sqnr_db)}"]
         if self.agreement is not None:
@@ -97,11 +108,12 @@ class Figures:
     def to_dict(self, *names: str) -> dict[str, Any]:
         """Figures as JSON values, null if infinite: those with these names, or all without names."""
         document: dict[str, Any] = finite_json(asdict(self))
+        document["columns"] = None if self.columns is None else self.columns.to_dict()
         return {name: document[name] for name in names} if names else document
 
 
 def worst(figures: Iterable[Figures]) -> Figures | None:
-    """The worst of each figure that a table shows: SQNR, greatest error, agreement and accuracy; None without any."""
+    """The worst of each figure that a table shows; None without any."""
     several = list(figures)
     if not several:
         return None
@@ -111,7 +123,14 @@ def worst(figures: Iterable[Figures]) -> Figures | None:
         sqnr_db=min(each.sqnr_db for each in several),
         agreement=_least(each.agreement for each in several),
         accuracy=_least(each.accuracy for each in several),
+        columns=worst_columns(each.columns for each in several),
     )
+
+
+def worst_columns(columns: Iterable[Columns | None]) -> Columns | None:
+    """The columns of the worst output; None without any."""
+    several = [each for each in columns if each is not None]
+    return min(several, key=lambda each: (each.sqnr_db, -each.not_judged_count), default=None)
 
 
 def decibels(sqnr_db: float | None) -> str:
@@ -126,17 +145,43 @@ def decibels(sqnr_db: float | None) -> str:
     return "equal" if sqnr_db == math.inf else f"{sqnr_db:.1f} dB"
 
 
-def cells(figures: Figures | None) -> tuple[str, str, str, str]:
-    """SQNR, greatest error, agreement and accuracy as people read them; empty if they were not measured.
+def cells(figures: Figures | None) -> tuple[str, str, str, str, str]:
+    """SQNR, the worst column, greatest error, agreement and accuracy as people read them; empty if not measured.
 
     Example:
         >>> cells(Figures(samples=8, max_error=0.25, sqnr_db=41.23, agreement=0.875))
-        ('41.2 dB', '0.25', '0.8750', '')
+        ('41.2 dB', '', '0.25', '0.8750', '')
     """
     if figures is None:
-        return "", "", "", ""
+        return "", "", "", "", ""
     max_error = figures.max_error if figures.samples else None
-    return decibels(figures.sqnr_db), error(max_error), share(figures.agreement), percentage(figures.accuracy)
+    return (
+        decibels(figures.sqnr_db),
+        column(figures.columns),
+        error(max_error),
+        share(figures.agreement),
+        percentage(figures.accuracy),
+    )
+
+
+def column(columns: Columns | None) -> str:
+    """The worst column as a table has it: `3 (cat): 35.3 dB`; nothing if columns were not measured.
+
+    Example:
+        >>> column(Columns(axis=1, count=3, judged=3, worst=2, sqnr_db=-16.9, label="cat"))
+        '2 (cat): -16.9 dB'
+        >>> column(Columns(axis=1, count=3, judged=0, worst=None, sqnr_db=math.inf, not_judged=(("one sample", 3),)))
+        'not judged'
+    """
+    if columns is None:
+        return ""
+    if columns.worst is None:
+        return "not judged"
+    return (
+        "equal"
+        if columns.sqnr_db == math.inf
+        else f"{columns.place.removeprefix('column ')}: {decibels(columns.sqnr_db)}"
+    )
 
 
 def error(max_error: float | None) -> str:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import isfinite
 from typing import Protocol
 
+from attnexport.core.signature import Array
+
 from . import figures as words
-from .budgets import NOISE_FACTOR, budget_of
+from .budgets import NOISE_FACTOR, Budget, budget_of
+from .column_tallies import ColumnTallies
+from .columns import Beyond, Columns
 from .figures import Figures
 from .limits import Limits
 
@@ -25,6 +31,10 @@ class OwnNoise(Protocol):
         """Its greatest change for the same inputs."""
         ...
 
+    def moved(self, output: str) -> tuple[Array, Array]:
+        """Its values, and those if the inputs move by one float32 ulp."""
+        ...
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -33,12 +43,14 @@ class Judgement:
     Attributes:
         allowed_error: The greatest error that was allowed, in the output's unit; None if SQNR or tolerances apply.
         min_sqnr_db: The SQNR that was required, in dB; None if errors or tolerances apply.
+        min_column_sqnr_db: The SQNR that was required of each column, in dB; None as above.
         problems: What is exceeded, a phrase each; empty if it passed.
         is_comparable: Whether the original has outputs to compare with: the same ones each time.
     """
 
     allowed_error: float | None = None
     min_sqnr_db: float | None = None
+    min_column_sqnr_db: float | None = None
     problems: tuple[str, ...] = ()
     is_comparable: bool = True
 
@@ -47,7 +59,13 @@ class Judgement:
 
 
 def judge(
-    measured: Figures, precision: str, limits: Limits | None = None, *, output: str = "", noise: OwnNoise | None = None
+    measured: Figures,
+    precision: str,
+    limits: Limits | None = None,
+    *,
+    output: str = "",
+    noise: OwnNoise | None = None,
+    columns: ColumnTallies | None = None,
 ) -> Judgement:
     """Judge an output by the budget of its precision, or by the limits that replace it.
 
@@ -57,6 +75,7 @@ def judge(
         limits: What the user set.
         output: Its name, to ask the noise for.
         noise: How much the original itself moves; float32 budgets allow for it.
+        columns: The output's columns, which float32 budgets hold to errors of their own.
 
     Raises:
         ArgumentError: The precision is unknown.
@@ -72,22 +91,45 @@ def judge(
     """
     limits = limits or Limits()
     budget = budget_of(precision)
-    if limits.rtol is not None or limits.min_sqnr_db is not None or budget.relative_error is None:
-        required = limits.min_sqnr_db
-        if required is None and limits.rtol is None:
-            required = budget.min_sqnr_db
-        errors, allowed = _elements(measured, limits) + _ratio(measured, required), None
-    else:
-        allowed, required = budget.relative_error * measured.scale, None
+    by_errors = limits.rtol is None and limits.min_sqnr_db is None and budget.relative_error is not None
+    if by_errors:
+        allowed, required, of_columns = (budget.relative_error or 0.0) * measured.scale, None, None
         if allowed < measured.max_error and isfinite(measured.max_error) and noise is not None:
             if noise.unmoved(output) > allowed:
                 return Judgement(problems=(_UNSTABLE,), is_comparable=False)
             allowed = max(allowed, NOISE_FACTOR * noise.of(output))
         errors = [described(measured, allowed)] if measured.max_error > allowed else []
+    else:
+        allowed, required, of_columns = None, *required_sqnr_db(budget, limits)
+        errors = _elements(measured, limits) + _ratio(measured, required)
     if errors:
         values = f"{measured.actual:.6g} instead of {measured.expected:.6g}"
         errors[-1] += f", worst at {list(measured.index)}: {values}"
-    return Judgement(allowed, required, (*errors, *_classes(measured, limits)))
+    elif by_errors and columns is not None:
+        moved = None if noise is None else partial(noise.moved, output)
+        errors = _beyond(columns.beyond(budget.relative_error or 0.0, moved))
+    elif limits.rtol is None:
+        errors = _lost(measured.columns, of_columns)
+    if limits.rtol is None:
+        errors += _masks(measured.columns)
+    return Judgement(allowed, required, of_columns, (*errors, *_classes(measured, limits)))
+
+
+def required_sqnr_db(budget: Budget, limits: Limits) -> tuple[float | None, float | None]:
+    """The SQNR in dB that the whole output and that each column must have; None if neither is limited.
+
+    A user who asks for less of the whole than columns must have asks for no more of them.
+
+    Example:
+        >>> required_sqnr_db(budget_of("int8"), Limits()), required_sqnr_db(budget_of("int8"), Limits(min_sqnr_db=5))
+        ((25.0, 10.0), (5.0, 5.0))
+    """
+    if limits.rtol is not None:
+        return limits.min_sqnr_db, None
+    required = budget.min_sqnr_db if limits.min_sqnr_db is None else limits.min_sqnr_db
+    if required is None:
+        return None, None
+    return required, min(budget.min_column_sqnr_db, required)
 
 
 def described(measured: Figures, allowed_error: float | None = None, min_sqnr_db: float | None = None) -> str:
@@ -107,6 +149,35 @@ def _ratio(measured: Figures, required: float | None) -> list[str]:
     if required is None or measured.sqnr_db >= required:
         return []
     return [described(measured, min_sqnr_db=required)]
+
+
+def _lost(columns: Columns | None, required: float | None) -> list[str]:
+    """That the worst column has too little SQNR, while the whole has enough."""
+    if columns is None or required is None or columns.sqnr_db >= required:
+        return []
+    advice = "; give what has another scale an output of its own" if columns.count > 1 else ""
+    if columns.masked:
+        advice = "; the masked values use up the scale: mask behind the model"
+    found = f"{columns.sqnr_db:.1f} dB with its mean taken out ({required:g} dB needed)"
+    return [f"{columns.place} has SQNR {found}{advice}"]
+
+
+def _beyond(columns: Sequence[Beyond]) -> list[str]:
+    """That the worst column has too great an error, while the whole has not."""
+    failed = [each for each in columns if each.error > NOISE_FACTOR * each.moved]
+    if not failed:
+        return []
+    worst = max(failed, key=lambda each: each.error / max(each.allowed, NOISE_FACTOR * each.moved, 1e-300))
+    allowed = max(worst.allowed, NOISE_FACTOR * worst.moved)
+    more = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
+    return [f"{worst.place}{more}: max error {words.error(worst.error)} (allowed {words.error(allowed)})"]
+
+
+def _masks(columns: Columns | None) -> list[str]:
+    """That other values are masked than in the original."""
+    if columns is None or not columns.masked_otherwise:
+        return []
+    return [f"{columns.masked_otherwise} values are masked in one of both and not in the other"]
 
 
 def _classes(measured: Figures, limits: Limits) -> list[str]:

@@ -24,11 +24,15 @@ class Noise:
 
     def of(self, output: str) -> float:
         """The greatest change of an output if the inputs move by one ulp, in the output's unit."""
+        change = distance(*self.moved(output)).max_error
+        return change if np.isfinite(change) else 0.0
+
+    def moved(self, output: str) -> tuple[Array, Array]:
+        """An output, and what it is if the inputs move by one ulp."""
         if self._moved is None:
             moved = {name: _nudge(array) for name, array in self._inputs.items()}
             self._moved = batched(self._reference, moved, signature=self._signature)
-        change = distance(self._outputs[output], self._moved[output]).max_error
-        return change if np.isfinite(change) else 0.0
+        return self._outputs[output], self._moved[output]
 
     def unmoved(self, output: str) -> float:
         """The greatest change of an output for the same inputs, in the output's unit."""

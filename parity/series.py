@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from attnexport.core.errors import AttnexportError, first_line
+from attnexport.core.errors import AttnexportError, ServingError, first_line
 from attnexport.core.runner import Runner, batched
 from attnexport.core.signature import Array, Arrays
 
+from .budgets import budget_of
 from .checks import Batch, Check, Subject
 from .figures import Figures
 from .judgement import judge
@@ -24,10 +26,11 @@ class Series:
         subject: The artifact in its runtime.
         batch: The first batch of the case.
         limits: What the user set.
+        class_names: Names of the columns of an output that has as many.
     """
 
-    def __init__(self, subject: Subject, batch: Batch, limits: Limits) -> None:
-        self._subject, self._limits = subject, limits
+    def __init__(self, subject: Subject, batch: Batch, limits: Limits, class_names: Sequence[str] = ()) -> None:
+        self._subject, self._limits, self._class_names = subject, limits, class_names
         if limits.min_sqnr_db is None and limits.rtol is None and not batch.is_edge:
             self._limits = replace(limits, min_sqnr_db=subject.min_sqnr_db)
         self._case, self._signature, self._is_edge = batch.case, batch.signature, batch.is_edge
@@ -38,6 +41,7 @@ class Series:
         self._samples = 0
         self._problems: dict[str, tuple[str, Arrays]] = {}
         self._equal: set[str] = set()
+        self._is_refused = False
 
     def add(self, batch: Batch, expected: Arrays) -> None:
         """Run a batch, and add up how far the outputs are from what is expected."""
@@ -45,6 +49,7 @@ class Series:
             actual = batched(self._subject.runner, batch.inputs, signature=batch.signature)
         except AttnexportError as error:
             self._problems.setdefault("*", (first_line(error), batch.inputs))
+            self._is_refused = isinstance(error, ServingError) and not self._samples
             return
         if problem := names_mismatch(expected, actual):
             self._problems.setdefault("*", (problem, batch.inputs))
@@ -59,7 +64,7 @@ class Series:
         for name, tally in self._tallies.items():
             if name in self._problems:
                 continue
-            measured = tally.result()
+            measured = tally.result().named(self._class_names)
             problem, is_comparable = self._judge(name, measured, reference)
             offending = self._offending(name, measured) if problem else None
             checks.append(self._check(name, measured if is_comparable else None, problem, offending))
@@ -69,15 +74,23 @@ class Series:
         wanted = expected[name]
         problem = mismatch(wanted, actual)
         if problem is None and is_float(wanted):
-            tally = self._tallies.setdefault(name, Tally(rtol=self._limits.rtol or 0.0, atol=self._limits.atol or 0.0))
+            tally = self._tallies.setdefault(name, self._tally())
             if not_finite(wanted) is None:
                 problem = not_finite(actual)
-            if problem is None and (tally.add(wanted, actual, batch.labels) or name not in self._worst):
+            if problem is None and (self._measure(tally, name, batch, wanted, actual) or name not in self._worst):
                 self._worst[name] = batch.inputs, expected, self._samples
         elif problem is None:
             self._equal.add(name)
         if problem is not None:
             self._problems.setdefault(name, (problem, batch.inputs))
+
+    def _measure(self, tally: Tally, name: str, batch: Batch, wanted: Array, actual: Array) -> bool:
+        is_judged = batch.judged in (None, name)
+        return tally.add(wanted, actual, batch.labels if is_judged else None, with_classes=is_judged)
+
+    def _tally(self) -> Tally:
+        step = budget_of(self._subject.precision).step
+        return Tally(rtol=self._limits.rtol or 0.0, atol=self._limits.atol or 0.0, step=step)
 
     def _judge(self, name: str, measured: Figures, reference: Runner) -> tuple[str | None, bool]:
         """Why the output fails, None if it passes, and whether there is anything to compare with."""
@@ -85,7 +98,14 @@ class Series:
             return None, True
         inputs, expected, _ = self._worst[name]
         noise = Noise(reference, inputs, self._signature, expected)
-        judgement = judge(measured, self._subject.precision, self._limits, output=name, noise=noise)
+        judgement = judge(
+            measured,
+            self._subject.precision,
+            self._limits,
+            output=name,
+            noise=noise,
+            columns=self._tallies[name].columns,
+        )
         return "; ".join(judgement.problems) or None, judgement.is_comparable
 
     def _offending(self, name: str, measured: Figures) -> Arrays:
@@ -106,5 +126,7 @@ class Series:
             self._is_edge,
             measured,
             problem,
+            self._is_only_reported and measured is not None,
+            self._is_refused and output == "*",
             inputs,
         )

@@ -11,7 +11,18 @@ from attnexport.store.manifest import CheckRecord
 from .checks import Check, Validation
 from .figures import Figures, cells, worst
 
-TITLES = ("artifact", "runtime", "signature", "SQNR", "max error", "agreement", "accuracy", "edges", "verdict")
+TITLES = (
+    "artifact",
+    "runtime",
+    "signature",
+    "SQNR",
+    "worst column",
+    "max error",
+    "agreement",
+    "accuracy",
+    "edges",
+    "verdict",
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +38,7 @@ class Summary:
         edges: Number of edge cases.
         failed_edges: How many of them failed.
         problem: Why it failed; None if it passed.
+        is_reported: Whether its errors on the samples were only reported.
     """
 
     artifact: str
@@ -37,6 +49,7 @@ class Summary:
     edges: int
     failed_edges: int
     problem: str | None
+    is_reported: bool = False
 
     @property
     def passed(self) -> bool:
@@ -52,12 +65,13 @@ class Summary:
             self.signature,
             *cells(self.figures),
             f"{self.edges - self.failed_edges} of {self.edges}" if self.edges else "none",
-            "passed" if self.passed else "FAILED",
+            "FAILED" if not self.passed else "reported only" if self.is_reported else "passed",
         )
 
     def to_record(self) -> CheckRecord:
         """Its verdict and figures in the form that the manifest stores."""
         figures = {} if self.figures is None else self.figures.to_dict()
+        columns = figures.get("columns") or {"sqnr_db": None, "place": None}
         return CheckRecord(
             ", ".join(self.runtimes),
             self.signature,
@@ -67,6 +81,8 @@ class Summary:
             figures.get("agreement"),
             figures.get("accuracy"),
             self.problem,
+            columns["sqnr_db"],
+            columns["place"],
         )
 
 
@@ -117,6 +133,7 @@ def _summary(checks: Sequence[Check]) -> Summary:
         len(edges),
         len({check.case for check in checks if check.is_edge and check.problem}),
         next((check.problem for check in checks if check.problem), None),
+        bool(on_data) and all(check.is_reported for check in on_data),
     )
 
 
@@ -135,4 +152,5 @@ def _worst_of(one: Summary, other: Summary) -> Summary:
         on_data=one.on_data or other.on_data,
         figures=worst(each.figures for each in (one, other) if each.figures is not None),
         edges=max(one.edges, other.edges),
+        is_reported=one.is_reported and other.is_reported,
     )

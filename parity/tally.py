@@ -10,6 +10,7 @@ import numpy as np
 from attnexport.core.errors import SamplesError
 from attnexport.core.signature import Array
 
+from .column_tallies import ColumnTallies
 from .figures import Figures
 from .metrics import (
     absolute_errors,
@@ -33,6 +34,7 @@ class Tally:
     Args:
         rtol: Relative tolerance, for the share of elements out of tolerance.
         atol: Absolute tolerance, in the output's unit.
+        step: Step of the precision within 0 and 1; see `Budget`.
 
     Example:
         >>> tally = Tally()
@@ -42,8 +44,9 @@ class Tally:
         (0.5, (0, 1))
     """
 
-    def __init__(self, *, rtol: float = 0.0, atol: float = 0.0) -> None:
-        self._rtol, self._atol = rtol, atol
+    def __init__(self, *, rtol: float = 0.0, atol: float = 0.0, step: float = 0.0) -> None:
+        self._rtol, self._atol, self._step = rtol, atol, step
+        self.columns = ColumnTallies()
         self._samples = self._elements = self._outside = self._rows = 0
         self._sums = dict.fromkeys(("error", "noise", "signal", "candidate", "product", "kl", "top_1", "top_k"), 0.0)
         self._right, self._reference_right, self._labelled = 0, 0, 0
@@ -52,13 +55,14 @@ class Tally:
         self._scale = 0.0
         self._histogram = np.zeros(len(EDGES) + 1, np.int64)
 
-    def add(self, expected: Array, actual: Array, labels: Array | None = None) -> bool:
+    def add(self, expected: Array, actual: Array, labels: Array | None = None, *, with_classes: bool = True) -> bool:
         """Add a batch of floats.
 
         Args:
             expected: The original's output, `[n, ...]`.
             actual: The artifact's output, of the same shape.
             labels: The right classes, `[n]`.
+            with_classes: Whether its columns may be classes, so that agreement means something.
 
         Returns:
             Whether its greatest error is the greatest so far.
@@ -67,11 +71,13 @@ class Tally:
         if not expected.size:
             return False
         errors = absolute_errors(expected, actual)
+        self.columns.add(expected.astype(np.float64), actual.astype(np.float64), errors)
         self._elements += errors.size
         self._outside += int(out_of_tolerance(expected, actual, rtol=self._rtol, atol=self._atol).sum())
         self._histogram += np.bincount(np.searchsorted(EDGES, errors.reshape(-1)), minlength=len(EDGES) + 1)
         self._add_energies(expected, actual, errors)
-        self._add_scores(expected, actual, labels)
+        if with_classes:
+            self._add_scores(expected, actual, labels)
         return self._add_worst(expected, actual, errors, first)
 
     def result(self) -> Figures:
@@ -98,6 +104,7 @@ class Tally:
             top_k_agreement=sums["top_k"] / rows if rows else None,
             accuracy=self._right / labelled if labelled else None,
             reference_accuracy=self._reference_right / labelled if labelled else None,
+            columns=self.columns.result(self._step),
             histogram=tuple(int(count) for count in self._histogram),
         )
 
@@ -159,13 +166,14 @@ def measure(expected: Array, actual: Array, labels: Array | None = None) -> Figu
     return tally.result()
 
 
-def evaluate(expected: Array, actual: Array, labels: Array | None = None) -> Figures:
+def evaluate(expected: Array, actual: Array, labels: Array | None = None, *, step: float = 0.0) -> Figures:
     """The figures of an output on evaluation samples: agreement and accuracy too if it is scores `[n, classes]`.
 
     Args:
         expected: The original's output, `[n, ...]`.
         actual: The artifact's output, of the same shape.
         labels: The right classes, `[n]`.
+        step: Step of the precision within 0 and 1; see `Budget`.
 
     Raises:
         SamplesError: A label is not one of the classes.
@@ -175,10 +183,14 @@ def evaluate(expected: Array, actual: Array, labels: Array | None = None) -> Fig
         SQNR 18.8 dB, agreement 1.0000, accuracy 100.0%
     """
     if not is_scores(expected):
-        return replace(distance(expected, actual), samples=count(expected))
-    if labels is not None:
+        labels = None
+    elif labels is not None:
         check_labels(labels, expected.shape[1])
-    return measure(expected, actual, labels)
+    tally = Tally(step=step)
+    tally.add(expected, actual, labels)
+    if is_scores(expected):
+        return tally.result()
+    return replace(distance(expected, actual), samples=count(expected), columns=tally.columns.result(step))
 
 
 def check_labels(labels: Array, classes: int) -> None:

@@ -21,6 +21,7 @@ def validate(
     *,
     limits: Limits | None = None,
     reference_name: str = "Keras",
+    class_names: Sequence[str] = (),
     on_batch: Callable[[Batch], None] = lambda batch: None,
 ) -> Validation:
     """Run every batch through the original once, and through every subject that takes it.
@@ -31,6 +32,7 @@ def validate(
         batches: The data, in any order; gone through once.
         limits: Limits beside and in place of the precisions' budgets.
         reference_name: What messages call the original.
+        class_names: Names of the columns of an output that has as many, for tables and messages.
         on_batch: Called after each batch.
 
     Example:
@@ -64,7 +66,7 @@ def validate(
                 continue  # of other steps
             key = number, batch.signature, batch.case
             if key not in series:
-                series[key] = Series(subject, batch, limits)
+                series[key] = Series(subject, batch, limits, class_names)
             series[key].add(batch, expected)
         on_batch(batch)
     checks = [check for each in series.values() for check in each.checks(reference)]

@@ -11,7 +11,7 @@ from attnexport.core.errors import GateError, ParityError
 from .figures import Figures, finite_json
 from .judgement import described
 
-_DISTANCE = ("max_error", "index", "mean_error", "rms_error", "scale", "sqnr_db")
+_DISTANCE = ("max_error", "index", "mean_error", "rms_error", "scale", "sqnr_db", "columns")
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Finding:
         allowed_error: The greatest error allowed, in the output's unit; None if an SQNR was required.
         min_sqnr_db: The SQNR required, in dB; None if an error was allowed.
         problem: Why it failed; None if it passed.
+        min_column_sqnr_db: The SQNR required of each column, in dB; None if an error was allowed.
     """
 
     signature: str
@@ -35,6 +36,7 @@ class Finding:
     allowed_error: float | None = None
     min_sqnr_db: float | None = None
     problem: str | None = None
+    min_column_sqnr_db: float | None = None
 
     @property
     def strain(self) -> float:
@@ -42,7 +44,10 @@ class Finding:
         if self.measured is None:
             return math.inf if self.problem else 0.0
         if self.min_sqnr_db is not None:
-            return 10 ** ((self.min_sqnr_db - self.measured.sqnr_db) / 20)
+            whole, columns = self.min_sqnr_db - self.measured.sqnr_db, self.measured.columns
+            if columns is not None and self.min_column_sqnr_db is not None:
+                whole = max(whole, self.min_column_sqnr_db - columns.sqnr_db)
+            return float(10 ** (whole / 20))
         if self.allowed_error:
             return self.measured.max_error / self.allowed_error
         return math.inf if self.measured.max_error else 0.0
@@ -65,6 +70,7 @@ class Finding:
             "distance": None if self.measured is None else self.measured.to_dict(*_DISTANCE),
             "allowed_error": finite_json(self.allowed_error),
             "min_sqnr_db": self.min_sqnr_db,
+            "min_column_sqnr_db": self.min_column_sqnr_db,
             "problem": self.problem,
         }
 

@@ -48,6 +48,8 @@ class CheckRecord:
         agreement: Share of samples with the original's top class, 0 to 1; None without classes.
         accuracy: Share of samples with the right class, 0 to 1; None without labels.
         problem: Why it failed, None if it passed.
+        column_sqnr_db: The least SQNR of a column in dB; None if none was judged, or nothing differs.
+        column: The column, such as `column 3`; None if none was judged.
     """
 
     runtime: str
@@ -58,6 +60,8 @@ class CheckRecord:
     agreement: float | None
     accuracy: float | None
     problem: str | None
+    column_sqnr_db: float | None = None
+    column: str | None = None
 
 
 @dataclass(frozen=True)

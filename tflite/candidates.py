@@ -5,13 +5,17 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 
+import numpy as np
+
 from attnexport.core.errors import GateError
 from attnexport.core.signature import Arrays
-from attnexport.parity import distance
+from attnexport.parity import Budget, Figures, budget_of, distance
+from attnexport.parity.column_tallies import ColumnTallies
+from attnexport.parity.figures import worst
 from attnexport.parity.mismatch import is_float, mismatch, not_finite
 
 from .float_core import Places, quantized_tensors
@@ -82,13 +86,18 @@ def _has_integer_softmax(graph: Graph, places: Places) -> bool:
     )
 
 
-def best(several: Sequence[Candidate], cases: Mapping[str, Arrays], expected: Mapping[str, Arrays]) -> Candidate:
-    """The candidate whose worst output has the greatest SQNR; they run in child processes.
+def best(
+    several: Sequence[Candidate], cases: Mapping[str, Arrays], expected: Mapping[str, Arrays], precision: str
+) -> Candidate:
+    """The candidate with the greatest SQNR of its worst output, of those that lose no column.
+
+    They run in child processes.
 
     Args:
         several: At least one candidate.
         cases: Held-out inputs `[n, ...]` by signature.
         expected: The original's outputs.
+        precision: The row of the table of budgets.
     """
     if len(several) == 1:
         return several[0]
@@ -101,17 +110,23 @@ def best(several: Sequence[Candidate], cases: Mapping[str, Arrays], expected: Ma
         shares = [files[start : start + size] for start in range(0, len(files), size)]
         results = pool.map(lambda share: probe_all(share, list(cases.items())), shares)
         probes = [each for share in results for each in share]
-    figures = [_sqnr_db(each, cases, expected) for each in probes]
-    return several[figures.index(max(figures))]
+    budget = budget_of(precision)
+    ranks = [_rank(each, cases, expected, budget) for each in probes]
+    return several[ranks.index(max(ranks))]
 
 
-def worst_sqnr_db(expected: Arrays, actual: Arrays) -> float:
-    """The SQNR of the worst output, in dB; infinite if nothing differs.
+def worst_figures(expected: Arrays, actual: Arrays, budget: Budget) -> Figures:
+    """The SQNR of the worst output, and the worst column of all.
+
+    Args:
+        expected: The original's outputs.
+        actual: The file's.
+        budget: That of its precision.
 
     Raises:
         GateError: if an output has another shape or type, holds NaN, or is of integers and differs.
     """
-    figures = [inf]
+    figures = [Figures()]
     for name, wanted in expected.items():
         problem = mismatch(wanted, actual[name])
         if problem is None and is_float(wanted) and not_finite(wanted) is None:
@@ -119,15 +134,27 @@ def worst_sqnr_db(expected: Arrays, actual: Arrays) -> float:
         if problem is not None:
             raise GateError(f"output {name!r}: {problem}")
         if is_float(wanted):
-            figures.append(distance(wanted, actual[name]).sqnr_db)
-    return min(figures)
+            tally = ColumnTallies()
+            tally.add(*(each.astype(np.float64) for each in (wanted, actual[name])))
+            figures.append(replace(distance(wanted, actual[name]), columns=tally.result(budget.step)))
+    return worst(figures) or Figures()
 
 
-def _sqnr_db(probed: Probe | GateError, cases: Mapping[str, Arrays], expected: Mapping[str, Arrays]) -> float:
-    """In dB; minus infinity for a file that does not run, or whose outputs are wrong."""
+def _rank(
+    probed: Probe | GateError, cases: Mapping[str, Arrays], expected: Mapping[str, Arrays], budget: Budget
+) -> tuple[float, float]:
+    """How far its worst column is below what it must have, and its SQNR, in dB; the greatest is the best.
+
+    Minus infinity for a file that does not run, or whose outputs are wrong.
+    """
     if isinstance(probed, GateError):
-        return -inf
+        return -inf, -inf
     try:
-        return min(worst_sqnr_db(expected[name], probed.outputs.run(inputs, name)) for name, inputs in cases.items())
+        several = [
+            worst_figures(expected[name], probed.outputs.run(inputs, name), budget) for name, inputs in cases.items()
+        ]
     except GateError:
-        return -inf
+        return -inf, -inf
+    found = worst(several) or Figures()
+    columns = inf if found.columns is None else found.columns.sqnr_db
+    return min(columns - budget.min_column_sqnr_db, 0.0), found.sqnr_db

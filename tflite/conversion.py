@@ -185,7 +185,7 @@ def convert_prepared(
             prepared.on_step(f"quantizing by {recipe.name}{place_of}")
             places = place(graph, recipe)
             ways = candidates(prepared.model, graph, recipe, statistics, places)
-            chosen = ways[0] if graph.flex_operators else best(ways, few, expected)
+            chosen = ways[0] if graph.flex_operators else best(ways, few, expected, recipe.precision)
             prepared.on_step(f"checking {recipe.name}{place_of}")
             content = _described(chosen.content, metadata, recipe.name)
             with gated_file(content, recipe, keep_failed) as file:

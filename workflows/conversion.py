@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from attnexport.core import DEFAULT_SIGNATURE, ArgumentError, Arrays, Samples, Signature, batched
@@ -13,8 +13,9 @@ from attnexport.core.progress import Progress
 from attnexport.core.samples import SampleSource
 from attnexport.core.signature import Shape
 from attnexport.exporter import ModelSource
-from attnexport.parity import Figures, evaluate
-from attnexport.parity.metrics import scores_name
+from attnexport.parity import Figures, budget_of, evaluate
+from attnexport.parity.figures import worst
+from attnexport.parity.labelled import judged_output
 from attnexport.store import ExportDirectory, VersionEntry
 from attnexport.tflite import (
     Conversion,
@@ -54,6 +55,7 @@ class ConversionRequest:
     new_signature: bool
     calibration: SampleSource | None
     evaluation: SampleSource | None
+    labels_for: str | None
     allow_flex: bool
     max_size: int | None
     keep_failed: bool
@@ -107,7 +109,11 @@ def convert_source(
     if evaluation:
         progress(f"evaluating on {len(evaluation)} samples")
         expected = batched(source.reference, evaluation.inputs)
-        figures = [_evaluate(each, evaluation, expected) for each in conversions]
+        names = entry.source.get("labels") or ()
+        judged = judged_output(expected, evaluation.labels, chosen=request.labels_for, class_names=names)
+        figures = [_evaluate(each, evaluation, expected, judged) for each in conversions]
+        if evaluation.labels is not None and judged is not None and len(expected) > 1:
+            notes.append(f"accuracy is that of output {judged!r}")
     states = store(directory, entry, conversions, calibration, force=request.force)
     files = tuple(
         TFLiteFile(path_of(directory, entry, conversion), conversion, state, _partitions(conversion), measured)
@@ -176,7 +182,9 @@ def _quantize(
     rejected: list[Rejected] = []
     recipes, search = list(request.recipes), None
     if request.search is not None:
-        search = run_search(prepared, request.search, evaluation, rejected, keep_failed, progress)
+        search = run_search(
+            prepared, request.search, evaluation, rejected, keep_failed, progress, labels_for=request.labels_for
+        )
         if search.chosen is not None:
             recipes.append(search.recipe)
     conversions = convert_prepared(
@@ -191,15 +199,22 @@ def _quantize(
     return conversions, rejected, search
 
 
-def _evaluate(conversion: Conversion, samples: Samples, expected: Arrays) -> Figures | None:
-    """The figures of the scores, or of the first output of floats; None if nothing here can run the file."""
+def _evaluate(conversion: Conversion, samples: Samples, expected: Arrays, judged: str | None) -> Figures | None:
+    """SQNR of the worst output, and what else the judged one has; None if nothing here can run the file."""
     if conversion.graph.flex_operators:
         return None
     with closing(TFLiteRunner(conversion.content)) as runner:
         outputs = batched(runner, samples.inputs)
-    floats = [name for name in sorted(expected) if expected[name].dtype.kind == "f"]
-    scores = scores_name(expected) or next(iter(floats), None)
-    return None if scores is None else evaluate(expected[scores], outputs[scores], samples.labels)
+    step = budget_of(conversion.recipe.precision).step
+    measured = {
+        name: evaluate(wanted, outputs[name], samples.labels if name == judged else None, step=step)
+        for name, wanted in sorted(expected.items())
+        if wanted.dtype.kind == "f"
+    }
+    least = worst(measured.values())
+    if least is None or judged is None:
+        return least
+    return replace(measured[judged], sqnr_db=least.sqnr_db, columns=least.columns)
 
 
 def _partitions(conversion: Conversion) -> int | None:

@@ -88,6 +88,8 @@ def run_search(
     rejected: list[Rejected],
     keep_failed: Path | None,
     progress: Progress,
+    *,
+    labels_for: str | None = None,
 ) -> SearchResult:
     """Search; if nothing meets the goal, that is added to `rejected`, and the nearest file is kept if wanted."""
     from attnexport.tflite import Rejected
@@ -104,6 +106,7 @@ def run_search(
         prepared,
         request.goal,
         evaluation,
+        labels_for=labels_for,
         keep_float=request.keep_float,
         calibrators=request.calibrators,
         limit=request.trials,
@@ -140,11 +143,11 @@ def search_blocks(result: SearchResult, recipe: Path | None, reference: str = "K
     """The candidates that no other one beats, and why one was chosen; the original first, if it has an accuracy."""
     from attnexport.parity.figures import percentage
 
-    columns = ("candidate", "size", "latency", "SQNR", "agreement", "accuracy", "within", "")
+    columns = ("candidate", "size", "latency", "SQNR", "worst column", "agreement", "accuracy", "within", "")
     rows: list[tuple[str, ...]] = []
     own = (each.measured.figures.reference_accuracy for each in result.trials if each.measured.figures)
     if (accuracy := next((each for each in own if each is not None), None)) is not None:
-        rows.append((reference, "", "", "", "", percentage(accuracy), "", ""))
+        rows.append((reference, "", "", "", "", "", percentage(accuracy), "", ""))
     for each in result.front:
         within = "yes" if result.goal.met_by(each.measured) else "no"
         chosen = "chosen" if result.chosen is not None and each.number == result.chosen.number else ""
@@ -183,6 +186,6 @@ def _trial_document(result: SearchResult, trial: Trial, on_front: bool) -> dict[
 def _cells(measured: Measurement) -> tuple[str, ...]:
     from attnexport.parity.figures import cells
 
-    sqnr, _, agreement, accuracy = cells(measured.figures)
+    sqnr, column, _, agreement, accuracy = cells(measured.figures)
     ratio = "" if measured.latency_ratio is None else f"{measured.latency_ratio:.2f}"
-    return kilobytes(measured.size_bytes), ratio, sqnr, agreement, accuracy
+    return kilobytes(measured.size_bytes), ratio, sqnr, column, agreement, accuracy

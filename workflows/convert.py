@@ -39,6 +39,7 @@ def convert(
     *,
     calibration: SampleSource | None = None,
     evaluation: SampleSource | None = None,
+    labels_for: str | None = None,
     output: str | os.PathLike[str] | None = None,
     name: str | None = None,
     version: int | None = None,
@@ -76,6 +77,7 @@ def convert(
         calibration: Samples to find ranges with (a path, arrays `[n, ...]` by input name, or an array); every fifth is
             held out to compare on. Synthetic ones if None.
         evaluation: Samples, with or without labels, to report accuracy on.
+        labels_for: The output that labels are of; the one whose classes they fit if None.
         output: The directory of all exports; `export` if None. Not for a model that is an export itself.
         name: The export's name; the preset's, the file's or the model's if None. Not for an export either.
         version: The version to add to; the newest if None.
@@ -176,6 +178,7 @@ def convert(
         new_signature=new_signature,
         calibration=calibration,
         evaluation=evaluation,
+        labels_for=labels_for,
         allow_flex=allow_flex,
         max_size=max_size,
         keep_failed=keep_failed,

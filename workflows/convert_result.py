@@ -108,7 +108,16 @@ class ConvertResult(Result):
 
         evaluated = any(each.evaluation for each in self.files)
         reference = self._reference_accuracy()
-        columns = ("recipe", "size", "of float32", "parity", "partitions", *_EVALUATION * evaluated, "file")
+        columns = (
+            "recipe",
+            "size",
+            "of float32",
+            "parity",
+            "worst column",
+            "partitions",
+            *_EVALUATION * evaluated,
+            "file",
+        )
         rows = []
         if reference is not None:
             name = self.files[0].conversion.verdict.reference
@@ -121,6 +130,7 @@ class ConvertResult(Result):
                 kilobytes(size),
                 f"{size / conversion.float_size_bytes:.2f}",
                 worst.description if worst else "no cases",
+                _worst_column(file),
                 "?" if file.partitions is None else str(file.partitions),
                 *_figures(file) * evaluated,
                 file.path.name + ("" if file.state == "new" else f" ({file.state})"),
@@ -143,8 +153,18 @@ def _file_document(file: TFLiteFile) -> dict[str, Any]:
         "partitions": file.partitions,
         "signatures": [asdict(signature) for signature in conversion.signatures.values()],
         "parity": conversion.verdict.to_json(),
-        "evaluation": None if file.evaluation is None else file.evaluation.to_dict("sqnr_db", "agreement", "accuracy"),
+        "evaluation": None
+        if file.evaluation is None
+        else file.evaluation.to_dict("sqnr_db", "agreement", "accuracy", "columns"),
     }
+
+
+def _worst_column(file: TFLiteFile) -> str:
+    """The worst column, in the gate and on the evaluation samples."""
+    from attnexport.parity.figures import column, worst_columns
+
+    measured = [finding.measured for finding in file.conversion.verdict.findings] + [file.evaluation]
+    return column(worst_columns(each.columns for each in measured if each is not None))
 
 
 def _figures(file: TFLiteFile) -> tuple[str, ...]:
@@ -152,5 +172,5 @@ def _figures(file: TFLiteFile) -> tuple[str, ...]:
 
     if file.evaluation is None:
         return ("",) * len(_EVALUATION)
-    sqnr, _, agreement, accuracy = cells(file.evaluation)
+    sqnr, _, _, agreement, accuracy = cells(file.evaluation)
     return sqnr, agreement or "no classes", accuracy or "no labels"

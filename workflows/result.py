@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Block", "Line", "Picture", "Result", "Table", "print_blocks"]
 
-_TEXT_WIDTH = 160  # columns of `str(result)`, where no terminal gives a width
+_TEXT_WIDTH = 200  # columns of `str(result)`, where no terminal gives a width
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,11 +33,14 @@ def validate(
     model: str | None = None,
     serve: bool | str = False,
     limits: Limits | None = None,
+    labels_for: str | None = None,
     layers: bool = False,
     recorded: Sequence[str | Path] = (),
     html: bool | str | Path = False,
     node_data: str | Path | None = None,
     against: int | None = None,
+    digest: str | Path | None = None,
+    write_digest: bool | str | Path = False,
     progress: Progress = silent,
 ) -> ValidationResult:
     """Compare every artifact of an export with its original.
@@ -57,12 +61,16 @@ def validate(
         serve: Also compare over gRPC, served by the embedded server: True starts one meanwhile, `HOST:PORT` is one that
             serves the export already.
         limits: Limits beside and in place of the precisions' budgets.
+        labels_for: The output that labels are of; the one whose classes they fit if None.
         layers: Also find which tensor inside each .tflite loses how many decibels.
         recorded: Files with the outputs that a device recorded for `write_cases`, to compare as well.
         html: Write an HTML report: True to `report/VERSION.html` in the export, a path to that file.
         node_data: A .json file to write the errors inside each .tflite to, for Model Explorer to colour its graph with;
             of several files each has its recipe in the name.
         against: Another version, whose artifacts and last figures are put beside this one's.
+        digest: What the version must be, byte for byte: the file that `write_digest` wrote, or its `sha256:...`.
+        write_digest: If the version passes, write the hashes of all of its files: True to `digest/VERSION.sha256` in
+            the export, a path to that file.
         progress: Called with what is being done, and how many batches are compared.
 
     Returns:
@@ -84,6 +92,8 @@ def validate(
     limits = limits or Limits()
     directory, entry = _open_export(export, version)
     _check_arguments(evaluation, recorded, limits)
+    if digest is not None:
+        _check_digest(directory, entry, digest, progress)
     from .report import report_path
 
     nodes = check_node_data(node_data)
@@ -104,21 +114,21 @@ def validate(
             model=model or directory.name,
             serve=serve,
             limits=limits,
+            labels_for=labels_for,
             layers=layers or nodes is not None,
             recorded=[Path(each) for each in recorded],
             report=report,
             progress=progress,
             against=other,
         )
-    from dataclasses import replace
-
     if nodes is not None and result.layers is not None:
         written = write_node_data(nodes, errors(result.layers))
         notes = tuple(f"{path} colours the graph of its .tflite in Model Explorer" for path in written)
         result = replace(result, layers=result.layers if layers else None, notes=(*result.notes, *notes))
+    if write_digest is not False and result:
+        result = _write_digest(result, directory, entry, None if write_digest is True else Path(write_digest))
     if report is None:
         return result
-
     from .report import write_report
 
     try:
@@ -183,6 +193,30 @@ def _open_export(export: str | Path, version: int | None) -> tuple[ExportDirecto
         raise ArgumentError(f"{export} is not an export directory: it has no {FILE_NAME}")
     directory = ExportDirectory(Path(export))
     return directory, directory.newest() if version is None else directory.manifest().entry(version)
+
+
+def _check_digest(directory: ExportDirectory, entry: VersionEntry, digest: str | Path, progress: Progress) -> None:
+    from attnexport.store.digest import PREFIX, check_digest
+
+    if not str(digest).startswith(PREFIX) and not Path(digest).exists():
+        raise ArgumentError(f"digest {digest} does not exist; give a file that --write-digest wrote, or {PREFIX}HEX")
+    progress("comparing the digest")
+    check_digest(directory.root, entry, digest)
+
+
+def _write_digest(
+    result: ValidationResult, directory: ExportDirectory, entry: VersionEntry, path: Path | None
+) -> ValidationResult:
+    from attnexport.core.os_errors import writing
+    from attnexport.store.digest import short_digest, version_digest
+    from attnexport.store.files import make_directories, write_atomically
+
+    path = path or directory.root / "digest" / f"{entry.version}.sha256"
+    text = version_digest(directory.root, entry)
+    with writing(path):
+        make_directories(path.parent)
+        write_atomically(path, text)
+    return replace(result, digest=path, digest_hash=short_digest(text))
 
 
 def _check_arguments(evaluation: SampleSource | None, recorded: Sequence[str | Path], limits: Limits) -> None:

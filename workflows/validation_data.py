@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
 
 from attnexport.core import (
     DEFAULT_SIGNATURE,
@@ -17,6 +21,7 @@ from attnexport.core import (
     load_samples,
     synthetic_samples,
 )
+from attnexport.core.errors import first_line
 from attnexport.core.progress import Progress
 from attnexport.core.samples import SampleSource
 from attnexport.exporter import ModelSource, open_model, open_version
@@ -24,8 +29,7 @@ from attnexport.exporter.models import import_modules
 from attnexport.parity import Limits
 from attnexport.parity.checks import Batch, Subject, Validation
 from attnexport.parity.edge_cases import edge_cases
-from attnexport.parity.metrics import scores_name
-from attnexport.parity.tally import check_labels
+from attnexport.parity.labelled import judged_output
 from attnexport.parity.validation import narrows, takes
 from attnexport.store import ExportDirectory, VersionEntry
 
@@ -43,12 +47,14 @@ class Data:
         name: What tables and messages call them.
         given: Whether they are the user's, and not synthetic.
         steps: Number of steps of edge cases.
+        judged: Of each signature, the output that labels are of, or whose top class is compared; all if it has none.
     """
 
     samples: Samples
     name: str
     given: bool
     steps: int = _STEPS
+    judged: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -59,11 +65,13 @@ class Compared:
         original: The original, in float32.
         data: The samples.
         notes: What the user should know, a sentence each.
+        precision: The row of the table of budgets that the original computes in, before it was opened in float32.
     """
 
     original: ModelSource
     data: Data
     notes: tuple[str, ...]
+    precision: str = "float32"
 
 
 def open_compared(
@@ -74,6 +82,7 @@ def open_compared(
     limits: Limits,
     stack: ExitStack,
     progress: Progress,
+    labels_for: str | None = None,
 ) -> Compared:
     """Open the original of a version until the stack is closed, and the samples.
 
@@ -88,22 +97,26 @@ def open_compared(
     progress("opening the original")
     origin = open_version(directory, entry)
     labels = entry.source.get("labels") if origin.saved_model is None else None
-    original = stack.enter_context(closing(open_model(origin, labels=labels).in_float32()))
+    if origin.keras_file is not None:
+        _check_loadable(origin.keras_file)
+    opened = open_model(origin, labels=labels)
+    precision, original = opened.precision, stack.enter_context(closing(opened.in_float32()))
     steps = _steps_of(entry, original)
     if evaluation is None:
         data = synthetic_data(original, steps)
         notes = [f"without evaluation samples, {data.name} are compared: they test the computation, not its use"]
         if limits == Limits() and any(artifact.calibrated_on_given for artifact in entry.artifacts):
             notes.append("errors of artifacts calibrated on your samples are reported but not enforced")
-        return Compared(original, data, tuple(notes))
+        return Compared(original, data, tuple(notes), precision)
     aliases = {old: new for new, old in entry.names.items()}
     samples = load_samples(evaluation, original.inputs, aliases)
-    if limits.max_accuracy_drop is not None:
-        if samples.labels is None:
-            raise SamplesError("max_accuracy_drop needs evaluation samples with 'labels'")
-        _check_labels(original, samples)
-    data = Data(samples, f"{len(samples)} evaluation samples", given=True, steps=steps)
-    return Compared(original, data, tuple(samples.notes))
+    if limits.max_accuracy_drop is not None and samples.labels is None:
+        raise SamplesError("max_accuracy_drop needs evaluation samples with 'labels'")
+    judged = _judged(original, samples, labels_for, labels or ())
+    data = Data(samples, f"{len(samples)} evaluation samples", given=True, steps=steps, judged=judged)
+    return Compared(
+        original, data, (*samples.notes, *_note_on_labels(original, samples, judged, labels_for)), precision
+    )
 
 
 def _check_unchanged(directory: ExportDirectory, entry: VersionEntry) -> None:
@@ -121,12 +134,50 @@ def _check_unchanged(directory: ExportDirectory, entry: VersionEntry) -> None:
         )
 
 
-def _check_labels(original: ModelSource, samples: Samples) -> None:
-    first = {name: array[:1] for name, array in samples.inputs.items()}
-    outputs = batched(original.reference, first)
-    scores = scores_name(outputs)
-    if scores is not None and samples.labels is not None:
-        check_labels(samples.labels, outputs[scores].shape[1])
+def _check_loadable(path: Path) -> None:
+    """Refuse a file that is not a Keras file any more; what Keras itself says of one that is, is not a change of it.
+
+    Raises:
+        GateError: It is not what was exported.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            missing = {"config.json", "metadata.json", "model.weights.h5"} - set(archive.namelist())
+    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+        raise GateError(f"{path} is not what was exported: {first_line(error)}; export it again") from error
+    if missing:
+        raise GateError(f"{path} is not what was exported: it has no {', '.join(sorted(missing))}; export it again")
+
+
+def _judged(
+    original: ModelSource, samples: Samples, labels_for: str | None, class_names: Sequence[str]
+) -> dict[str, str]:
+    """Of each signature, the output that labels are of; without labels, the one that the user chose."""
+    if samples.labels is None and labels_for is None:
+        return {}
+    few = np.unique(np.linspace(0, len(samples) - 1, _BATCH).astype(int))  # spread, as files are sorted by class
+    inputs = {name: array[few] for name, array in samples.inputs.items()}
+    labels = None if samples.labels is None else samples.labels[few]
+    default = batched(original.reference, inputs)
+    name = judged_output(default, labels, chosen=labels_for, class_names=class_names)
+    if name is None:
+        return {}
+    judged = {DEFAULT_SIGNATURE: name}
+    for signature in original.feeds.keys() - {DEFAULT_SIGNATURE}:
+        outputs = [spec.name for spec in original.signatures[signature].outputs]
+        if name in outputs:
+            judged[signature] = name
+    return judged
+
+
+def _note_on_labels(
+    original: ModelSource, samples: Samples, judged: Mapping[str, str], labels_for: str | None
+) -> list[str]:
+    """Which output labels were compared with, if there was a choice."""
+    outputs = original.signatures[DEFAULT_SIGNATURE].outputs
+    if samples.labels is None or labels_for is not None or len(outputs) < 2 or not judged:
+        return []
+    return [f"labels are compared with output {judged[DEFAULT_SIGNATURE]!r}; --labels-for OUTPUT chooses another"]
 
 
 def check_limits_measured(verdict: Validation, limits: Limits) -> None:
@@ -179,7 +230,8 @@ def batches(original: ModelSource, data: Data, signatures: Sequence[str]) -> Ite
             yield Batch("synthetic samples", made.inputs, name, is_synthetic=True)
             continue
         for chunk in _chunks(data.samples):
-            yield Batch(data.name, feed(chunk.inputs), name, chunk.labels, is_synthetic=not data.given)
+            judged = data.judged.get(name)
+            yield Batch(data.name, feed(chunk.inputs), name, chunk.labels, judged, is_synthetic=not data.given)
         default = original.signatures[DEFAULT_SIGNATURE]
         for case, inputs in edge_cases(default, integers_below=original.integers_below, steps=data.steps):
             yield Batch(case, feed(inputs), name, is_edge=True)

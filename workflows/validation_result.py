@@ -36,6 +36,8 @@ class ValidationResult(Result):
         report: The HTML report that was written, if any.
         against: The version that its artifacts are put beside; None without.
         changes: Its artifacts beside that version's.
+        digest: The file of hashes that was written, if any.
+        digest_hash: `sha256:...` of that file.
         report_error: Why the report could not be written; None if it was, or if none was asked for.
     """
 
@@ -47,6 +49,8 @@ class ValidationResult(Result):
     candidates: tuple[Candidate, ...] = ()
     layers: Inside | None = None
     report: Path | None = None
+    digest: Path | None = None
+    digest_hash: str | None = None
     report_error: StorageError | None = None
     against: int | None = None
     changes: tuple[Change, ...] = ()
@@ -58,6 +62,20 @@ class ValidationResult(Result):
     def only_numbers_failed(self) -> bool:
         """Whether every failure is one of a budget or limit, and none of shape, type, finiteness or running at all."""
         return self.verdict.only_numbers_failed
+
+    @property
+    def only_servers_failed(self) -> bool:
+        """Whether every failure is of a server that refused all calls."""
+        return self.verdict.only_servers_failed
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a passed verdict does not say, a sentence each."""
+        return tuple(
+            f"{each} was not judged: the samples are made up and it was calibrated on yours, so its errors are only "
+            "reported; give --evaluation"
+            for each in self.verdict.only_reported
+        )
 
     @property
     def failure(self) -> str | None:
@@ -104,6 +122,7 @@ class ValidationResult(Result):
             "checks": [check.to_json() for check in self.verdict.checks],
             "notes": list(self.notes),
             "report": None if self.report is None else str(self.report),
+            "digest": None if self.digest is None else {"path": str(self.digest), "hash": self.digest_hash},
             **({} if self.layers is None else {"layers": self.layers.to_json()}),
         }
 
@@ -118,8 +137,12 @@ class ValidationResult(Result):
         ]
         if self.changes:
             blocks += [f"\nbeside version {self.against}:\n", _changes_table(self.changes)]
+        blocks += [Line(f"  {each}") for each in self._not_judged()]
+        blocks.append(Line(f"\n{self._summary()}"))
         if self.layers is not None:
             blocks += self.layers.blocks()
+        if self.digest is not None:
+            blocks.append(Line(f"The digest is {self.digest_hash}, of {self.digest}"))
         if self.report is not None:
             blocks.append(Line(f"\nThe report is {self.report}"))
         return blocks
@@ -139,6 +162,25 @@ class ValidationResult(Result):
         """The verdict, what each artifact pays in size for its error, and the table."""
         verdict = f"✗ Failed: {self.failure}" if self.failure else f"✓ Passed: all {len(self.verdict.checks)} checks"
         return [verdict, *self._pictures(), *self.blocks()]
+
+    def _summary(self) -> str:
+        """How much was compared, and what was not judged."""
+        checks, failed = self.verdict.checks, len(self.verdict.failures)
+        artifacts = len({check.artifact for check in checks})
+        parts = [f"{len(checks)} comparisons of {artifacts} artifacts", f"{failed} failed" if failed else "none failed"]
+        if reported := self.verdict.only_reported:
+            parts.append(f"{len(reported)} artifacts only reported, as the samples are made up: {', '.join(reported)}")
+        parts += [each for each in self.notes if "not compared" in each]
+        return "; ".join(parts)
+
+    def _not_judged(self) -> list[str]:
+        """The columns that were not judged, by artifact and output, a sentence each."""
+        found: dict[str, None] = {}
+        for check in self.verdict.checks:
+            columns = None if check.measured is None or check.is_edge else check.measured.columns
+            if columns is not None and columns.why_not_judged:
+                found[f"{check.artifact}, {check.signature} output {check.output!r}: {columns.why_not_judged}"] = None
+        return list(found)
 
     def _pictures(self) -> Iterator[Picture]:
         from attnexport.parity.report.trade_off import trade_offs

@@ -30,6 +30,7 @@ from .validation_data import (
     why_not_compared,
 )
 from .validation_result import ValidationResult
+from .validation_structure import notes_on_hashes, structure_checks, uncompared
 from .validation_subjects import embedded_server_subjects, open_subjects, server_subjects, without_damaged
 from .version_candidates import version_candidates
 
@@ -47,6 +48,7 @@ def run_validation(
     model: str,
     serve: bool | str,
     limits: Limits,
+    labels_for: str | None,
     layers: bool,
     recorded: Sequence[Path],
     report: Path | None,
@@ -58,7 +60,7 @@ def run_validation(
     # Read first: if it is not valid, nothing is compared in vain.
     searched = () if report is None else read_search(directory, entry)
     with ExitStack() as stack:
-        compared = open_compared(directory, entry, evaluation, imports, limits, stack, progress)
+        compared = open_compared(directory, entry, evaluation, imports, limits, stack, progress, labels_for)
         subjects = open_subjects(directory, entry, stack)
         sound = without_damaged(entry, subjects)
         if server is not None:
@@ -71,8 +73,11 @@ def run_validation(
             artifacts = device_artifacts(entry)
             cases = device_batches(compared.original, compared.data, artifacts)
             subjects.append(read_recording(path, artifacts, cases))
-        verdict = _compare(compared, subjects, signatures, limits, progress)
+        structure = structure_checks(directory, entry, subjects, compared.precision)
+        verdict = _compare(compared, subjects, signatures, limits, entry.source.get("labels") or (), progress)
         check_limits_measured(verdict, limits)
+        verdict = replace(verdict, checks=(*structure, *uncompared(entry, verdict, notes), *verdict.checks))
+        notes += notes_on_hashes(entry)
         inside = None
         if layers or report is not None:
             progress("looking inside the .tflite files")
@@ -116,7 +121,12 @@ def _signatures(compared: Compared, subjects: Sequence[Subject]) -> tuple[list[s
 
 
 def _compare(
-    compared: Compared, subjects: Sequence[Subject], signatures: Sequence[str], limits: Limits, progress: Progress
+    compared: Compared,
+    subjects: Sequence[Subject],
+    signatures: Sequence[str],
+    limits: Limits,
+    class_names: Sequence[str],
+    progress: Progress,
 ) -> Validation:
     original, data = compared.original, compared.data
     done, total = 0, count_batches(original, data, signatures)
@@ -133,5 +143,6 @@ def _compare(
         batches(original, data, signatures),
         limits=limits,
         reference_name=original.reference_name,
+        class_names=class_names,
         on_batch=count,
     )

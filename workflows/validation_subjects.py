@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
-from attnexport.core.errors import ArgumentError, ContentError, GateError
+from attnexport.core.errors import ArgumentError, ContentError, GateError, ModelError, ServingError
 from attnexport.core.progress import Progress
 from attnexport.core.runner import Runner
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays
@@ -47,7 +47,7 @@ def open_subjects(directory: ExportDirectory, entry: VersionEntry, stack: ExitSt
     A .tflite is run in a child process first; one that crashes it fails in every comparison.
 
     Raises:
-        ModelError: An artifact does not load.
+        ModelError: An artifact cannot be trusted.
     """
     subjects = []
     with RunCheck() as check:
@@ -92,9 +92,18 @@ def embedded_server_subjects(
 
 def _runners(artifact: Artifact, path: Path, check: RunCheck) -> Iterator[tuple[str, Runner]]:
     if artifact.kind == "saved_model":
-        session = SavedModelRunner(path)
+        try:
+            session = SavedModelRunner(path)
+        except ModelError as error:  # it was exported, and is not what was exported
+            yield "session", DamagedRunner(artifact, GateError(str(error)))
+            return
         yield "session", session
-        yield "eager", EagerSavedModelRunner(path, session.signatures)
+        try:
+            eager = EagerSavedModelRunner(path, session.signatures)
+        except ModelError as error:
+            yield "eager", DamagedRunner(artifact, GateError(str(error)))
+        else:
+            yield "eager", eager
     elif artifact.kind == "tflite":
         try:
             check(path, compiled=True)
@@ -112,7 +121,15 @@ def _over_grpc(address: str, artifacts: Mapping[str, Artifact], entry: VersionEn
     subjects = []
     for name, artifact in artifacts.items():
         client = stack.enter_context(Client(address, model=name))
-        subjects.append(Subject.of(artifact, "gRPC", ClientRunner(client, version=entry.version)))
+        runner = ClientRunner(client, version=entry.version)
+        if (runner.model, runner.version) != (name, entry.version):
+            raise ServingError(
+                f"{address} answers for version {runner.version} of {runner.model!r}; version {entry.version} of "
+                f"{name!r} is needed",
+                address=address,
+                model=name,
+            )
+        subjects.append(Subject.of(artifact, "gRPC", runner))
     return subjects
 
 

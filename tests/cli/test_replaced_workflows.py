@@ -28,6 +28,7 @@ class Canned(Result):
     notes: tuple[str, ...] = ("cast to float32",)
     text: str = "[b]not markup[/b]"
     failure: str | None = None  # of a validation
+    warnings: tuple[str, ...] = ()
     report_error: Exception | None = None
     search: None = None  # of a conversion
     rejected: tuple[()] = ()
@@ -89,8 +90,8 @@ CASES: list[tuple[list[str], str, tuple[Any, ...], dict[str, Any]]] = [
         ["tflite", "mine:make", "-q", "int8", "-q", "float16", "--calibration", "x.npz", "--max-size", "500k"],
         "convert.convert",
         ("mine:make", ("int8", "float16")),
-        {"calibration": "x.npz", "evaluation": None, "output": None, "name": None, "version": None, "imports": (),
-         "steps": (), "batch": None, "shapes": {}, "inputs": [], "new_signature": False,
+        {"calibration": "x.npz", "evaluation": None, "labels_for": None, "output": None, "name": None,
+         "version": None, "imports": (), "steps": (), "batch": None, "shapes": {}, "inputs": [], "new_signature": False,
          "signatures": (), "integer_only": False, "io": None, "keep_float": (),
          "calibrator": None, "min_sqnr_db": None, "max_size": 500000, "search": None, "allow_flex": False,
          "keep_failed": False, "force": False},
@@ -119,8 +120,8 @@ CASES: list[tuple[list[str], str, tuple[Any, ...], dict[str, Any]]] = [
         "validate.validate",
         (Path("export/m"),),
         {"version": None, "evaluation": "x.npz", "imports": (), "server": None, "model": None, "serve": True,
-         "limits": Limits(min_sqnr_db=40.0), "layers": False, "recorded": (), "html": True, "node_data": None,
-         "against": None},
+         "limits": Limits(min_sqnr_db=40.0), "labels_for": None, "layers": False, "recorded": (), "html": True,
+         "node_data": None, "against": None, "digest": None, "write_digest": False},
     ),
 ]  # fmt: skip
 

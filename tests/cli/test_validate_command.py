@@ -62,9 +62,14 @@ def test_options_become_arguments(attnexport: Run, workflow: Any) -> None:
         "model": None,
         "serve": False,
         "limits": Limits(),
+        "labels_for": None,
         "layers": False,
         "recorded": (),
         "html": False,
+        "digest": None,
+        "write_digest": False,
+        "node_data": None,
+        "against": None,
     }
     assert [arguments for arguments, _ in calls] == [(Path("export/m"),)] * 3
     assert [options for _, options in calls] == [

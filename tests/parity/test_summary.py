@@ -32,7 +32,7 @@ def test_a_row_has_the_worst_of_its_checks_and_counts_the_edges() -> None:
     assert row.figures is not None
     assert math.isclose(row.figures.max_error, 0.1)
     assert math.isclose(row.figures.sqnr_db, 10 * math.log10(4 / (16 * 0.01)))
-    assert row.cells == ("a", "r", "s", "14.0 dB", "0.1", "1.0000", "100.0%", "1 of 2", "FAILED")
+    assert row.cells == ("a", "r", "s", "14.0 dB", "0: 12.7 dB", "0.1", "1.0000", "100.0%", "1 of 2", "FAILED")
 
 
 def test_equal_and_not_measured_are_told_apart() -> None:

@@ -152,7 +152,7 @@ def test_a_candidate_that_crashes_is_not_chosen(conversions: dict[str, Any], sam
     few = {"serving_default": {"sequence": samples[:2]}}
     wanted = {"serving_default": {"logits": multi_head.predict(samples[:2], verbose=0)}}
     found = [Candidate(rebuilt(right, spoiled), "minmax", "minmax"), Candidate(right, "minmax-wide", "minmax")]
-    assert best(found, few, wanted).calibrator == "minmax-wide"
+    assert best(found, few, wanted, "int8").calibrator == "minmax-wide"
 
 
 def test_the_types_of_inputs_and_outputs_are_those_of_the_recipe(

@@ -28,6 +28,7 @@ def search(
     goal: Goal,
     evaluation: Samples | None = None,
     *,
+    labels_for: str | None = None,
     keep_float: Sequence[str] = (),
     calibrators: Sequence[str] = CALIBRATORS,
     limit: int = DEFAULT_TRIALS,
@@ -44,6 +45,7 @@ def search(
         goal: Limits for the losses, and what to minimize.
         evaluation: Samples the model is not calibrated with, with labels if the goal limits accuracy; the held-out
             calibration samples if None.
+        labels_for: The output that labels are of; the one whose classes they fit if None.
         keep_float: Operators that stay float32, as in `Recipe.keep_float`.
         calibrators: Ways to find ranges that may be tried.
         limit: Candidates measured at most.
@@ -74,7 +76,7 @@ def search(
     _check(prepared, goal, evaluation)
     check_patterns(prepared.graph, [Recipe(SEARCHED, "float32", keep_float=tuple(keep_float))])
     interrupted, confirm = False, evaluation is not None and len(evaluation) > MAX_FULL
-    with Workers(prepared, evaluation, calibrators) as workers:
+    with Workers(prepared, evaluation, calibrators, labels_for) as workers:
         trials = Trials(workers, goal, limit, lambda trial: on_trial(trial, trials.best))
         try:
             explore(trials, prepared.graph, calibrators, keep_float)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf
+from math import inf, isfinite
 from typing import Any
 
 from attnexport.core.errors import ArgumentError
@@ -24,6 +24,7 @@ class Measurement:
         float_latency_ms: float32's median latency in the same calls.
         figures: Its worst output against the original; None if it has a problem.
         problem: Why it cannot be used; None if it can.
+        min_column_sqnr_db: The SQNR in dB that each column must have by the budget of its precision.
     """
 
     size_bytes: int = 0
@@ -31,6 +32,13 @@ class Measurement:
     float_latency_ms: float | None = None
     figures: Figures | None = None
     problem: str | None = None
+    min_column_sqnr_db: float = -inf
+
+    @property
+    def column_sqnr_db(self) -> float:
+        """The SQNR of its worst column, in dB; infinite if no column was judged."""
+        columns = None if self.figures is None else self.figures.columns
+        return inf if columns is None else columns.sqnr_db
 
     @property
     def sqnr_db(self) -> float:
@@ -48,6 +56,7 @@ class Measurement:
         return {
             "size_bytes": self.size_bytes,
             "sqnr_db": figures["sqnr_db"],
+            "column_sqnr_db": None if not isfinite(self.column_sqnr_db) else self.column_sqnr_db,
             "latency_ratio": self.latency_ratio,
             "float_latency_ms": self.float_latency_ms,
             **{name: figures[name] for name in ("agreement", "accuracy", "reference_accuracy")},
@@ -93,11 +102,17 @@ class Goal:
             )
 
     def loses_too_much(self, measured: Measurement) -> float:
-        """How far the losses exceed the limits, 0 if they do not. A dB counts as much as a percentage point."""
+        """How far the losses exceed the limits, 0 if they do not. A dB counts as much as a percentage point.
+
+        A column that is lost exceeds them whatever they are, as its samples may not show what it is for.
+        """
         figures = measured.figures
         if measured.problem or figures is None:
             return inf
-        excess = 0.0
+        least = measured.min_column_sqnr_db
+        if self.min_sqnr_db is not None:
+            least = min(least, self.min_sqnr_db)
+        excess = max(0.0, least - measured.column_sqnr_db)
         if self.min_sqnr_db is not None:
             excess += max(0.0, self.min_sqnr_db - figures.sqnr_db)
         if self.min_agreement is not None:

@@ -19,9 +19,9 @@ from attnexport.core.errors import AttnexportError, first_line
 from attnexport.core.latency import measure
 from attnexport.core.runner import batched
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays
-from attnexport.parity import Figures, agreement
-from attnexport.parity.metrics import scores_name
-from attnexport.tflite.candidates import worst_sqnr_db
+from attnexport.parity import Figures, agreement, budget_of
+from attnexport.parity.figures import worst_columns
+from attnexport.tflite.candidates import worst_figures
 from attnexport.tflite.float_core import place
 from attnexport.tflite.gate import check_recipe
 from attnexport.tflite.graph import read_graph
@@ -55,11 +55,13 @@ class Bench:
         """Measure a candidate."""
         content = self._quantized(recipe)
         runner = TFLiteRunner(content)
-        figures = Figures()
+        figures, budget = Figures(), budget_of(recipe.precision)
         for case in self._cases[cases]:
             outputs = batched(runner, case.inputs, signature=case.signature)
-            figures = replace(figures, sqnr_db=min(figures.sqnr_db, worst_sqnr_db(case.expected, outputs)))
-            scores = scores_name(case.expected) if case.judged else None
+            found = worst_figures(case.expected, outputs, budget)
+            columns = worst_columns([figures.columns, found.columns])
+            figures = replace(figures, sqnr_db=min(figures.sqnr_db, found.sqnr_db), columns=columns)
+            scores = case.judged
             if scores is not None:
                 wanted = case.expected[scores]
                 figures = replace(figures, agreement=agreement(wanted.argmax(axis=-1), outputs[scores]))
@@ -73,7 +75,7 @@ class Bench:
             latencies = measure(calls, rounds=_ROUNDS, seconds=_SECONDS)
             beside = latencies["float"].p50_ms
             ratio = latencies[""].p50_ms / beside
-        return Measurement(len(content), ratio, beside, figures)
+        return Measurement(len(content), ratio, beside, figures, min_column_sqnr_db=budget.min_column_sqnr_db)
 
     def race(self, recipes: Sequence[Recipe], rounds: int, seconds: float) -> list[float]:
         """Medians in ms of float32, of float32 again, which shows the noise, and of candidates, from calls in turn."""

@@ -20,6 +20,7 @@ from attnexport.core.runner import batched
 from attnexport.core.samples import Samples
 from attnexport.core.signature import DEFAULT_SIGNATURE
 from attnexport.parity import Case
+from attnexport.parity.labelled import judged_output
 from attnexport.tflite.preparation import Prepared
 from attnexport.tflite.recipes import Recipe
 from attnexport.tflite.statistics import ranges
@@ -40,9 +41,16 @@ class Workers:
         prepared: The model, ranges and held-out samples.
         evaluation: Samples to evaluate on in addition, with or without labels.
         calibrators: The calibrators whose ranges candidates may use; empty if none need calibration.
+        labels_for: The output that labels are of; the one whose classes they fit if None.
     """
 
-    def __init__(self, prepared: Prepared, evaluation: Samples | None, calibrators: Sequence[str]) -> None:
+    def __init__(
+        self,
+        prepared: Prepared,
+        evaluation: Samples | None,
+        calibrators: Sequence[str],
+        labels_for: str | None = None,
+    ) -> None:
         self._directory = tempfile.TemporaryDirectory()
         self._pool = ThreadPoolExecutor(_MAX_CHILDREN)
         self._children = [Child(running="the interpreter", timeout=_TIMEOUT) for _ in range(_MAX_CHILDREN)]
@@ -51,7 +59,7 @@ class Workers:
             self._idle.put(child)
         root = Path(self._directory.name)
         (root / "model.tflite").write_bytes(prepared.model)
-        cases = _cases(prepared, evaluation)
+        cases = _cases(prepared, evaluation, labels_for)
         setup = {
             "ranges": {each: ranges(prepared.statistics, each) for each in calibrators},
             "cases": {
@@ -106,21 +114,26 @@ class Workers:
             self._idle.put(child)
 
 
-def _cases(prepared: Prepared, evaluation: Samples | None) -> dict[str, list[tuple[Case, Any, bool]]]:
-    """Cases by the name of their set, with labels, and whether agreement and accuracy are measured on them."""
-    held_out = [(case, None, evaluation is None and case.signature == DEFAULT_SIGNATURE) for case in prepared.cases]
+def _cases(
+    prepared: Prepared, evaluation: Samples | None, labels_for: str | None
+) -> dict[str, list[tuple[Case, Any, str | None]]]:
+    """Cases by the name of their set, with labels, and the output whose agreement and accuracy are measured on them."""
+    few = next(case for case in prepared.cases if case.signature == DEFAULT_SIGNATURE)
+    judged = judged_output(few.expected or {}, chosen=labels_for)
     if evaluation is None:
-        few = next(case for case in prepared.cases if case.signature == DEFAULT_SIGNATURE)
-        return {"few": [(_some(few, _MAX_FEW), None, True)], "full": held_out}
+        held_out = [(case, None, judged if case.signature == DEFAULT_SIGNATURE else None) for case in prepared.cases]
+        return {"few": [(_some(few, _MAX_FEW), None, judged)], "full": held_out}
+    held_out = [(case, None, None) for case in prepared.cases]
     answers = batched(prepared.reference, evaluation.inputs, batch_size=_BATCH)
     given = Case("evaluation samples", evaluation.inputs, DEFAULT_SIGNATURE, answers)
     labels = evaluation.labels
-    several = {
-        "few": [(_some(given, _MAX_FEW), None, True)],
-        "full": [*held_out, (_some(given, MAX_FULL), _spread(labels, MAX_FULL), True)],
+    judged = judged_output(answers, labels, chosen=labels_for)
+    several: dict[str, list[tuple[Case, Any, str | None]]] = {
+        "few": [(_some(given, _MAX_FEW), None, judged)],
+        "full": [*held_out, (_some(given, MAX_FULL), _spread(labels, MAX_FULL), judged)],
     }
     if len(evaluation) > MAX_FULL:
-        several["all"] = [*held_out, (given, labels, True)]
+        several["all"] = [*held_out, (given, labels, judged)]
     return several
 
 
@@ -138,7 +151,7 @@ def _spread(array: Any, count: int) -> Any:
     return array[np.arange(count) * len(array) // count]
 
 
-def _write(path: Path, case: Case, labels: Any, judged: bool) -> dict[str, Any]:
+def _write(path: Path, case: Case, labels: Any, judged: str | None) -> dict[str, Any]:
     arrays = {f"in.{name}": array for name, array in case.inputs.items()}
     arrays |= {f"out.{name}": array for name, array in (case.expected or {}).items()}
     if labels is not None:
