@@ -105,9 +105,9 @@ def good(seed: int) -> Iterator[tuple[str, Array, Array]]:
     plain = softmax(random.normal(size=(60, 5)) * 0.05 + random.normal(size=5) * 0.3)
     yield "untrained softmax in int8", plain, np.round(plain * 256) / 256
     yield "ties", np.ones((60, 4)).cumsum(axis=0) % 3, np.ones((60, 4)).cumsum(axis=0) % 3 + 0.05
-    yield "no sample twice", random.normal(size=(1, 10)), random.normal(size=(1, 10))
+    yield "one sample", *random.normal(size=(2, 1, 10))
     yield "constants", np.full((60, 3), [0.07, 300, 0]), np.full((60, 3), [0.08, 301, 0.01])
-    yield "zero", np.zeros((60, 3)), np.zeros((60, 3)) + 1e-3
+    yield "zero", np.zeros((60, 3)), np.full((60, 3), 1e-3)
 
 
 def lost(seed: int) -> Iterator[tuple[str, Array, Array]]:
@@ -272,8 +272,7 @@ class Still:
 
 def float32_problems(expected: Any, actual: Any, moved: Any = None) -> tuple[str, ...]:
     tally = tally_of(expected, actual)
-    noise = Still(expected, moved)
-    return judge(tally.result(), "float32", noise=noise, columns=tally.columns).problems
+    return judge(tally.result(), "float32", noise=Still(expected, moved), columns=tally.columns).problems
 
 
 def test_float32_holds_each_column_to_its_own_scale() -> None:
