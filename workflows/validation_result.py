@@ -124,6 +124,7 @@ class ValidationResult(Result):
             "report": None if self.report is None else str(self.report),
             "digest": None if self.digest is None else {"path": str(self.digest), "hash": self.digest_hash},
             **({} if self.layers is None else {"layers": self.layers.to_json()}),
+            **({} if self.against is None else {"against": self._against_document()}),
         }
 
     def blocks(self) -> Sequence[Block]:
@@ -146,6 +147,21 @@ class ValidationResult(Result):
         if self.report is not None:
             blocks.append(Line(f"\nThe report is {self.report}"))
         return blocks
+
+    def _against_document(self) -> dict[str, Any]:
+        from attnexport.parity.figures import finite_json
+
+        names = ("size_bytes", "sqnr_db", "agreement", "accuracy")
+        artifacts = [
+            {
+                "name": each.name,
+                "before": dict(zip(names, each.before, strict=True)),
+                "after": dict(zip(names, each.after, strict=True)),
+            }
+            for each in self.changes
+        ]
+        document: dict[str, Any] = finite_json({"version": self.against, "artifacts": artifacts})
+        return document
 
     def _reference_row(self, titles: Sequence[str]) -> list[tuple[str, ...]]:
         """The original's own accuracy, if there are labels."""

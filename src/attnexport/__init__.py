@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from .core.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from .core.progress import show_progress
     from .exporter import AttentionConcatLayer, MultiHeadAttentionConcat, build_model, load_model
     from .parity import Limits
     from .serving import AsyncClient, Client
@@ -59,6 +60,7 @@ _HOMES = {
     "metadata": "workflows.metadata",
     "predict": "workflows.predict",
     "serve": "workflows.serve",
+    "show_progress": "core.progress",
     "status": "workflows.status",
     "validate": "workflows.validate",
 }
@@ -84,6 +86,7 @@ __all__ = [
     "metadata",
     "predict",
     "serve",
+    "show_progress",
     "status",
     "validate",
 ]
