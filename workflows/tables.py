@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _GAP = 2  # columns of space between two columns of a table
-_SPACE = re.compile(r" (?!(?:dB|kB|MB|ms|s)\b)")  # a number stays beside its unit
+_SPACE = re.compile(r" (?!(?:dB|kB|MB|B|ms|s)\b)")  # a number stays beside its unit
 _STYLES = {"passed": "green", "FAILED": "red", "AVAILABLE": "green", "CHANGED": "red", "GONE": "red"}
 
 

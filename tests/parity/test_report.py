@@ -208,3 +208,20 @@ def test_columns_sort_by_number_and_back(pages: dict[str, str], tmp_path: Path) 
         page.evaluate(click)
         assert page.evaluate(column) == sorted(sizes, reverse=True)
         assert page.errors == []
+
+
+def test_artifacts_stand_beside_those_of_another_version(reports: dict[str, Report]) -> None:
+    from attnexport.store.records import CheckRecord, ValidationRecord
+    from attnexport.workflows.report_details import changes
+
+    report = reports["passed"]
+    check = CheckRecord("session", "serving_default", True, 30.0, 0.5, 0.9, None, None)
+    record = ValidationRecord("2026-01-01T00:00:00+00:00", "0.1.0", "Keras", {}, {}, (check,))
+    kept = [replace(each, size_bytes=7, validation=record) for each in report.entry.artifacts[:2]]
+    other = replace(report.entry, version=1, artifacts=tuple(kept))
+    rows = {each.name: each for each in changes(report.entry, other, report.validation)}
+    before = rows[kept[1].title]
+    assert before.before == (7, 30.0, 0.9, None)
+    assert before.after[0] == report.entry.artifacts[1].size_bytes
+    absent = rows[report.entry.artifacts[-1].title]
+    assert absent.before == (None,) * 4
