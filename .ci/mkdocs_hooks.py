@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import click
 from mkdocs_click import _docs
 
 _format_row = _docs._format_table_option_row
+# The offline plugin would fetch this one for the search of pages that are opened from disk.
+_FETCHED_SHIM = '<script src="https://unpkg.com/iframe-worker/shim"></script>'
 
 
 def _row(option: click.Option) -> str:
@@ -22,3 +25,9 @@ def _row(option: click.Option) -> str:
 def on_startup(**_: Any) -> None:
     """Called once, before pages are built."""
     _docs._format_table_option_row = _row
+
+
+def on_post_page(output: str, **_: Any) -> str:
+    """Called with each page: what it would fetch is put into it."""
+    shim = Path(__file__).with_name("worker_shim.js").read_text(encoding="utf-8")
+    return output.replace(_FETCHED_SHIM, f"<script>{shim}</script>")

@@ -9,7 +9,21 @@ from typing import Any
 
 import pytest
 
+from tests.browser import Browser
+
 pytestmark = pytest.mark.slow
+
+_SEARCH = """new Promise((done) => {
+    const box = document.querySelector("input.md-search__input");
+    box.focus();
+    box.value = "calibration";
+    box.dispatchEvent(new KeyboardEvent("keyup", { bubbles: true }));
+    box.dispatchEvent(new Event("input", { bubbles: true }));
+    const look = (times) => document.querySelectorAll(".md-search-result__item").length || !times
+        ? done(document.querySelector(".md-search-result__meta").textContent)
+        : setTimeout(() => look(times - 1), 100);
+    look(300);
+})"""
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
@@ -54,8 +68,14 @@ def test_the_site_is_built_with_every_link_and_anchor_right(tmp_path: Path) -> N
     assert fetched == [], "a page is complete by itself"
     commands = (tmp_path / "site" / "reference" / "command-line.html").read_text()
     python = (tmp_path / "site" / "reference" / "python" / "exporter.html").read_text()
+    assert "UNSET" not in commands
     assert 'id="attnexport-deploy"' in commands or "attnexport deploy" in commands
     assert 'id="attnexport.exporter.open_model"' in python
+    with Browser(tmp_path / "profile") as browser:  # from disk, where browsers start no worker
+        page = browser.open(tmp_path / "site" / "index.html", 1440)
+        found = page.evaluate(_SEARCH)
+        assert page.errors == []
+    assert "matching documents" in found
 
 
 def validated(schema: str, document: object) -> None:
