@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from attnexport.core.lazy import lazy_names
 
+from .backend import use_tensorflow
 from .registration import register_with_keras
 
 if TYPE_CHECKING:
@@ -67,4 +68,5 @@ __all__ = [
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)
 
+use_tensorflow()
 register_with_keras()

@@ -144,6 +144,16 @@ def _name_outputs(outputs: Any, names: Sequence[str], own: Sequence[str]) -> Ten
     if isinstance(outputs, dict):
         if any(keras.tree.is_nested(each) for each in outputs.values()):
             raise ModelError("the model gives nested outputs; a signature gives a flat dict of tensors")
-        own = [str(key) for key in sorted(outputs)]  # the order in which keras.tree flattens it
+        own = _usable(sorted(outputs))  # the order in which keras.tree flattens it
     numbered = ["output"] if len(flat) == 1 else [f"output_{index}" for index in range(len(flat))]
     return dict(zip(names or own or numbered, flat, strict=True))
+
+
+def _usable(keys: Sequence[Any]) -> list[str]:
+    """Names for the keys of a dict of outputs: themselves, or what can be a name of them, numbered if that is taken."""
+    names: list[str] = []
+    for key in keys:
+        name = usable_name(str(key))
+        numbered = (each for each in chain([name], (f"{name}_{number}" for number in count(1))))
+        names.append(next(each for each in numbered if each not in names))
+    return names

@@ -58,3 +58,18 @@ def budget_of(precision: str) -> Budget:
     if precision not in BUDGETS:
         raise ArgumentError(no_such("budget for precision", precision, BUDGETS))
     return BUDGETS[precision]
+
+
+# The share of integers and booleans (labels, thresholds, indices of the best) that must be equal where what they are
+# computed from is not exact: a value beside a border falls to the other side.
+_LEAST_EQUAL = {"float16": 0.97, "bfloat16": 0.95, "int16x8": 0.95, "dynamic": 0.8, "int8": 0.8, "int4": 0.6}
+
+
+def least_equal(precision: str) -> float:
+    """The share of an output's integers or booleans that must be equal, 0 to 1.
+
+    Example:
+        >>> least_equal("float32"), least_equal("int8")
+        (1.0, 0.8)
+    """
+    return _LEAST_EQUAL.get(precision, 1.0)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from attnexport.core.runner import Runner, batched
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays
 
-from .budgets import budget_of
+from .budgets import budget_of, least_equal
 from .judgement import judge
 from .limits import Limits
 from .mismatch import is_float, mismatch, names_mismatch, not_finite
@@ -48,7 +48,8 @@ def compare(
     """Run every case through both and judge each output.
 
     Floats are held to the budget of the precision. NaN and infinity agree only with themselves at the same place.
-    Integers, booleans and strings must be equal; shapes and dtypes must match.
+    Strings must be equal, and so must integers and booleans, apart from the share that the precision allows to differ;
+    shapes and dtypes must match.
 
     Args:
         reference: What is right.
@@ -102,7 +103,7 @@ def _compare_case(
     findings = []
     for name in sorted(expected):
         right, other = expected[name], actual[name]
-        problem = mismatch(right, other)
+        problem = mismatch(right, other, least_equal(precision))
         if problem is None and require_finite and is_float(right):
             problem = not_finite(other)
         if problem is not None or not is_float(right):

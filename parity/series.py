@@ -9,7 +9,7 @@ from attnexport.core.errors import AttnexportError, ServingError, first_line
 from attnexport.core.runner import Runner, batched
 from attnexport.core.signature import Array, Arrays
 
-from .budgets import budget_of
+from .budgets import budget_of, least_equal
 from .checks import Batch, Check, Subject
 from .figures import Figures
 from .judgement import judge
@@ -72,7 +72,8 @@ class Series:
 
     def _add_output(self, name: str, batch: Batch, expected: Arrays, actual: Array) -> None:
         wanted = expected[name]
-        problem = mismatch(wanted, actual)
+        least = 0.0 if self._is_only_reported else least_equal(self._subject.precision)
+        problem = mismatch(wanted, actual, least)
         if problem is None and is_float(wanted):
             tally = self._tallies.setdefault(name, self._tally())
             if not_finite(wanted) is None:

@@ -12,9 +12,11 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from .graph import Graph, Operator, Subgraph
 from .recipes import LayerRule, Recipe
+from .units import unit_operators
 
 _OPERATOR = re.compile(r"[A-Z][A-Z0-9_]*")
 _LOOPS = {"IF", "WHILE"}
@@ -55,7 +57,7 @@ class Places:
         return frozenset(self.kept_float).union(*(names for _, names in self.layers))
 
 
-def float_outputs(graph: Graph, keep_float: Sequence[str]) -> list[str]:
+def float_outputs(graph: Graph, keep_float: Sequence[str], *, units: bool = True) -> list[str]:
     """The first output tensors of all operators that stay float.
 
     All operators of loops and branches are among them, since calibration does not see their values.
@@ -63,6 +65,8 @@ def float_outputs(graph: Graph, keep_float: Sequence[str]) -> list[str]:
     Args:
         graph: The float32 model.
         keep_float: Operators by name in capitals, or regular expressions that are searched for in output tensor names.
+        units: Whether what mixes units stays float as well: the concatenation that gives an output, and the arithmetic
+            by columns on an input. One scale for pixels and shares, or for ages and incomes, loses the smaller.
     """
     called = set(graph.signatures.values())
     names = []
@@ -71,6 +75,7 @@ def float_outputs(graph: Graph, keep_float: Sequence[str]) -> list[str]:
         if number in called:
             # A loop computes in float, and so do its neighbours: quantized values would be converted before it.
             seeds = [each for each in kept if each.name in _LOOPS or _is_seed(subgraph, each, keep_float)]
+            seeds += unit_operators(subgraph) if units else []
             kept = joined(subgraph, seeds)
         names += [subgraph.tensors[operator.outputs[0]].name for operator in kept if operator.outputs]
     return names
@@ -80,7 +85,9 @@ def place(graph: Graph, recipe: Recipe) -> Places:
     """Find the operators of a model to which a recipe's exceptions apply."""
     rules = ((rule, tuple(_matching(graph, [rule.tensors]))) for rule in recipe.layers)
     # If activations are not quantized, neighbours and loops need not stay float.
-    find = float_outputs if recipe.activations in ("int8", "int16") else _matching
+    find = (
+        partial(float_outputs, units=not recipe.integer_only) if recipe.activations in ("int8", "int16") else _matching
+    )
     scopes = {
         subgraph.tensors[operator.outputs[0]].name: "".join(f"{subgraph.tensors[at].name};" for at in operator.outputs)
         for subgraph, operator in graph.operators

@@ -15,6 +15,7 @@ from attnexport.core.errors import ModelError, first_line
 
 from .embeddings import Lookups, shaped, with_lookups
 from .float_core import Places
+from .io_types import with_integer_io
 from .recipes import LayerRule, Recipe
 
 # The least and greatest value of each tensor, by its name.
@@ -68,7 +69,8 @@ def quantize(
         raise ModelError(f"recipe {recipe.name!r} cannot quantize this model: {first_line(error)}") from error
     if not result.quantized_model:
         raise ModelError(f"recipe {recipe.name!r} cannot quantize this model: the quantizer returned no model")
-    return bytes(result.quantized_model)
+    content = bytes(result.quantized_model)
+    return content if recipe.io_type == "float32" else with_integer_io(content, recipe.io_type, centred)
 
 
 def _tables(recipe: Recipe, places: Places) -> dict[str, Recipe | LayerRule]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from attnexport.exporter.models import ModelOrigin
     from attnexport.store import ExportDirectory, VersionEntry
 
+_LOADED = ("factory", "h5", "object")  # origins of which a version keeps no copy to compare with
+
 
 @dataclass(frozen=True)
 class ModelVersion:
@@ -126,7 +128,7 @@ def find_version(
     directory = export_directory(DEFAULT_OUTPUT if output is None else output, origin.name if name is None else name)
     kind, versions = str(origin.source["kind"]), directory.manifest().versions
     candidates = versions if version is None else (directory.manifest().entry(version),)
-    source = open_model(origin) if candidates and kind in ("object", "factory") else None
+    source = open_model(origin) if candidates and kind in _LOADED else None
     entries = (each for each in reversed(candidates) if _is_of(directory, each, origin, source))
     if (found := next(entries, None)) is not None:
         kept = open_version(directory, found) if source is None else origin

@@ -10,6 +10,7 @@ from typing import Any
 
 from attnexport.core.errors import ContentError, ModelError, first_line
 from attnexport.core.reading import check_filled, check_unpacked_size
+from attnexport.exporter.tensorflow_errors import reason
 
 _MAX_CONFIG_BYTES = 1 << 26
 
@@ -39,7 +40,43 @@ def load_keras_file(path: Path) -> Any:
                 "write it as a registered layer, save the model again, and name the layer's "
                 "module with --import MODULE"
             ) from error
-        raise ModelError(f"{path} cannot be loaded: {first_line(error)}") from error
+        raise ModelError(f"{path} cannot be loaded: {reason(error)}") from error
+
+
+def load_h5_file(path: Path) -> Any:
+    """The `keras.Model` in an `.h5` file that Keras 3 wrote.
+
+    Raises:
+        ModelError: if an older Keras wrote it, it holds weights alone, is damaged, or needs unsafe loading.
+    """
+    import h5py
+    import keras
+
+    import attnexport.exporter.layers  # noqa: F401  # registers our own
+
+    try:
+        with h5py.File(path, "r") as file:
+            version, is_model = _text(file.attrs.get("keras_version")), "model_config" in file.attrs
+    except OSError as error:
+        raise ModelError(f"{path} is not a readable HDF5 file; save the model with model.save('NAME.keras')") from error
+    if not is_model:
+        raise ModelError(
+            f"{path} holds weights alone: load them into their model with load_weights, and save that with "
+            "model.save('NAME.keras')"
+        )
+    if not version.startswith("3"):
+        raise ModelError(
+            f"{path} is a model of Keras {version or '1'}: load it with the Keras that wrote it (tf_keras), and export "
+            "it from there with model.export('DIRECTORY'), which attnexport takes as a SavedModel"
+        )
+    try:
+        return keras.saving.load_model(path, safe_mode=True, compile=False)
+    except Exception as error:  # Keras raises whatever its parts raise
+        raise ModelError(f"{path} cannot be loaded: {reason(error)}") from error
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value or "")
 
 
 def _read_config(path: Path) -> Any:
@@ -51,6 +88,7 @@ def _read_config(path: Path) -> Any:
                 raise ModelError(
                     f"{path} has a config.json of more than {_MAX_CONFIG_BYTES:,} bytes, which is not read"
                 )
+            _check_version(path, archive)
             damaged = archive.testzip()
             if damaged:
                 raise ModelError(f"{path} is damaged: its part {damaged} fails the checksum; copy it again")
@@ -61,6 +99,18 @@ def _read_config(path: Path) -> Any:
         raise ModelError(
             f"{path} is not a Keras 3 model, or damaged ({first_line(error)}); save it with model.save('NAME.keras')"
         ) from error
+
+
+def _check_version(path: Path, archive: zipfile.ZipFile) -> None:
+    """Refuse a file of Keras 2 (tf_keras), whose layers Keras 3 does not have."""
+    if "metadata.json" not in archive.namelist():
+        return
+    version = str(json.loads(archive.read("metadata.json")[:_MAX_CONFIG_BYTES]).get("keras_version", "3"))
+    if not version.startswith("3"):
+        raise ModelError(
+            f"{path} was written by Keras {version} (tf_keras), and Keras 3 does not read it: load it there and export "
+            "it with model.export('DIRECTORY'), which attnexport takes as a SavedModel"
+        )
 
 
 def _unregistered(config: Any) -> Iterator[str]:

@@ -13,6 +13,7 @@ from typing import Any
 from attnexport.core.errors import ArgumentError, AttnexportError, ManifestError, ModelError, first_line
 from attnexport.core.signature import DEFAULT_SIGNATURE, TensorSpec
 from attnexport.core.user_modules import import_module, import_modules
+from attnexport.exporter.backend import backend_notes
 from attnexport.store.export_directory import ExportDirectory
 from attnexport.store.kinds import kind_of
 from attnexport.store.manifest import FILE_NAME, VersionEntry
@@ -102,7 +103,8 @@ def open_source(source: Any, imports: Iterable[str] = ()) -> ModelOrigin:
     imports = tuple(imports)
     import_modules(imports)
     origin = source if isinstance(source, ModelOrigin) else _open(source)
-    return replace(origin, imports=tuple(dict.fromkeys((*imports, *origin.imports))))
+    notes = tuple(dict.fromkeys((*origin.notes, *backend_notes())))
+    return replace(origin, imports=tuple(dict.fromkeys((*imports, *origin.imports))), notes=notes)
 
 
 def _open(source: Any) -> ModelOrigin:
@@ -178,13 +180,12 @@ def _remembered(module: str) -> tuple[str, ...]:
 
 
 def _from_file(path: Path) -> ModelOrigin:
-    from .keras_file import load_keras_file
+    from .keras_file import load_h5_file, load_keras_file
 
     if path.suffix in (".h5", ".hdf5"):
-        raise ModelError(
-            f"{path} is a legacy HDF5 model of Keras 1 or 2: load it with the Keras that wrote it and save it again "
-            "with model.save('NAME.keras')"
-        )
+        # Not kept as the original, which is a .keras: it is written anew from the loaded model.
+        source = {"kind": "h5", "file": path.name}
+        return ModelOrigin(path.stem, source, cache(partial(load_h5_file, path)))
     if path.suffix == ".tflite":
         raise ModelError(
             f"{path} is a .tflite, which cannot be turned back into a model; pass the model it was made from"
