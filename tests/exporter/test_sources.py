@@ -202,7 +202,7 @@ def test_a_damaged_file_is_said_to_be(here: Path, damage: Callable[[Path], Any])
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
-        ("old.h5", ModelError, "legacy HDF5"),
+        ("old.h5", ModelError, "not a readable HDF5 file"),
         ("model.onnx", ModelError, "not a .keras file"),
         ("empty/", ModelError, "neither an export .* nor a SavedModel"),
         ("nowhere.keras", ArgumentError, "does not exist; a model is"),
