@@ -95,8 +95,8 @@ def batched(
     spec = find_signature(runner.signatures, signature)
     scalars = [each.name for each in spec.inputs if each.shape == ()]
     varied = [name for name in scalars if name in inputs and inputs[name].ndim]
-    if not spec.is_batched and not varied:
-        return runner.run(inputs, signature)
+    if (not spec.is_batched and not varied) or (scalars and isinstance(runner, RecordedRunner)):
+        return runner.run(inputs, signature)  # what was recorded was so of all samples
     fixed = spec.fixed_batch
     counts = {name: len(array) for name, array in inputs.items()}
     if not counts or len(set(counts.values())) > 1 or not min(counts.values()):

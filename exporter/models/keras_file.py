@@ -40,7 +40,13 @@ def load_keras_file(path: Path) -> Any:
                 "write it as a registered layer, save the model again, and name the layer's "
                 "module with --import MODULE"
             ) from error
-        raise ModelError(f"{path} cannot be loaded: {reason(error)}") from error
+        hint = ""
+        if "QuantizedDTypePolicy" in json.dumps(config):
+            hint = (
+                "it was quantized by Keras (model.quantize), whose file Keras itself does not read: hand the model over "
+                "live, as package.module:factory or to export_saved_model; "
+            )
+        raise ModelError(f"{path} cannot be loaded: {hint}{reason(error)}") from error
 
 
 def load_h5_file(path: Path) -> Any:
