@@ -43,8 +43,8 @@ def load_keras_file(path: Path) -> Any:
         hint = ""
         if "QuantizedDTypePolicy" in json.dumps(config):
             hint = (
-                "it was quantized by Keras (model.quantize), whose file Keras itself does not read: hand the model over "
-                "live, as package.module:factory or to export_saved_model; "
+                "it was quantized by Keras (model.quantize), whose file Keras itself does not read: hand the model "
+                "over live, as package.module:factory or to export_saved_model; "
             )
         raise ModelError(f"{path} cannot be loaded: {hint}{reason(error)}") from error
 
