@@ -10,7 +10,7 @@ import numpy as np
 from .batches import chunks
 from .errors import ArgumentError, SamplesError, no_such
 from .samples import content_hash
-from .signature import DEFAULT_SIGNATURE, Arrays, Signature
+from .signature import DEFAULT_SIGNATURE, Array, Arrays, Shape, Signature
 
 
 class Runner(Protocol):
@@ -68,16 +68,18 @@ def batched(
     Args:
         runner: Any Runner. If its batch is fixed, the last batch is filled up by repeating the last sample, and the
             outputs for these repetitions are dropped.
-        inputs: Arrays `[n, ...]` by input name, all of the same `n >= 1`. A signature with a scalar has no batch: its
-            inputs go in one call, or sample by sample if the scalar, too, is given as `[n]`.
+        inputs: Arrays `[n, ...]` by input name, all of the same `n >= 1`. The inputs of a signature without a batch
+            go in one call, or sample by sample if a scalar, too, is given as `[n]`.
         signature: The signature to run.
         batch_size: The largest batch if the runner's batch is free; None runs all samples in one call.
 
     Returns:
-        Arrays `[n, ...]` by output name.
+        Arrays `[n, ...]` by output name. Outputs without a batch are returned whole; they must be the same for every
+        part of the samples.
 
     Raises:
         ArgumentError: for an unknown signature, no samples, or unequal sample counts.
+        SamplesError: if an output without a batch differs from part to part, or samples do not fill a fixed batch.
 
     Example:
         A runner that takes two samples at a time:
@@ -102,12 +104,19 @@ def batched(
     if not counts or len(set(counts.values())) > 1 or not min(counts.values()):
         raise ArgumentError(f"inputs must hold the same number of samples, at least one; received {counts}")
     n = next(iter(counts.values()))
-    parts = []
-    for chunk, size in _chunks(inputs, scalars, fixed, batch_size or n):
-        parts.append({name: output[:size] for name, output in runner.run(chunk, signature).items()})
-    if len(parts) == 1:
-        return parts[0]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    rows = fixed or (1 if scalars else batch_size or n)
+    parts = [(runner.run(chunk, signature), count) for chunk, count in _chunks(inputs, scalars, fixed, rows)]
+    if len(parts) == 1 and parts[0][1] == rows:
+        return parts[0][0]
+    shapes = {each.name: each.shape for each in spec.outputs}
+    return {
+        name: _joined(
+            f"output {name!r} of {signature!r}",
+            shapes.get(name),
+            [(part[name], count, count if fixed is None else fixed) for part, count in parts],
+        )
+        for name in parts[0][0]
+    }
 
 
 def _chunks(inputs: Arrays, scalars: Sequence[str], fixed: int | None, batch_size: int) -> Iterator[tuple[Arrays, int]]:
@@ -119,3 +128,24 @@ def _chunks(inputs: Arrays, scalars: Sequence[str], fixed: int | None, batch_siz
         sample = {name: array[index : index + 1] for name, array in inputs.items()}
         [(chunk, _)] = chunks(sample, fixed or 1, fill=fixed is not None)
         yield {name: array.reshape(-1)[0] if name in scalars else array for name, array in chunk.items()}, 1
+
+
+def _joined(what: str, shape: Shape | None, parts: Sequence[tuple[Array, int, int]]) -> Array:
+    """An output of several parts: each with its number of samples, and of rows, those that fill it up included."""
+    sizes = {rows for _, _, rows in parts}
+    may_be_batch = shape is None or shape[:1] == (None,) or (bool(shape) and {shape[0]} == sizes)
+    if may_be_batch and all(part.shape[:1] == (rows,) for part, _, rows in parts):
+        return np.concatenate([part[:count] for part, count, _ in parts])
+    first = parts[0][0]
+    if any(count != rows for _, count, rows in parts):
+        raise SamplesError(
+            f"{what} has shape {list(first.shape)} for a batch of {parts[0][2]}, which is no batch to cut: send a "
+            f"multiple of {parts[0][2]} samples"
+        )
+    if not all(part.dtype == first.dtype and np.array_equal(part, first, equal_nan=first.dtype.kind in "fc")
+               for part, _, _ in parts):  # fmt: skip
+        raise SamplesError(
+            f"{what} has shape {list(first.shape)} and differs from part to part, so the parts cannot be joined; run "
+            f"{parts[0][2]} samples at a time"
+        )
+    return first

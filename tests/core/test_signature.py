@@ -99,6 +99,65 @@ def test_any_number_of_samples_goes_through_any_batch(
     assert runner.batches == batches
 
 
+class _Unbatched:
+    """Gives a constant, a total and a doubled batch: outputs with no batch, a batch, and one that is not declared."""
+
+    def __init__(self, batch: int | None) -> None:
+        x = TensorSpec("x", "float32", (batch, 1))
+        outputs = {"names": ("string", (3,)), "y": ("float32", (batch, 1)), "twice": ("float32", None)}
+        specs = tuple(TensorSpec(name, *each) for name, each in outputs.items())
+        self.signatures = {"all": Signature("all", (x,), specs)}
+        total = (TensorSpec("total", "float32", (2,)), specs[1])
+        self.signatures["total"] = Signature("total", (x,), total)
+        self.signatures["twice"] = Signature("twice", (x,), specs[2:])
+
+    def run(self, inputs: Arrays, signature: str = "serving_default") -> Arrays:
+        x = inputs["x"]
+        if signature == "total":
+            return {"total": np.full(2, x.sum()), "y": 2 * x}
+        twice = np.concatenate([x, x])
+        return {"twice": twice} if signature == "twice" else {"names": np.array([b"a", b"b", b"c"]), "y": 2 * x}
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+@pytest.mark.parametrize(("fixed", "size"), [(None, None), (None, 2), (1, None), (2, None), (3, None), (6, None)])
+def test_outputs_without_a_batch_are_never_cut(fixed: int | None, size: int | None) -> None:
+    for count in (1, 2, 6):
+        x, runner = np.arange(count, dtype=np.float32)[:, None], _Unbatched(fixed)
+        fills = fixed is None or count % fixed == 0
+        if not fills and fixed != 3:  # of 3 the names look like a batch, and nothing tells otherwise
+            with pytest.raises(SamplesError, match=r"'names' of 'all' has shape .* send a multiple"):
+                batched(runner, {"x": x}, signature="all", batch_size=size)
+        elif fixed != 3:
+            outputs = batched(runner, {"x": x}, signature="all", batch_size=size)
+            assert outputs["names"].tolist() == [b"a", b"b", b"c"]
+            np.testing.assert_array_equal(outputs["y"], 2 * x)
+        in_one = count <= (fixed or size or count)
+        if fixed not in (2, None) and in_one and fills:
+            assert batched(runner, {"x": x}, signature="total")["total"].tolist() == [x.sum()] * 2
+        if not in_one and fixed == 1:
+            with pytest.raises(SamplesError, match=r"'total' of 'total' .* differs from part to part"):
+                batched(runner, {"x": x}, signature="total")
+
+
+def test_an_output_that_is_longer_than_the_batch_is_whole_or_refused() -> None:
+    x = np.arange(4, dtype=np.float32)[:, None]
+    assert len(batched(_Unbatched(None), {"x": x}, signature="twice")["twice"]) == 8
+    with pytest.raises(SamplesError, match="cannot be joined"):
+        batched(_Unbatched(None), {"x": x}, signature="twice", batch_size=2)
+
+
+def test_inputs_of_different_first_dimensions_are_no_batch() -> None:
+    specs = [TensorSpec("values", "float32", (None,)), TensorSpec("shape", "int64", (2,))]
+    assert not Signature("sparse", tuple(specs), (Y,)).is_batched
+    assert Signature("plain", tuple(specs[:1]), (Y,)).is_batched
+    fixed = Signature("fixed", (TensorSpec("x", "float32", (1, 2)),), (Y, TensorSpec("n", "string", (3,))))
+    assert fixed.is_batched
+    assert [spec.shape for spec in fixed.with_free_batch().outputs][1] == (3,)
+
+
 def test_batching_nothing_or_an_unknown_signature_is_an_error() -> None:
     with pytest.raises(ArgumentError, match="at least one"):
         batched(_Doubler(None), {"x": np.zeros((0, 1), "f")})
