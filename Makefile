@@ -49,12 +49,15 @@ bench: $(VENV)/installed  ## Measure speed, as ratios of two sides in one run.
 	$(BIN)/python benchmarks/validate.py
 	$(BIN)/python benchmarks/client.py
 	$(BIN)/python benchmarks/server.py
+	$(BIN)/python benchmarks/rest.py
+	$(BIN)/python benchmarks/hostile_clients.py
 
 fuzz: $(VENV)/installed  ## Feed a million inputs to each parser of bytes from outside; INPUTS=N for fewer.
 	$(BIN)/python -m tests.fuzzing --inputs $(or $(INPUTS),1000000)
 
-soak: $(VENV)/installed  ## Ten minutes of load while versions are swapped and clients killed.
+soak: $(VENV)/installed  ## Twenty minutes of load: versions swapped, clients killed; every method of both edges.
 	$(BIN)/python benchmarks/soak.py
+	$(BIN)/python benchmarks/soak_methods.py
 
 clean:  ## Remove the environments and what tools left.
 	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* build site

@@ -7,6 +7,8 @@ import contextlib
 import http.client
 import re
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,17 +23,19 @@ LARGE = 200_000  # bytes, of which 65536 are allowed
 
 
 @pytest.fixture(params=["httptools", "h11"])
-def edge(request: pytest.FixtureRequest, serving: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], int]]:
-    """Starts a REST edge of its own over the shared server's models; its port."""
+def edge(
+    request: pytest.FixtureRequest, serving: Any, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[], RestEdge]]:
+    """Starts a REST edge of its own over the shared server's models."""
     if request.param == "h11":
         monkeypatch.setattr(rest_edge, "protocol", rest_connections._h11_protocol)
         monkeypatch.setattr(rest_edge, "_loop_factory", lambda: None)
     started: list[RestEdge] = []
 
-    def start() -> int:
+    def start() -> RestEdge:
         started.append(RestEdge(serving.server.plane, "127.0.0.1", 0, RestOptions(), no_access_log))
         started[-1].start()
-        return started[-1].port
+        return started[-1]
 
     yield start
     for each in started:
@@ -69,10 +73,10 @@ def refusal(port: int, data: bytes) -> int | None:
 
 
 def test_heads_that_do_not_come_in_time_end_their_connections(
-    edge: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+    edge: Callable[[], RestEdge], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rest_connections, "HEAD_SECONDS", 0.3)
-    port = edge()
+    port = edge().port
     for part in (b"", b"GET /v1/models/m HT", asking.ASKING[:-2]):
         assert refusal(port, part) == 408
     with connected(port, asking.ASKING) as connection:
@@ -83,8 +87,8 @@ def test_heads_that_do_not_come_in_time_end_their_connections(
         assert status(connection) == 200
 
 
-def test_what_is_slow_but_in_time_is_answered(edge: Callable[[], int]) -> None:
-    with connected(edge()) as connection:
+def test_what_is_slow_but_in_time_is_answered(edge: Callable[[], RestEdge]) -> None:
+    with connected(edge().port) as connection:
         for byte in asking.ASKING:
             connection.sendall(bytes([byte]))
         assert status(connection) == 200
@@ -100,14 +104,14 @@ def test_what_is_slow_but_in_time_is_answered(edge: Callable[[], int]) -> None:
     ],
     ids=["path", "value", "headers", "line"],
 )
-def test_large_heads_are_refused(edge: Callable[[], int], head: bytes) -> None:
-    assert refusal(edge(), head) in (400, 431, None)
+def test_large_heads_are_refused(edge: Callable[[], RestEdge], head: bytes) -> None:
+    assert refusal(edge().port, head) in (400, 431, None)
 
 
-def test_a_head_at_the_limit_is_read(edge: Callable[[], int]) -> None:
+def test_a_head_at_the_limit_is_read(edge: Callable[[], RestEdge]) -> None:
     for size, wanted in ((60_000, 200), (65_530, 431)):
         data = b"GET /v1/models/m HTTP/1.1\r\nHost: x\r\nx: " + b"y" * size + b"\r\n\r\n"
-        with connected(edge(), data) as connection:
+        with connected(edge().port, data) as connection:
             assert status(connection) in ((wanted,) if wanted == 200 else (400, 431))
 
 
@@ -116,21 +120,51 @@ def test_a_head_at_the_limit_is_read(edge: Callable[[], int]) -> None:
     [b"1;" + b"x" * LARGE + b"\r\n{\r\n", b"1\r\n{\r\n0\r\n" + b"x: y\r\n" * (LARGE // 6) + b"\r\n"],
     ids=["chunk extension", "trailers"],
 )
-def test_what_surrounds_a_body_is_limited(edge: Callable[[], int], rest: bytes) -> None:
-    assert refusal(edge(), asking.CHUNKED + rest) in (400, 431, None)
+def test_what_surrounds_a_body_is_limited(edge: Callable[[], RestEdge], rest: bytes) -> None:
+    assert refusal(edge().port, asking.CHUNKED + rest) in (400, 431, None)
 
 
-def test_chunks_of_one_byte_are_read(edge: Callable[[], int]) -> None:
+def test_chunks_of_one_byte_are_read(edge: Callable[[], RestEdge]) -> None:
     body = b'{"inputs": [' + b" " * 50_000 + b"[1, 2, 3]]}"
     chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body)
-    with connected(edge(), asking.CHUNKED + chunks + b"0\r\n\r\n") as connection:
+    with connected(edge().port, asking.CHUNKED + chunks + b"0\r\n\r\n") as connection:
         assert status(connection) == 200
 
 
-def test_pipelined_requests_are_answered_in_order(edge: Callable[[], int]) -> None:
+def test_pipelined_requests_are_answered_in_order(edge: Callable[[], RestEdge]) -> None:
     wrong = asking.ASKING.replace(b"models/m", b"models/nope")
     last = asking.ASKING.replace(b"Host", b"Connection: close\r\nHost")
-    assert re.findall(rb"HTTP/1.1 (\d+)", all_of(edge(), asking.ASKING + wrong + last)) == [b"200", b"404", b"200"]
+    assert re.findall(rb"HTTP/1.1 (\d+)", all_of(edge().port, asking.ASKING + wrong + last)) == [b"200", b"404", b"200"]
+
+
+def test_under_load_the_end_answers_what_runs_and_cuts_no_answer(edge: Callable[[], RestEdge]) -> None:
+    running, asked, wrong = edge(), threading.Semaphore(0), []
+
+    def ask() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=30)
+        while True:
+            try:
+                connection.request("POST", asking.PREDICT, b'{"inputs": [[1, 2, 3]]}')
+                answer = connection.getresponse()
+            except (ConnectionError, http.client.RemoteDisconnected):  # closed between two requests
+                return
+            body = answer.read()  # raises if it is cut
+            asked.release()
+            if answer.status != 200:
+                wrong.append((answer.status, body))
+
+    clients = [threading.Thread(target=ask) for _ in range(6)]
+    for client in clients:
+        client.start()
+    for _ in range(60):
+        assert asked.acquire(timeout=30)
+    begin = time.monotonic()
+    running.stop(20)
+    assert time.monotonic() - begin < 20, "nothing waits for the end of the grace"
+    for client in clients:
+        client.join(30)
+    assert not any(client.is_alive() for client in clients)
+    assert wrong == []
 
 
 def test_answers_are_sent_at_once() -> None:
