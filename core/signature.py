@@ -192,14 +192,6 @@ class Signature:
         """Whether the inputs have a batch: one first dimension, free or of one size, and no tensor is a scalar.
 
         Outputs may have another first dimension, such as the names of all classes; these are not cut.
-
-        Example:
-            >>> x, labels = TensorSpec("x", "float32", (None, 3)), TensorSpec("labels", "string", (3,))
-            >>> Signature("serving_default", (x,), (labels,)).is_batched
-            True
-            >>> size = TensorSpec("size", "int64", (2,))
-            >>> Signature("sparse", (x, size), (labels,)).is_batched
-            False
         """
         if not self.inputs or any(spec.shape == () for spec in (*self.inputs, *self.outputs)):
             return False
@@ -248,15 +240,12 @@ class Signature:
 
     def with_free_batch(self) -> Signature:
         """The signature for callers whose samples are cut into its batches: it takes any number of them."""
-        inputs, outputs = (
-            tuple(
-                replace(spec, shape=(None, *spec.shape[1:]))
-                if spec.shape and spec.shape[0] == self.fixed_batch
-                else spec
-                for spec in specs
-            )
-            for specs in (self.inputs, self.outputs)
-        )
+
+        def free(spec: TensorSpec) -> TensorSpec:
+            has_batch = spec.shape and spec.shape[0] == self.fixed_batch
+            return replace(spec, shape=(None, *spec.shape[1:])) if has_batch and spec.shape else spec
+
+        inputs, outputs = (tuple(map(free, specs)) for specs in (self.inputs, self.outputs))
         return replace(self, inputs=inputs, outputs=outputs)
 
     def check_inputs(self, inputs: Mapping[str, Array]) -> None:

@@ -205,7 +205,7 @@ class Workers(ThreadPoolExecutor):
         now = time.monotonic()
         with self._lock:
             if not self._ended:
-                self._wanted = self._count + min(len(slow) + min(len(slow), _MAX_SPARE), _MAX_SLOW)
+                self._wanted = self._count + min(len(slow), _MAX_SLOW) + min(len(slow), _MAX_SPARE)
         try:
             self._grow()
         except RuntimeError:  # no more threads can be had; those that wait make room
