@@ -11,7 +11,7 @@ VENV := .venv$(if $(filter-out 3.11,$(VERSION)),-$(VERSION))
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check coverage lint docs bench soak fuzz clean remake
+.PHONY: help demo test check coverage lint docs bench soak fuzz chaos images sbom clean remake
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,18 @@ bench: $(VENV)/installed  ## Measure speed, as ratios of two sides in one run.
 	$(BIN)/python benchmarks/server.py
 	$(BIN)/python benchmarks/rest.py
 	$(BIN)/python benchmarks/hostile_clients.py
+
+sbom: $(VENV)/installed  ## Write the bill of materials of a release, of what pip installs with it, in build/.
+	rm -rf build/release && $(BIN)/python -m venv build/release
+	build/release/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt .
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --no-validate --spec-version 1.6 \
+	  -o build/attnexport.cdx.json build/release/bin/python
+
+chaos: $(VENV)/installed  ## Kill every writing command 300 times within ten minutes; SECONDS=N for another time.
+	$(BIN)/python benchmarks/chaos.py --seconds $(or $(SECONDS),600)
+
+images: $(VENV)/installed  ## Build the images and run each as its user, with docker or buildah; takes minutes.
+	$(BIN)/python -m tests.docker.images
 
 fuzz: $(VENV)/installed  ## Feed a million inputs to each parser of bytes from outside; INPUTS=N for fewer.
 	$(BIN)/python -m tests.fuzzing --inputs $(or $(INPUTS),1000000)

@@ -28,7 +28,7 @@ _MIN_GRPC_THREADS, _GRPC_THREADS_PER_CPU = 64, 16
 _SERVER_MIB = 512
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _IMAGE = re.compile(r"[a-z0-9][A-Za-z0-9._:/@-]*")
-_VERSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_VERSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(@sha256:[0-9a-f]{64})?")
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Deployment:
         service: The name as a host name.
         version: The version in the image.
         image: Name and tag of the image.
-        tf_serving_version: Tag of the image tensorflow/serving to build on.
+        tf_serving_version: Tag of the image tensorflow/serving to build on, with `@sha256:...` if it is pinned.
         cpus: Processors of a server, and its threads.
         grpc_max_threads: gRPC calls that a server takes at once; it refuses further ones (RESOURCE_EXHAUSTED).
         memory_mib: Memory of a server in MiB.
@@ -126,7 +126,9 @@ def plan_deployment(
             f"image {image!r} is not the name of an image, such as registry.example/{service}:{entry.version}"
         )
     if tf_serving_version is not None and not _VERSION.fullmatch(tf_serving_version):
-        raise ArgumentError(f"{tf_serving_version!r} is not a tag of tensorflow/serving, such as {TAGS[0]}")
+        raise ArgumentError(
+            f"{tf_serving_version!r} is not a tag of tensorflow/serving, such as {TAGS[0]} or {TAGS[0]}@sha256:DIGEST"
+        )
     tag, notes = choose_tag(entry.environment.get("tensorflow", ""), tf_serving_version)
     check_size("cpus", cpus, most=1024)
     batch_sizes, no_batching = _batch_sizes(saved_model.signatures, max_batch)

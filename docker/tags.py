@@ -26,7 +26,7 @@ def choose_tag(tensorflow: str, wanted: str | None = None) -> tuple[str, tuple[s
         ('2.20.0', 'TensorFlow 2.21.0 wrote this export and TF Serving 2.20.0 will read it')
     """
     tag, notes = wanted or TAGS[0], []
-    if wanted is not None and _numbers(tag) and tag.partition("-")[0] not in TAGS:
+    if wanted is not None and _numbers(tag) and re.split("[-@]", tag)[0] not in TAGS:
         notes.append(
             f"tensorflow/serving:{tag} is not among the tags known in {CHECKED} ({', '.join(TAGS)}); check that it "
             "exists before you build"

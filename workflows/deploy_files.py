@@ -11,10 +11,12 @@ from attnexport.core import ContentError, GateError, StorageError
 from attnexport.core.documents import check, read_json
 from attnexport.core.os_errors import writing
 from attnexport.docker import Deployment
+from attnexport.docker.bom import bill_of_materials
 from attnexport.store import Artifact
 from attnexport.store.files import hash_of, replacing_directory
 from attnexport.store.links import check_plain
 
+BOM = "bom.cdx.json"
 _RECORD = "deploy.json"
 _SCHEMA = 1
 _PROGRAMS = (".sh",)
@@ -71,6 +73,8 @@ def write_deployment(
         for name, text in texts.items():
             (temporary / name).parent.mkdir(parents=True, exist_ok=True)
             (temporary / name).write_text(text, encoding="utf-8")
+        bom = bill_of_materials(plan, {name: each for name, each in _files(temporary).items() if _is_in_image(name)})
+        (temporary / BOM).write_text(bom, encoding="utf-8")
         record = {"schema": _SCHEMA, "name": plan.name, "version": plan.version, "target": plan.target}
         (temporary / _RECORD).write_text(
             json.dumps({**record, "files": _files(temporary)}, indent=2) + "\n", encoding="utf-8"
@@ -78,7 +82,7 @@ def write_deployment(
         # The server in the image runs as another user.
         for path in (temporary, *temporary.rglob("*")):
             path.chmod(0o755 if path.is_dir() or path.suffix in _PROGRAMS else 0o644)
-    return sorted([*texts, _RECORD, f"models/{plan.name}/{plan.version}/"])
+    return sorted([*texts, BOM, _RECORD, f"models/{plan.name}/{plan.version}/"])
 
 
 def _recorded(path: Path) -> dict[str, str] | None:
@@ -88,6 +92,11 @@ def _recorded(path: Path) -> dict[str, str] | None:
         return document["files"] if document["schema"] == _SCHEMA else None
     except (OSError, ContentError):
         return None
+
+
+def _is_in_image(name: str) -> bool:
+    """Whether the Dockerfile copies a file."""
+    return name.startswith(("config/", "models/")) or name == "health.sh"
 
 
 def _files(path: Path) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -12,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import yaml
+
+from attnexport.store.files import hash_of
 
 Deploy = Callable[..., Path]
 Flags = Callable[[Path], list[str]]
@@ -36,6 +39,28 @@ def test_the_images_of_the_toolkit_copy_every_package(root: Path) -> None:
         text = (root / "docker" / f"{name}.Dockerfile").read_text()
         assert set(re.findall(r"^COPY (\w+)/ \1/$", text, re.MULTILINE)) == folders
         assert "USER 10001:10001" in text
+
+
+def test_the_bill_of_materials_names_everything_in_the_image(deployed: Deploy, export: Path) -> None:
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    digest = f"sha256:{'0123456789abcdef' * 4}"
+    output = deployed("docker", "--tf-serving-version", f"2.20.0@{digest}", "--image", "registry.example/team/c:7")
+    text = (output / "bom.cdx.json").read_text()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    document = json.loads(text)
+    base, model, *files = document["components"]
+    assert base["purl"] == f"pkg:docker/tensorflow/serving@{digest}"
+    assert f"ARG TF_SERVING_VERSION=2.20.0@{digest}\n" in (output / "Dockerfile").read_text()
+    listed = {each["name"]: each["hashes"][0]["content"] for each in (*model["components"], *files)}
+    copied = [output / "health.sh", *(output / "config").rglob("*"), *(output / "models").rglob("*")]
+    assert listed == {
+        path.relative_to(output).as_posix(): hash_of(path).removeprefix("sha256:") for path in copied if path.is_file()
+    }
+    assert (document["metadata"]["component"]["name"], document["metadata"]["component"]["version"]) == (
+        "registry.example/team/c", "7",
+    )  # fmt: skip
 
 
 def test_compose_and_the_manifests_fit_their_schemas(deployed: Deploy) -> None:
