@@ -30,6 +30,7 @@ os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
 # What the suite exports is not remembered beside what its user exported.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="attnexport-state-")
+os.environ["ATTNEXPORT_WEIGHT_CACHE"] = ""  # a test of the cache has a directory of its own
 
 # A shell that starts the suite in the background has SIGINT ignored, and all processes that tests start would inherit
 # that; a handler of Python's own they do not.

@@ -6,7 +6,7 @@ from attnexport.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from .calibration import Calibration, prepare_calibration, read_calibration, without_shared
-    from .compiled_model import CompiledModelRunner
+    from .compiled_model import CompiledModelRunner, open_tflite
     from .conversion import Conversion, Rejected, convert, convert_prepared
     from .fixed_shapes import fix_shapes
     from .gate import gate_tflite
@@ -35,6 +35,7 @@ _HOMES = {
     "gate_tflite": "gate",
     "inspect_tflite": "inspection",
     "load_recipe": "recipes",
+    "open_tflite": "compiled_model",
     "prepare_calibration": "calibration",
     "prepare_conversion": "preparation",
     "read_calibration": "calibration",
@@ -61,6 +62,7 @@ __all__ = [
     "gate_tflite",
     "inspect_tflite",
     "load_recipe",
+    "open_tflite",
     "prepare_calibration",
     "prepare_conversion",
     "read_calibration",

@@ -17,6 +17,7 @@ from attnexport.core.signature import DEFAULT_SIGNATURE, Array, Arrays, Signatur
 from .tensor_signatures import tensor_signatures
 
 MAX_FILE_BYTES = 1 << 34  # of a .tflite; a flatbuffer has 2 GB, and large constants may follow it
+_HEAD_BYTES = 8  # its identifier is in them
 # What the interpreter's messages mean.
 _REASONS = {
     "XNNPack delegate failed to reshape runtime": "an input has a shape that the file was not converted for",
@@ -57,12 +58,11 @@ class TFLiteRunner:
     ) -> None:
         self._name = "the .tflite" if isinstance(source, bytes) else str(source)
         self._raw = raw
-        content = source if isinstance(source, bytes) else read_file(source)
-        if content[4:8] != b"TFL3":
+        self._source = source
+        if self._head()[4:8] != b"TFL3":
             raise ModelError(f"{self._name} is not a .tflite file (its identifier is missing)")
         try:
-            self._interpreter: Any = self._open(content, threads)
-            self._interpreter.allocate_tensors()
+            self._interpreter: Any = self._load(threads)
             names = self._interpreter.get_signature_list()
             self._runners: dict[str, Any] = {name: self._interpreter.get_signature_runner(name) for name in names}
             self._details = {
@@ -70,12 +70,12 @@ class TFLiteRunner:
                 for name, runner in self._runners.items()
             }
             if by_tensors and not names:
-                self._details = tensor_signatures(self._interpreter, content)
+                self._details = tensor_signatures(self._interpreter, self._whole())
             self._signatures = {
                 name: Signature(name, self._specs(takes), self._specs(gives))
                 for name, (takes, gives) in self._details.items()
             }
-            if len(self._runners) == 1 and not self._resizable():
+            if len(self._runners) == 1 and not self.is_resizable:
                 self._runners.clear()  # while there are some, the interpreter itself must not be called
         except (ValueError, RuntimeError, LookupError, TypeError) as error:  # also from the details of a damaged file
             raise ModelError(f"{self._name} does not load: {_reason(error)}") from error
@@ -105,6 +105,20 @@ class TFLiteRunner:
     def close(self) -> None:
         self._runners, self._interpreter = {}, None
 
+    def _head(self) -> bytes:
+        """How the file begins."""
+        source = self._source
+        return source[:_HEAD_BYTES] if isinstance(source, bytes) else read_file(source, only_head=True)
+
+    def _whole(self) -> bytes:
+        return self._source if isinstance(self._source, bytes) else read_file(self._source)
+
+    def _load(self, threads: int) -> Any:
+        """An interpreter that is ready to run."""
+        interpreter = self._open(self._whole(), threads)
+        interpreter.allocate_tensors()
+        return interpreter
+
     def _open(self, content: bytes, threads: int) -> Any:
         """An interpreter."""
         from ai_edge_litert.interpreter import Interpreter
@@ -123,7 +137,9 @@ class TFLiteRunner:
         self._interpreter.invoke()
         return {name: self._interpreter.get_tensor(detail["index"]) for name, detail in gives.items()}
 
-    def _resizable(self) -> bool:
+    @property
+    def is_resizable(self) -> bool:
+        """Whether an input has free dimensions."""
         return any(-1 in detail["shape_signature"] for takes, _ in self._details.values() for detail in takes.values())
 
     def _specs(self, details: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
@@ -154,14 +170,17 @@ class TFLiteRunner:
         return ((array.astype(np.float32) - np.float32(zero)) * np.float32(scale)).astype(np.float32)
 
 
-def read_file(path: str | Path) -> bytes:
-    """The content of a file.
+def read_file(path: str | Path, *, only_head: bool = False) -> bytes:
+    """The content of a file, or the few bytes that it begins with.
 
     Raises:
         ArgumentError: if it does not exist.
         ModelError: if it cannot be read.
     """
     try:
+        if only_head:
+            with Path(path).open("rb") as file:
+                return file.read(_HEAD_BYTES)
         return read_bytes(Path(path), MAX_FILE_BYTES)
     except FileNotFoundError as error:
         raise ArgumentError(f"{path} does not exist") from error

@@ -72,9 +72,9 @@ def open_runner(artifact: ArtifactPath, *, threads: int = 1, imports: tuple[str,
         ModelError: if it does not load.
     """
     if artifact.kind == "tflite":
-        from attnexport.tflite import TFLiteRunner
+        from attnexport.tflite import open_tflite
 
-        return TFLiteRunner(artifact.path, threads=threads)
+        return open_tflite(artifact.path, threads=threads)
     if artifact.kind == "saved_model":
         from attnexport.exporter import SavedModelRunner
 

@@ -104,8 +104,8 @@ class ArtifactLoader:
 
             return ServedSavedModel(path, self.tags, self.intra_op_threads, self.inter_op_threads, trust=self.trust)
         _run_check()(path, by_tensors=True)
-        runner = import_module("attnexport.tflite").TFLiteRunner  # loads LiteRT, only if a .tflite is served
-        return RunnerModel([runner(path, by_tensors=True) for _ in range(self.interpreters)])
+        open_tflite = import_module("attnexport.tflite").open_tflite  # loads LiteRT, only if a .tflite is served
+        return RunnerModel([open_tflite(path, by_tensors=True) for _ in range(self.interpreters)])
 
 
 @cache
