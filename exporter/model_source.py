@@ -40,6 +40,7 @@ class ModelSource(ABC):
         narrow: Runs the model as it was, if this one is that model rebuilt in float32; else None.
         narrow_precision: The row of parity's table of budgets that the rebuilt model is held to against it.
         quantized_by: Keras's name of its own quantization, if the model was rebuilt from such a one.
+        has_adapters: Whether it was rebuilt to merge LoRA's adapters.
     """
 
     origin: ModelOrigin
@@ -56,6 +57,7 @@ class ModelSource(ABC):
     narrow: Runner | None = None
     narrow_precision: str = "float32"
     quantized_by: str | None = None
+    has_adapters: bool = False
 
     @property
     def signatures(self) -> Mapping[str, Signature]:

@@ -11,6 +11,8 @@ from attnexport.store.manifest import Artifact
 
 from .figures import Figures
 
+HALF = "half precision"  # the runtime of a phone's GPU
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -23,6 +25,7 @@ class Subject:
         runner: Runs it.
         calibrated: Whether it was calibrated on samples of the user's.
         min_sqnr_db: Least SQNR in dB in place of the budget, as its recipe says.
+        edge_cases: Whether it is run on edge cases; their magnitudes are beyond half precision, whatever the model.
     """
 
     artifact: str
@@ -31,6 +34,7 @@ class Subject:
     runner: Runner
     calibrated: bool = False
     min_sqnr_db: float | None = None
+    edge_cases: bool = True
 
     @classmethod
     def of(cls, artifact: Artifact, runtime: str, runner: Runner) -> Subject:
@@ -38,6 +42,13 @@ class Subject:
         return cls(
             artifact.path, runtime, artifact.precision, runner, artifact.calibrated_on_given, artifact.min_sqnr_db
         )
+
+    @classmethod
+    def in_half(cls, artifact: Artifact, runner: Runner) -> Subject:
+        """An artifact whose float32 is computed in float16: held to bfloat16's budget, since every operator rounds."""
+        precision = "bfloat16" if artifact.precision in ("float32", "float16") else artifact.precision
+        calibrated, least = artifact.calibrated_on_given, artifact.min_sqnr_db
+        return cls(artifact.path, HALF, precision, runner, calibrated, least, edge_cases=False)
 
     def __str__(self) -> str:
         return f"{self.artifact} ({self.runtime})"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from attnexport.store.manifest import CheckRecord
 
-from .checks import Check, Validation
+from .checks import HALF, Check, Validation
 from .figures import Figures, cells, worst
 
 TITLES = (
@@ -140,7 +140,9 @@ def _summary(checks: Sequence[Check]) -> Summary:
 def _joined(rows: Sequence[Summary]) -> list[Summary]:
     together: dict[tuple[str, str, str], Summary] = {}
     for row in rows:
-        key = row.artifact, row.signature, "" if row.passed else row.runtimes[0]
+        # Half precision has other figures than all others, which would be theirs as the worst.
+        own = not row.passed or HALF in row.runtimes
+        key = row.artifact, row.signature, row.runtimes[0] if own else ""
         together[key] = _worst_of(together[key], row) if key in together else row
     return list(together.values())
 

@@ -34,7 +34,9 @@ def check_rebuilt(source: ModelSource, inputs: Arrays) -> list[str]:
     worst = verdict.worst
     figures = worst.measured if worst else None
     difference = f"SQNR {figures.sqnr_db:.1f} dB" if figures else "other integers" if worst else "nothing to compare"
-    what = f"was quantized by Keras ({source.quantized_by})" if source.quantized_by else "computes in another precision"
+    what = "has LoRA adapters" if source.has_adapters else "computes in another precision"
+    if source.quantized_by:
+        what = f"was quantized by Keras ({source.quantized_by})"
     if not verdict and not (figures and figures.sqnr_db >= _noise_db(source, case) - _NOISE_DB):
         raise ModelError(
             f"the model {what}; rebuilt in float32, the only precision that TFLite's converter takes, it computes "
@@ -42,6 +44,8 @@ def check_rebuilt(source: ModelSource, inputs: Arrays) -> list[str]:
             "saves nor makes anew. Save and load it with save_own_variables and load_own_variables, or serve the "
             "SavedModel"
         )
+    if source.has_adapters:
+        return [f"the model {what}, which were merged into its weights: its answers are at {difference} from before"]
     how = "with its weights dequantized" if source.quantized_by else "with the same weights"
     return [
         f"the model {what}, and TFLite's converter takes float32 alone: it was rebuilt in float32 {how}, whose answers "

@@ -55,7 +55,18 @@ def open_subjects(directory: ExportDirectory, entry: VersionEntry, stack: ExitSt
             for runtime, runner in _runners(artifact, directory.root / artifact.path, check):
                 stack.enter_context(closing(runner))
                 subjects.append(Subject.of(artifact, runtime, runner))
+            if artifact.kind == "tflite" and not isinstance(subjects[-1].runner, DamagedRunner):
+                subjects += _in_half(artifact, directory.root / artifact.path, stack)
     return subjects
+
+
+def _in_half(artifact: Artifact, path: Path, stack: ExitStack) -> list[Subject]:
+    """A .tflite in half precision; none if this CPU's kernels do not offer it."""
+    try:
+        runner = stack.enter_context(closing(CompiledModelRunner(path, half=True)))
+    except ModelError:
+        return []
+    return [Subject.in_half(artifact, runner)]
 
 
 def server_subjects(address: str, model: str, entry: VersionEntry, stack: ExitStack) -> list[Subject]:

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 Run = Callable[..., tuple[int, str, str]]
 
-RUNTIMES = {"session", "eager", "gRPC", "interpreter", "CompiledModel"}
+RUNTIMES = {"session", "eager", "gRPC", "interpreter", "CompiledModel", "half precision"}
 # By output of the model below, what is said of it on the samples.
 TOLD = {
     "weight": "max error",
@@ -73,7 +73,7 @@ def spoil(export: Path) -> None:
         traced = trace(Endpoint("serving_default", spoiled, model_inputs(model, batch=batch).specs, feed=dict))
         path = export / "saved_model" / "1" if batch is None else export / "fixed"
         shutil.rmtree(path, ignore_errors=True)
-        write_saved_model(path, model, [traced])
+        write_saved_model(path, [traced])
     (export / "tflite" / "1" / "m.float32.tflite").write_bytes(convert_float(export / "fixed"))
     shutil.rmtree(export / "fixed")
 

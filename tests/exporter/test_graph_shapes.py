@@ -97,7 +97,7 @@ def test_a_dense_layer_is_five_operators_in_a_saved_model(tmp_path: Path) -> Non
     model = small_model()
     inputs = (TensorSpec("x", "float32", (None, 7, DEPTH)),)
     traced = trace(Endpoint("serving_default", lambda tensors: {"y": model(tensors["x"])}, inputs))
-    write_saved_model(tmp_path / "saved", model, [traced])
+    write_saved_model(tmp_path / "saved", [traced])
     with tf.compat.v1.Session(graph=tf.Graph()) as session:
         message = tf.compat.v1.saved_model.load(session, ["serve"], str(tmp_path / "saved"))
     [function] = [
@@ -123,7 +123,7 @@ def test_no_other_thread_sees_an_export(tmp_path: Path) -> None:
     try:
         inputs = (TensorSpec("x", "float32", (None, 7, DEPTH)),)
         traced = trace(Endpoint("serving_default", lambda tensors: {"y": model(tensors["x"])}, inputs))
-        write_saved_model(tmp_path / "saved", model, [traced])
+        write_saved_model(tmp_path / "saved", [traced])
     finally:
         done.set()
         thread.join()
