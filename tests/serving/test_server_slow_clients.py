@@ -129,6 +129,7 @@ def test_with_too_many_silent_calls_those_that_have_waited_longest_make_room(
     served: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "_MAX_SLOW", 4)
+    monkeypatch.setattr(workers, "_MAX_SPARE", 0)
     monkeypatch.setattr(workers, "_SAFE", 0.01)
     running = served()
     with silent(running.server.address, PREDICT, 12) as calls:
