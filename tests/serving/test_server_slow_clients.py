@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -185,3 +188,36 @@ def test_as_many_run_at_once_as_there_are_places_however_many_threads_there_are(
     assert most <= 2
     eventually(lambda: pool._alive == 2)
     pool.shutdown()
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="descriptors are counted on Linux")
+def test_idle_half_open_cancelled_and_expired_clients_leave_nothing_behind(served: Callable[..., Any]) -> None:
+    """What `benchmarks/hostile_clients.py` measures, without its clock."""
+    running = served()
+    pools = running.server._grpc._pools
+    running.predict(X)
+    assert running.http("/v1/models/m")[0] == 200
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    request = predict_pb2.PredictRequest(model_spec={"name": "m"})
+    request.inputs["x"].CopyFrom(tensor())
+    with contextlib.ExitStack() as stack:
+        for address in (running.server.address, running.server.rest_address.removeprefix("http://")):
+            host, port = address.rsplit(":", 1)
+            for data in (b"", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"POST /v1/models/m:predict HTTP/1.1\r\nx: "):
+                for _ in range(10):
+                    connection = stack.enter_context(socket.create_connection((host, int(port)), timeout=30))
+                    connection.sendall(data)
+        with grpc.insecure_channel(running.server.address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+            call = channel.unary_unary(PREDICT, request_serializer=predict_pb2.PredictRequest.SerializeToString)
+            for _ in range(40):
+                call.future(request, timeout=30).cancel()
+            assert {each.code() for each in [call.future(request, timeout=1e-6) for _ in range(40)]} == {
+                grpc.StatusCode.DEADLINE_EXCEEDED
+            }
+            for _ in range(10):
+                assert running.predict(X).model_spec.version.value == 2
+                assert running.http("/v1/models/m:predict", {"inputs": [[1, 2, 3]]})[0] == 200
+    eventually(lambda: [len(pool._waiting) for pool in pools] == [0, 0, 0])
+    eventually(lambda: [pool._alive for pool in pools] == [pool._places.qsize() for pool in pools] == [1, 4, 1])
+    eventually(lambda: len(os.listdir("/proc/self/fd")) <= before)
