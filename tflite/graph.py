@@ -13,6 +13,7 @@ from attnexport.core.errors import ArgumentError, ModelError, first_line, one_of
 from attnexport.core.signature import Shape, Signature, TensorSpec
 
 from .flatbuffer_check import check_model, text_of
+from .flatbuffer_objects import check_objects
 from .subgraph_check import calls
 
 # Operators whose constants are the model's weights, as quantizers understand it.
@@ -190,6 +191,7 @@ def parse_model(content: bytes) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            check_objects(flatbuffer_utils.schema_fb.Model.GetRootAs(content, 0), len(content))
             return flatbuffer_utils.read_model_from_bytearray(bytearray(content))
     except Exception as error:  # on damaged files the generated code raises anything
         raise ModelError(f"a damaged .tflite file: {first_line(error)}") from error
