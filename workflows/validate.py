@@ -145,6 +145,7 @@ def write_cases(
     version: int | None = None,
     evaluation: SampleSource | None = None,
     imports: Sequence[str] = (),
+    trust: bool = False,
     progress: Progress = silent,
 ) -> CasesResult:
     """Write the inputs that `validate` compares on, for a device to run its .tflite on; nothing is compared.
@@ -155,6 +156,7 @@ def write_cases(
         version: The version; the newest if None.
         evaluation: Samples, as in `validate`.
         imports: Modules that register custom layers.
+        trust: Import the modules that the export names, even if it was made elsewhere.
         progress: Called with what is being done.
 
     Raises:
@@ -172,7 +174,9 @@ def write_cases(
     """
     directory, entry = _open_export(export, version)
     _check_arguments(evaluation, (), Limits())
-    with ExitStack() as stack:
+    from attnexport.store.trust import trusting
+
+    with trusting(trust), ExitStack() as stack:
         progress("loading TensorFlow")
         from .device_cases import device_artifacts, device_batches, write_batches
         from .validation_data import open_compared
