@@ -127,6 +127,9 @@ def _decode(data: bytes, start: int, stop: int, splat_limit: int, lenient: bool)
         return _view(kind, data, begin, end, parts.shape)
     begin, end = parts.places.get(kind.field, (0, 0))
     if kind.field in RAW_FIELDS:
+        half = kind.dtype.itemsize // 2
+        if lenient and kind.dtype.kind == "c" and (end - begin) % kind.dtype.itemsize == half:
+            end -= half  # TensorFlow ignores a real part without its imaginary part
         values = _raw(kind.dtype, data, begin, end)
     else:
         values = _narrow(kind, unpack_varints(data, begin, end), lenient)

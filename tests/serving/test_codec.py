@@ -226,6 +226,17 @@ def test_what_no_tensor_holds_is_refused() -> None:
             encode_tensor(array)
 
 
+@pytest.mark.parametrize(("field", "dtype"), [("scomplex_val", tf.complex64), ("dcomplex_val", tf.complex128)])
+def test_a_real_part_without_its_imaginary_part_is_left_out_as_by_tensorflows_runtime(field: str, dtype: Any) -> None:
+    proto = tensor_pb2.TensorProto(dtype=dtype.as_datatype_enum)
+    proto.tensor_shape.dim.add(size=2)
+    getattr(proto, field).extend([1.0, 2.0, 3.0])
+    data = proto.SerializeToString()
+    same(decode_tensor(data, lenient=True), tf.io.parse_tensor(data, dtype).numpy())
+    with pytest.raises(CodecError, match="not a whole number"):
+        decode_tensor(data)
+
+
 def test_the_table_of_dtypes_is_the_enum_of_tensorflow() -> None:
     for name, number in NUMBERS.items():
         assert tf.dtypes.as_dtype(number).name == name
