@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from attnexport.core.errors import AttnexportError, ParityError
+from attnexport.core.errors import ArgumentError, AttnexportError, ParityError
 from attnexport.core.signature import Shape, TensorSpec
 from attnexport.workflows import convert as workflow
 from attnexport.workflows.choices import (
@@ -31,7 +31,14 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKmM]?)[bB]?")
 _UNITS = {"": 1, "k": 1000, "m": 1000**2}
 _GROUPS = {
     "Options": (),
-    f"Search (--quantize {AUTO})": ("min_agreement", "max_accuracy_drop", "objective", "trials"),
+    f"Search (--quantize {AUTO})": (
+        "min_agreement",
+        "max_accuracy_drop",
+        "max_latency",
+        "objective",
+        "fastest",
+        "trials",
+    ),
     "Presets": PRESET_OPTIONS,
 }
 
@@ -112,6 +119,13 @@ class Size(click.ParamType[int]):
     type=Choice("objective", OBJECTIVES),
     help=f"What to minimize. [{OBJECTIVES[0]}]",
 )
+@click.option("--fastest", is_flag=True, help="The same as --objective latency.")
+@click.option(
+    "--max-latency",
+    type=float,
+    metavar="MS",
+    help="Most ms that a call may take here, on one thread.",
+)
 @click.option(
     "--trials",
     type=click.IntRange(1),
@@ -148,6 +162,8 @@ def tflite(
     min_agreement: float | None,
     max_accuracy_drop: float | None,
     objective: str | None,
+    fastest: bool,
+    max_latency: float | None,
     trials: int | None,
 ) -> None:
     """Convert a model for TFLite (LiteRT).
@@ -157,8 +173,14 @@ def tflite(
     file is run in a process of its own and compared with the original before it takes its name.
     """
     search = None
-    if any(each is not None for each in (min_agreement, max_accuracy_drop, objective, trials)):
-        search = SearchOptions(min_agreement, max_accuracy_drop, objective or OBJECTIVES[0], trials or DEFAULT_TRIALS)
+    if fastest:
+        if objective not in (None, "latency"):
+            raise ArgumentError(f"--fastest is --objective latency; --objective {objective} was given as well")
+        objective = "latency"
+    if any(each is not None for each in (min_agreement, max_accuracy_drop, objective, max_latency, trials)):
+        search = SearchOptions(
+            min_agreement, max_accuracy_drop, objective or OBJECTIVES[0], trials or DEFAULT_TRIALS, max_latency
+        )
     try:
         with terminal.working() as progress:
             result = workflow.convert(

@@ -28,6 +28,7 @@ class SearchOptions:
         min_agreement: Least share of samples with the original's top-1 class, 0 to 1.
         max_accuracy_drop: Most accuracy to lose, in percentage points; needs labels.
         objective: What is to be small: "size", or "latency" on this machine.
+        max_latency_ms: Most ms that a call may take on this machine, on one thread.
         trials: Most candidates to measure.
 
     Raises:
@@ -42,6 +43,7 @@ class SearchOptions:
     max_accuracy_drop: float | None = None
     objective: str = OBJECTIVES[0]
     trials: int = DEFAULT_TRIALS
+    max_latency_ms: float | None = None
 
     def __post_init__(self) -> None:
         from attnexport.core.errors import check_size, no_such
@@ -76,7 +78,14 @@ def search_request(
     """
     from attnexport.tflite.search import Goal
 
-    goal = Goal(min_sqnr_db, options.min_agreement, options.max_accuracy_drop, max_size, options.objective)
+    goal = Goal(
+        min_sqnr_db,
+        options.min_agreement,
+        options.max_accuracy_drop,
+        max_size,
+        options.objective,
+        options.max_latency_ms,
+    )
     calibrators = CALIBRATORS if calibrator in (None, "auto") else (calibrator,)
     return SearchRequest(goal, options.trials, tuple(keep_float), calibrators)
 

@@ -283,7 +283,9 @@ def _check_search_options(
 ) -> None:
     if not is_search and options is not None:
         given = [each.name for each in fields(options) if getattr(options, each.name) != each.default]
-        raise ArgumentError(f"--{(given or ['trials'])[0].replace('_', '-')} works only with --quantize {AUTO}")
+        raise ArgumentError(
+            f"--{(given or ['trials'])[0].removesuffix('_ms').replace('_', '-')} works only with --quantize {AUTO}"
+        )
     if is_search and (integer_only or io):
         raise ArgumentError(
             f"{AUTO} searches among files with float inputs; --integer-only and --io are for recipes that are named"

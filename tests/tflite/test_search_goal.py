@@ -28,6 +28,7 @@ def test_half_a_point_is_half_a_point() -> None:
         ({"min_sqnr_db": float("nan")}, "min_sqnr must be a number of dB"),
         ({"min_agreement": 99.0}, "min_agreement is a share from 0 to 1; received 99"),
         ({"max_accuracy_drop": -1.0}, "max_accuracy_drop must be 0 to 100"),
+        ({"min_sqnr_db": 30.0, "max_latency_ms": 0.0}, "max_latency must be a number of ms above 0; received 0"),
     ],
 )
 def test_goals_that_make_no_sense_are_refused(changes: dict[str, Any], told: str) -> None:

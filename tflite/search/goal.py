@@ -41,6 +41,13 @@ class Measurement:
         return inf if columns is None else columns.sqnr_db
 
     @property
+    def latency_ms(self) -> float | None:
+        """Its median latency in ms; None if it was not measured."""
+        if self.latency_ratio is None or self.float_latency_ms is None:
+            return None
+        return self.latency_ratio * self.float_latency_ms
+
+    @property
     def sqnr_db(self) -> float:
         """The SQNR of its worst output, in dB; minus infinity if it has a problem."""
         return -inf if self.figures is None else self.figures.sqnr_db
@@ -73,6 +80,7 @@ class Goal:
         min_agreement: Least share of samples with the original's top-1 class, 0 to 1.
         max_accuracy_drop: Greatest loss of accuracy against the original, in percentage points.
         max_size: Bytes of the file at most.
+        max_latency_ms: Median latency of a call in ms at most, on this machine and one thread.
         objective: What to minimize: `size`, or `latency` on this machine.
 
     Raises:
@@ -88,6 +96,7 @@ class Goal:
     max_accuracy_drop: float | None = None
     max_size: int | None = None
     objective: str = "size"
+    max_latency_ms: float | None = None
 
     def __post_init__(self) -> None:
         if self.min_sqnr_db is None and self.min_agreement is None and self.max_accuracy_drop is None:
@@ -95,6 +104,8 @@ class Goal:
                 "auto needs a limit for what may be lost, such as --min-agreement 0.99, --min-sqnr 30 or "
                 "--max-accuracy-drop 0.5"
             )
+        if self.max_latency_ms is not None and not 0 < self.max_latency_ms < inf:
+            raise ArgumentError(f"max_latency must be a number of ms above 0; received {self.max_latency_ms}")
         Limits(min_sqnr_db=self.min_sqnr_db, min_agreement=self.min_agreement)
         if self.max_accuracy_drop is not None and not 0 <= self.max_accuracy_drop <= 100:
             raise ArgumentError(
@@ -123,8 +134,11 @@ class Goal:
         return excess
 
     def misses(self, measured: Measurement) -> float:
-        """How far a candidate misses the goal; ten percent of size over the limit count as much as a dB."""
+        """How far a candidate misses the goal; ten percent of size or latency too much count as much as a dB."""
         excess = 0.0 if self.max_size is None else max(0.0, measured.size_bytes / self.max_size - 1)
+        if self.max_latency_ms is not None:
+            latency = measured.latency_ms
+            excess += 1.0 if latency is None else max(0.0, latency / self.max_latency_ms - 1)
         return self.loses_too_much(measured) + 10 * excess
 
     def met_by(self, measured: Measurement) -> bool:
@@ -141,4 +155,6 @@ class Goal:
             limits.append(f"at most {self.max_accuracy_drop:g} points of accuracy lost")
         if self.max_size is not None:
             limits.append(f"at most {self.max_size:,} bytes")
+        if self.max_latency_ms is not None:
+            limits.append(f"at most {self.max_latency_ms:g} ms")
         return " and ".join(limits)
