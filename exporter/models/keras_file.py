@@ -12,6 +12,8 @@ from attnexport.core.errors import ContentError, ModelError, first_line
 from attnexport.core.reading import check_filled, check_unpacked_size
 from attnexport.exporter.tensorflow_errors import reason
 
+from .h5_check import check_h5
+
 _MAX_CONFIG_BYTES = 1 << 26
 
 
@@ -61,7 +63,9 @@ def load_h5_file(path: Path) -> Any:
     import attnexport.exporter.layers  # noqa: F401  # registers our own
 
     try:
+        check_filled(path)
         with h5py.File(path, "r") as file:
+            check_h5(file, path.stat().st_size)
             version, is_model = _text(file.attrs.get("keras_version")), "model_config" in file.attrs
     except OSError as error:
         raise ModelError(f"{path} is not a readable HDF5 file; save the model with model.save('NAME.keras')") from error
