@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 
 _GAP = 2  # columns of space between two columns of a table
 _SPACE = re.compile(r" (?!(?:dB|kB|MB|B|ms|s)\b)")  # a number stays beside its unit
-_STYLES = {"passed": "green", "FAILED": "red", "AVAILABLE": "green", "CHANGED": "red", "GONE": "red"}
+_STYLES = {
+    "passed": "green",
+    "FAILED": "red",
+    "AVAILABLE": "green",
+    "CHANGED": "red",
+    "GONE": "red",
+    "reported": "yellow",
+}
 
 
 @dataclass(frozen=True)

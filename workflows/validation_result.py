@@ -138,8 +138,8 @@ class ValidationResult(Result):
         ]
         if self.changes:
             blocks += [f"\nbeside version {self.against}:\n", _changes_table(self.changes)]
-        blocks += [Line(f"  {each}") for each in self._not_judged()]
-        blocks.append(Line(f"\n{self._summary()}"))
+        blocks += [f"  {each}" for each in self._not_judged()]
+        blocks.append(f"\n{self._summary()}")
         if self.layers is not None:
             blocks += self.layers.blocks()
         if self.digest is not None:
