@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from attnexport.core.errors import ArgumentError
 from attnexport.workflows.connection import DEFAULT_SERVER, Connection
@@ -88,6 +89,7 @@ def _connected(
         **options: object,
     ) -> None:
         if not servers:
+            _check_unused()
             function(terminal, None, **options)
             return
         connection = Connection(
@@ -119,6 +121,25 @@ def _connected(
     for option in (*reversed(_OPTIONS), named, server):
         decorated = option(decorated)
     return decorated
+
+
+def _check_unused() -> None:
+    """Refuse options of a connection that is not made."""
+    context = click.get_current_context()
+    for name in (
+        "model",
+        "timeout",
+        "tls",
+        "tls_ca",
+        "tls_cert",
+        "tls_key",
+        "tls_server_name",
+        "headers",
+        "compression",
+    ):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = "header" if name == "headers" else name.replace("_", "-")
+            raise ArgumentError(f"--{option} works only with --server")
 
 
 def _header(text: str) -> tuple[str, str]:
