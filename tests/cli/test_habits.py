@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from attnexport.core.errors import ArgumentError
 from attnexport.workflows.choices import recipe_name
 
 Run = Callable[..., tuple[int, str, str]]
@@ -115,12 +116,14 @@ def test_a_new_version_keeps_names_and_labels_and_says_what_changed(tmp_path: Pa
     second = ax.export_saved_model(model(3), tmp_path, name="m")
     assert [str(each) for each in second.saved_model.signatures] == [str(each) for each in first.saved_model.signatures]
     assert any("input names and output names and labels are those of version 1" in note for note in second.notes)
-    third = ax.export_saved_model(model(3), tmp_path, name="m", inherit=False)
+    with pytest.raises(ArgumentError, match="--new-signature if that is meant"):
+        ax.export_saved_model(model(3), tmp_path, name="m", inherit=False)
+    third = ax.export_saved_model(model(3), tmp_path, name="m", inherit=False, new_signature=True)
     [note] = [note for note in third.notes if "is not like version 2 to clients" in note]
     for words in ("serving_default takes x: float32 [?, 4] (it was features:", "labels are none (they were a, b, c)"):
         assert words in note
     ax.export_saved_model(model(3), tmp_path, name="m", labels=["a", "b", "c"])
-    fifth = ax.export_saved_model(model(2), tmp_path, name="m")
+    fifth = ax.export_saved_model(model(2), tmp_path, name="m", new_signature=True)
     assert any("labels of version 4 were not taken over: 3 label(s)" in note for note in fifth.notes)
 
 
