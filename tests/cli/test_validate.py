@@ -37,7 +37,7 @@ def test_everything_passes_in_every_runtime_and_over_the_wire(
         (on_data[0], "| `artifact`"),
         (on_data[0]["measured"], "| `samples`"),
     ):
-        assert part.keys() == documented(root, title) - {"layers"}
+        assert part.keys() == documented(root, title) - {"layers", "against"}
 
 
 def documented(root: Path, first: str) -> set[str]:
