@@ -165,10 +165,16 @@ class KerasSource(ModelSource):
         if not is_narrow:
             return replace(source, origin=self.origin)
         mode = quantized_by_keras(self.model)
-        mode is None and not computes_in(self.model) & OTHER_FLOATS
         # Keras's quantized layers also round what goes into them, by which the weights alone do not.
         precision = {None: self.precision, "float8": "int4"}.get(mode, "dynamic")
-        return replace(source, origin=self.origin, narrow=self.reference, narrow_precision=precision, quantized_by=mode)
+        return replace(
+            source,
+            origin=self.origin,
+            narrow=self.reference,
+            narrow_precision=precision,
+            quantized_by=mode,
+            has_adapters=mode is None and not computes_in(self.model) & OTHER_FLOATS,
+        )
 
     def _fix(self, steps: int | None, shapes: Mapping[str, Shape] | None) -> tuple[TensorSpec, ...]:
         fixed = self.inputs if steps is None else fix_size(self.inputs, 1, "steps", steps)

@@ -91,7 +91,7 @@ def _as_float32(value: Any) -> Any:
 def _widened(config: Any, *, is_type: bool = False) -> Any:
     """A configuration with every other policy replaced by float32, and without adapters; names are left alone."""
     if isinstance(config, dict):
-        if is_type and "Quantized" in str(config.get("class_name")):
+        if is_type and "source_name" in (config.get("config") or {}):  # a policy of Keras's quantization
             return "float32"
         kept = {key: value for key, value in config.items() if key not in _ADAPTER_KEYS}
         return {key: _widened(value, is_type=is_type or key in _TYPE_KEYS) for key, value in kept.items()}

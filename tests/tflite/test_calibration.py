@@ -181,3 +181,29 @@ def test_only_what_was_chosen_is_told(conversions: dict[str, Any]) -> None:
     assert conversions["int4"].weight_algorithm in ("minmax", "octav", "mse")
     assert conversions["float16"].calibrator is None
     assert conversions["float16"].weight_algorithm is None
+
+
+ONE = [TensorSpec("x", "float32", (1, 3))]
+TWO = [TensorSpec("a", "float32", (1, 3)), TensorSpec("b", "float32", (1, 5))]
+
+
+@pytest.mark.parametrize(
+    ("source", "specs", "shapes"),
+    [
+        ([(data(8), np.zeros(8)), (data(8), np.zeros(8))], ONE, {"x": (16, 3)}),
+        ([({"x": data(8)}, np.zeros(8))], ONE, {"x": (8, 3)}),
+        ([(data(1)[0], 3), (data(1)[0], 4)], ONE, {"x": (2, 3)}),
+        ([[data(1)], [data(1)]], ONE, {"x": (2, 3)}),
+        (lambda: iter([[data(1)], [data(1)]]), ONE, {"x": (2, 3)}),
+        (list(data(4)), ONE, {"x": (4, 3)}),
+        ([[data(2), np.ones((2, 5), np.float32)]], TWO, {"a": (2, 3), "b": (2, 5)}),
+        ([((data(2), np.ones((2, 5), np.float32)), np.zeros(2))], TWO, {"a": (2, 3), "b": (2, 5)}),
+        ([data(2), np.ones((2, 5), np.float32)], TWO, {"a": (2, 3), "b": (2, 5)}),
+    ],
+    ids=["x, y", "dict, y", "one sample, y", "[x]", "function", "samples", "[a, b]", "(a, b), y", "two arrays"],
+)
+def test_calibration_is_taken_as_fit_and_the_converter_take_it(
+    source: Any, specs: list[TensorSpec], shapes: dict[str, tuple[int, ...]]
+) -> None:
+    read = read_calibration(source, specs)
+    assert {name: array.shape for name, array in read.inputs.items()} == shapes

@@ -1,0 +1,154 @@
+"""Models that Keras or TensorFlow alone make no right artifact of: tables, adapters, state, scalars, free sizes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from attnexport.core import ArgumentError, ModelError, TensorSpec
+from attnexport.exporter import open_model
+from attnexport.exporter.models.float32 import in_float32
+from attnexport.workflows.convert import convert
+from attnexport.workflows.export import export_saved_model
+
+pytestmark = pytest.mark.slow
+
+
+def table() -> Any:
+    keys, values = ["a", "b"], tf.constant([1, 2], tf.int64)
+    return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), 0)
+
+
+class Holder:
+    """A plain object, of which TensorFlow's tracking knows nothing."""
+
+    def __init__(self) -> None:
+        self.table = table()
+
+
+class Codes(keras.layers.Layer):  # type: ignore[misc]
+    """A lookup in a table that is kept somewhere."""
+
+    def __init__(self, kept: Any, find: Any, **options: Any) -> None:
+        super().__init__(**options)
+        self.kept, self.find = kept, find
+
+    def call(self, words: Any) -> Any:
+        return tf.cast(self.find(self.kept).lookup(words), tf.float32)
+
+    def compute_output_spec(self, words: Any) -> Any:
+        return keras.KerasTensor(words.shape, "float32")
+
+
+def test_tables_are_found_wherever_they_are_kept_and_tried_with_words_they_have(tmp_path: Path, run: Any) -> None:
+    mutable = tf.lookup.experimental.MutableHashTable(tf.string, tf.int64, 0)
+    mutable.insert(["a", "b"], tf.constant([1, 2], tf.int64))
+    words, holder = keras.Input((1,), dtype="string", name="words"), Holder()
+    places = [
+        Codes(table(), lambda kept: kept),
+        Codes([table()], lambda kept: kept[0]),
+        Codes({"t": table()}, lambda kept: kept["t"]),
+        Codes(holder, lambda kept: kept.table),
+        Codes(mutable, lambda kept: kept),
+    ]
+    model = keras.Model(words, [place(words) for place in places], name="m")
+    result = export_saved_model(model, tmp_path)
+    answers = run(result, {"words": np.array([["a"], ["b"], ["c"]], object)})
+    assert [each.ravel().tolist() for each in answers.values()] == [[1, 2, 0]] * 5
+    assert set(open_model(model, classify=False).words["words"]) == {b"a", b"b"}
+
+
+def test_the_state_of_layers_goes_over_to_the_model_in_float32() -> None:
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        norm = keras.layers.Normalization()
+        norm.adapt(np.random.default_rng(0).normal(3, 2, (50, 4)))
+        dense = keras.layers.Dense(3)
+        model = keras.Sequential([keras.Input((4,), dtype="float32"), norm, dense, keras.layers.BatchNormalization()])
+    finally:
+        keras.config.set_dtype_policy("float32")
+    x = np.random.default_rng(1).normal(3, 2, (8, 4)).astype(np.float32)
+    rebuilt = in_float32(model)
+    assert rebuilt.layers[1].compute_dtype == "float32"
+    np.testing.assert_allclose(rebuilt(x), model(x), atol=0.02)
+
+
+@pytest.mark.filterwarnings("ignore:Layer InputLayer does not have")
+@pytest.mark.parametrize("mode", ["int8", "int4"])
+def test_weights_that_keras_quantized_are_dequantized_and_adapters_merged(mode: str) -> None:
+    tokens = keras.Input((5,), dtype="int32")
+    inner = keras.layers.Embedding(20, 8)(tokens)
+    inner = keras.layers.EinsumDense("abc,cd->abd", (5, 8), bias_axes="d")(inner)
+    model = keras.Model(tokens, keras.layers.Dense(3)(inner))
+    model.quantize(mode)
+    dense = model.layers[-1]
+    dense.enable_lora(2)
+    dense.lora_kernel_b.assign(np.random.default_rng(0).normal(size=(2, 3)))
+    x = np.random.default_rng(1).integers(0, 20, (16, 5)).astype(np.int32)
+    expected, actual = np.asarray(model(x)), np.asarray(in_float32(model)(x))
+    assert np.square(expected).sum() > 10 ** (25 / 10) * np.square(actual - expected).sum()
+
+
+class Pair(keras.Model):  # type: ignore[misc]
+    """Takes two arguments, of which one is tokens; Keras keeps neither shape nor dtype of them."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.table, self.out = keras.layers.Embedding(30, 4), keras.layers.Dense(2)
+
+    def call(self, tokens: Any, values: Any) -> Any:
+        return self.out(self.table(tokens) + values)
+
+
+def test_inputs_that_keras_does_not_know_are_declared(tmp_path: Path, described: Any) -> None:
+    with pytest.raises(ModelError, match=r"declare.*--input NAME:DTYPE\[SHAPE\]"):
+        export_saved_model(Pair(name="pair"), tmp_path)
+    inputs = [TensorSpec.parse("tokens:int32[?,6]"), TensorSpec.parse("values:float32[?,6,4]")]
+    result = export_saved_model(Pair(name="pair"), tmp_path, inputs=inputs)
+    assert "(tokens: int32 [?, 6], values: float32 [?, 6, 4])" in described(result)["serving_default"]
+    with pytest.raises(ArgumentError, match="knows its inputs"):
+        open_model(_functional(), inputs=inputs)
+
+
+def _functional() -> Any:
+    inputs = keras.Input((3,), name="x")
+    return keras.Model(inputs, keras.layers.Dense(2)(inputs))
+
+
+def test_a_scalar_beside_the_batch_is_converted(tmp_path: Path) -> None:
+    x, factor = keras.Input((4,), name="x"), keras.Input(batch_shape=(), name="factor")
+    model = keras.Model([x, factor], keras.layers.Dense(2)(x) * factor, name="m")
+    samples = {"x": np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32), "factor": np.float32(0.5)}
+    assert convert(model, calibration=samples, output=tmp_path).files[0].conversion.verdict
+
+
+def test_several_lengths_share_one_file_and_any_axis_can_be_fixed(tmp_path: Path) -> None:
+    x = keras.Input((None, 3), name="x")
+    model = keras.Model(x, keras.layers.Dense(300)(keras.layers.Dense(300)(x)), name="m")
+    one, several = (
+        convert(model, "dynamic", steps=steps, output=tmp_path, name=f"m{len(steps)}").files[0]
+        for steps in ([8], [8, 4])
+    )
+    assert {name: each.inputs[0].shape for name, each in several.conversion.signatures.items()} == {
+        "serving_default": (1, 8, 3),
+        "steps_4": (1, 4, 3),
+    }
+    assert len(several.conversion.content) < 1.2 * len(one.conversion.content)
+    image = keras.Input((8, None, 1), name="image")
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(2, 3)(image))
+    [file] = convert(keras.Model(image, pooled, name="i"), shapes={"image": (1, 8, 12, 1)}, output=tmp_path).files
+    assert file.conversion.signatures["serving_default"].inputs[0].shape == (1, 8, 12, 1)
+
+
+def test_a_version_that_other_clients_need_is_asked_for(tmp_path: Path) -> None:
+    export_saved_model(_functional(), tmp_path, name="m")
+    wider = keras.Input((5,), name="x")
+    other = keras.Model(wider, keras.layers.Dense(2)(wider))
+    with pytest.raises(ArgumentError, match=r"would swap one for the other: .* --new-signature"):
+        export_saved_model(other, tmp_path, name="m")
+    assert export_saved_model(other, tmp_path, name="m", new_signature=True).entry.version == 2
