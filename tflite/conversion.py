@@ -20,6 +20,7 @@ from .kept_files import gated_file
 from .loops import check_loops, loop_note
 from .metadata import ModelMetadata, add_metadata
 from .preparation import Prepared, check_patterns, first_samples, prepare_conversion
+from .processor import int8_note
 from .recipes import Recipe
 
 _MAX_MEASURED = 64  # held-out samples on which ways to quantize are measured
@@ -239,7 +240,7 @@ def _notes(recipe: Recipe, graph: Graph, calibration: Calibration) -> list[str]:
             f"{recipe.name}: the recipe was found with other calibration samples; these give other ranges and other "
             "figures"
         )
-    notes += filter(None, [loop_note(graph, recipe)])
+    notes += filter(None, [loop_note(graph, recipe), int8_note(graph, recipe)])
     if graph.flex_operators:
         notes.append(
             f"{recipe.name}: no interpreter here can run {', '.join(graph.flex_operators)}, so its outputs were not "

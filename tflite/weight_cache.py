@@ -13,13 +13,14 @@ import platform
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
 from attnexport.core.errors import ModelError
 from attnexport.store.files import hash_of, write_atomically
+
+from .processor import processor_flags
 
 VARIABLE = "ATTNEXPORT_WEIGHT_CACHE"  # of the environment: the directory; empty for no cache
 
@@ -114,11 +115,6 @@ def _key(model: Path) -> str:
     return hashlib.sha256(f"{content} {version('ai-edge-litert')} {_processor()}".encode()).hexdigest()
 
 
-@cache
 def _processor() -> str:
     """What decides on XNNPACK's kernels, and so on the layout of packed weights."""
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.lower().startswith(("flags", "features")):
-                return line
-    return f"{platform.machine()} {platform.processor()}"
+    return " ".join(sorted(processor_flags())) or f"{platform.machine()} {platform.processor()}"
