@@ -174,7 +174,7 @@ def test_modules_are_imported_where_the_models_run(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [*sys.path])
     settings = settings_for(tmp_path / "base")
-    with ax.serve(settings=settings, imports=[name], in_child=in_child) as server:
+    with ax.serve(settings=settings, imports=[name], trust=True, in_child=in_child) as server:
         assert server.grpc_address is not None
         with ax.Client(server.grpc_address, model="m", timeout=20) as client:
             np.testing.assert_array_equal(client.predict(X)["y"], 3 * X["x"])
