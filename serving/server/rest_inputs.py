@@ -165,8 +165,11 @@ def _array(flat: list[Any], dtype: str) -> Array:
         array = np.array(flat, np.float64)
     except OverflowError as error:
         raise ValueError("JSON Parse error: Number too big to be stored in double.") from error
-    if any(type(flat[place]) is not Word for place in np.flatnonzero(np.isinf(array))):
+    is_infinite = np.isinf(array)
+    if is_infinite.any() and any(type(flat[place]) is not Word for place in np.flatnonzero(is_infinite)):
         raise ValueError("JSON Parse error: Number too big to be stored in double.")
+    if dtype == "float64":
+        return array
     with np.errstate(over="ignore"):  # infinity, as a cast in C++ gives
         return array.astype(dtype)
 

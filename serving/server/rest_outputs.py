@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import math
+import struct
 from typing import Any
 
 import numpy as np
 
-from attnexport.core.signature import Arrays
+from attnexport.core.signature import Arrays, dtype_name
 
 from .rest_json import TENSORFLOW_NAMES
 from .status import invalid
@@ -17,6 +18,7 @@ from .status import invalid
 _DIGITS = {"float32": 9, "float64": 17}
 _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint32", "uint64")
 _INDENT = "    "
+_SINGLE = struct.Struct("f")
 _FEW = 32  # floats that are written one by one: numpy's calls would take longer
 
 
@@ -57,7 +59,7 @@ def _joined(texts: dict[str, str]) -> str:
 def _text(array: Any, name: str, depth: int) -> str:
     """A tensor as JSON; strings on a line each from a depth on, as TF Serving writes columns."""
     array = np.asarray(array)
-    if array.dtype.kind in "OSU":
+    if dtype_name(array) == "string":
         as_bytes = name.endswith("_bytes")
         return _nested(array.tolist(), lambda each: _string(each, as_bytes=as_bytes), depth)
     return _folded(_texts(array, name), array.shape, 0)[0]
@@ -70,17 +72,17 @@ def _texts(array: Any, name: str) -> list[str]:
         StatusError: if the dtype has no JSON.
     """
     array = np.asarray(array).reshape(-1)
-    values = array.tolist()
-    if array.dtype.kind in "OSU":
+    dtype = dtype_name(array)
+    if dtype == "string":
         as_bytes = name.endswith("_bytes")
-        return [_string(each, as_bytes=as_bytes) for each in values]
-    if array.dtype.name in _DIGITS:
-        return _decimals(array)
-    if array.dtype.name in _INTEGERS:
-        return list(map(str, values))
-    if array.dtype.name == "bool":
-        return ["true" if each else "false" for each in values]
-    dtype = TENSORFLOW_NAMES.get(array.dtype.name, array.dtype.name)
+        return [_string(each, as_bytes=as_bytes) for each in array.tolist()]
+    if dtype in _DIGITS:
+        return _decimals(array, _DIGITS[dtype], single=dtype == "float32")
+    if dtype in _INTEGERS:
+        return list(map(str, array.tolist()))
+    if dtype == "bool":
+        return ["true" if each else "false" for each in array.tolist()]
+    dtype = TENSORFLOW_NAMES.get(dtype, dtype)
     raise invalid(f"Failed to write JSON value for tensor type: {dtype}; call it over gRPC (output {name!r})")
 
 
@@ -115,21 +117,30 @@ def decimal(value: float, digits: int = 9, *, single: bool = True) -> str:
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     text = f"{value:.6g}"
-    if (float(np.float32(text)) if single else float(text)) != value:
+    if (_rounded(float(text)) if single else float(text)) != value:
         text = f"{value:.{digits}g}"
     return text if "." in text or "e" in text else f"{text}.0"
 
 
-def _decimals(array: Any) -> list[str]:
+def _rounded(value: float) -> float:
+    """The float32 that is nearest."""
+    try:
+        rounded: float = _SINGLE.unpack(_SINGLE.pack(value))[0]
+    except OverflowError:
+        return math.inf
+    return rounded
+
+
+def _decimals(array: Any, digits: int, *, single: bool) -> list[str]:
     """`decimal` of many, several times as fast."""
-    values, digits = array.tolist(), f".{_DIGITS[array.dtype.name]}g"
+    values = array.tolist()
     if len(values) < _FEW:
-        return [decimal(each, _DIGITS[array.dtype.name], single=array.dtype.name == "float32") for each in values]
+        return [decimal(each, digits, single=single) for each in values]
     texts = [f"{value:.6g}" for value in values]
     with np.errstate(over="ignore"):
         is_exact = np.array([float(text) for text in texts], np.float64).astype(array.dtype) == array
     for place in np.flatnonzero(~is_exact).tolist():
-        texts[place] = format(values[place], digits)
+        texts[place] = f"{values[place]:.{digits}g}"
     for place in np.flatnonzero((array == np.trunc(array)) | np.isnan(array)).tolist():  # infinities, too
         text, value = texts[place], values[place]
         if not math.isfinite(value):

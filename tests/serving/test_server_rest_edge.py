@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import logging
+import re
 import shlex
 import socket
 import threading
@@ -73,8 +74,8 @@ def test_once_the_grace_is_over_all_are_told_so_and_nothing_is_printed(
 @pytest.mark.parametrize("name", ["team/x y", "a:b", "50%", "ä"])
 def test_names_and_labels_are_unescaped_after_the_path_is_read(start: Callable[..., Any], name: str) -> None:
     running = start(name, labels={"now/or:later": 1})
-    [line] = [unescape(line) for line in running.http("/")[1].split("<pre>") if line.startswith("curl")]
-    url = urlparse(shlex.split(line.partition("</pre>")[0])[1])
+    lines = map(unescape, re.findall(r">(curl [^<]*)<", running.http("/")[1]))
+    url = urlparse(shlex.split(next(lines))[1])
     assert url.path.endswith(":predict")
     assert running.http(url.path, BODY) == ECHOED
     base = url.path.removesuffix(":predict")
