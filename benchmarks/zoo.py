@@ -1,0 +1,251 @@
+"""Models of others through `attnexport savedmodel`, `tflite` and `validate`, beside what other tools make of them.
+
+Each model is exported, converted by every recipe, and validated on held-out samples. Each file is then run and compared
+again by zoo_measure.py, which shares no code with attnexport. TFLiteConverter and litert-quantizer's own recipes make
+the same of the same samples. Sizes, latencies and seconds are ratios of two sides of the same run.
+
+    python benchmarks/zoo.py [--only NAME] [--output FILE.md] [--seconds N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import tempfile
+import time
+import traceback
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+
+import keras
+import numpy as np
+from zoo_measure import (
+    Array,
+    latencies,
+    least_r2,
+    litert_quantizer,
+    matched,
+    run_tflite,
+    sqnr_db,
+    tflite_converter,
+)
+from zoo_models import MODELS, Foreign
+from zoo_trained import TRAINED
+
+from attnexport.cli.terminal import Terminal
+from attnexport.workflows.convert import convert
+from attnexport.workflows.export import export_saved_model
+from attnexport.workflows.validate import validate
+
+RECIPES = ("float32", "dynamic", "int8", "int16x8", "int4")
+BUDGETS = {"float32": 80.0, "dynamic": 25.0, "int8": 25.0, "int16x8": 40.0, "int4": 15.0}
+LOST = 0.5  # R² below which a column is lost, by a measure of our own
+WELL = 0.95  # R² above which none is
+CALIBRATION, EVALUATION = 120, 60
+PACKAGES = ("attnexport", "tensorflow", "keras", "keras-hub", "ai-edge-litert", "litert-quantizer")
+
+
+@dataclass
+class Row:
+    """One recipe of one model."""
+
+    model: str
+    family: str
+    recipe: str
+    verdict: str = ""
+    said: float | None = None
+    found: float | None = None
+    r2: float | None = None
+    size: float | None = None
+    speed: float | None = None
+    peers: dict[str, tuple[float, float]] = field(default_factory=dict)  # SQNR and size over ours
+    seconds: float | None = None
+
+    @property
+    def judgement(self) -> str:
+        """Whether the verdict is right by the other measure."""
+        if self.found is None or self.r2 is None:
+            return ""
+        passed, budget = self.verdict == "passed", BUDGETS[self.recipe]
+        if passed and (self.found < budget - 1 or self.r2 < LOST):
+            return "FALSE PASS"
+        if not passed and self.found > budget + 1 and self.r2 > WELL:
+            return "FALSE ALARM"
+        return "right"
+
+    def cells(self) -> list[str]:
+        """Its row of the table."""
+        best = max(self.peers.items(), key=lambda each: each[1][0], default=None)
+        beside = "" if best is None else f"{best[1][0]:.1f} dB, {best[1][1]:.2f} ({best[0]})"
+        figures = [
+            *("" if each is None else f"{each:.1f} dB" for each in (self.said, self.found)),
+            *("" if each is None else f"{each:.2f}" for each in (self.r2, self.size, self.speed)),
+        ]
+        seconds = "" if self.seconds is None else f"{self.seconds:.1f}"
+        return [self.model, self.recipe, self.verdict, *figures, beside, seconds, self.judgement]
+
+
+TITLES = [
+    "model", "recipe", "verdict", "SQNR said", "SQNR measured", "least R²", "size", "speed", "best peer: SQNR, size",
+    "time over theirs", "verdict is",
+]  # fmt: skip
+
+
+def examine(name: str, foreign: Foreign, directory: Path) -> list[Row]:
+    """All recipes of one model."""
+    keras.utils.set_random_seed(0)
+    model = foreign.build()
+    calibration, evaluation = foreign.samples(CALIBRATION, 11), foreign.samples(EVALUATION, 12)
+    expected = _outputs(model, evaluation)
+    rows = {recipe: Row(name, foreign.family, recipe) for recipe in RECIPES}
+    given, held_out = (_named(model, each) for each in (calibration, evaluation))
+    start = time.perf_counter()
+    exported = export_saved_model(model, directory / "export", name="m")
+    converted = convert(exported.directory, RECIPES, calibration=given, evaluation=held_out, keep_failed=True)
+    ours = time.perf_counter() - start
+    for rejected in converted.rejected:
+        rows[rejected.recipe.name].verdict = f"refused: {str(rejected.error)[:90]}"
+        kept = exported.directory / "failed" / f"{rejected.recipe.name}.failed.tflite"
+        if kept.exists():
+            _measure(rows[rejected.recipe.name], kept, held_out, expected)
+    verdict = validate(exported.directory, evaluation=held_out)
+    files = {}
+    for each in converted.files:
+        recipe = each.conversion.recipe.name
+        files[recipe] = each.path
+        row = rows[recipe]
+        path = f"tflite/1/{each.path.name}"
+        failures = [check for check in verdict.verdict.failures if check.artifact == path]
+        row.verdict = "passed" if not failures else f"failed: {failures[0].problem}"
+        row.said = None if each.evaluation is None else each.evaluation.sqnr_db
+        _measure(row, each.path, held_out, expected)
+    if "float32" in files:
+        base = files["float32"].stat().st_size
+        medians = latencies(files, held_out)
+        for recipe, path in files.items():
+            rows[recipe].size = path.stat().st_size / base
+            rows[recipe].speed = medians["float32"] / medians[recipe]
+    theirs = _peers(model, rows, files, given, held_out, expected, directory)
+    rows["float32"].seconds = ours / theirs if theirs else None
+    failed = [check for check in verdict.verdict.failures if check.artifact.startswith("saved_model")]
+    if failed:
+        rows["float32"].verdict += f"; SavedModel: {failed[0]}"
+    return list(rows.values())
+
+
+def _peers(
+    model: keras.Model,
+    rows: dict[str, Row],
+    files: dict[str, Path],
+    calibration: dict[str, Array],
+    evaluation: dict[str, Array],
+    expected: dict[str, Array],
+    directory: Path,
+) -> float:
+    """TFLiteConverter and litert-quantizer on the same samples; gives the seconds that they took together."""
+    saved_model, total = directory / "theirs", 0.0
+    start = time.perf_counter()
+    specs = [keras.InputSpec(shape=(1, *each.shape[1:]), dtype=each.dtype, name=each.name) for each in model.inputs]
+    by_name = {each.name: spec for each, spec in zip(model.inputs, specs, strict=True)}
+    structure = model.input if not isinstance(model.input, dict) else None
+    signature = [by_name] if structure is None else [specs] if len(specs) > 1 else specs
+    model.export(saved_model, format="tf_saved_model", input_signature=signature, verbose=False)
+    total += time.perf_counter() - start
+    samples = [{name: array[at : at + 1] for name, array in calibration.items()} for at in range(CALIBRATION)]
+    for recipe in RECIPES:
+        for tool, make in (("TFLiteConverter", tflite_converter), ("litert-quantizer", litert_quantizer)):
+            if (tool, recipe) in (("TFLiteConverter", "int4"), ("litert-quantizer", "float32")):
+                continue
+            source = saved_model if tool == "TFLiteConverter" else files.get("float32")
+            target = directory / f"{tool}.{recipe}.tflite"
+            if source is None:
+                continue
+            try:
+                total += make(source, target, recipe, samples)
+                pairs = matched(expected, run_tflite(target, evaluation))
+                least = min(sqnr_db(*pair) for pair in pairs)
+            except Exception as error:  # theirs may raise anything
+                rows[recipe].peers[f"{tool}: {type(error).__name__}"] = (-np.inf, 0.0)
+                continue
+            own = files.get(recipe)
+            ratio = target.stat().st_size / own.stat().st_size if own else 0.0
+            rows[recipe].peers[tool] = (least, ratio)
+    return total
+
+
+def _measure(row: Row, path: Path, inputs: dict[str, Array], expected: dict[str, Array]) -> None:
+    pairs = matched(expected, run_tflite(path, inputs))
+    floats = [pair for pair in pairs if pair[0].dtype.kind == "f"]
+    row.found = min(sqnr_db(*pair) for pair in floats)
+    row.r2 = min(least_r2(*pair) for pair in floats)
+
+
+def _named(model: keras.Model, samples: dict[str, Array]) -> dict[str, Array]:
+    """Samples by the names of the model's inputs."""
+    names = [each.name for each in model.inputs]
+    return samples if set(names) == set(samples) else dict(zip(names, samples.values(), strict=True))
+
+
+def _outputs(model: keras.Model, samples: dict[str, Array]) -> dict[str, Array]:
+    inputs = list(samples.values())
+    given: Any = samples if isinstance(model.input, dict) else inputs if len(inputs) > 1 else inputs[0]
+    outputs = model.predict(given, verbose=0)
+    if isinstance(outputs, dict):
+        return {name: np.asarray(each) for name, each in outputs.items()}
+    several = outputs if isinstance(outputs, list | tuple) else [outputs]
+    return {f"output_{at}": np.asarray(each) for at, each in enumerate(several)}
+
+
+def table(rows: list[Row], failures: dict[str, str], seconds: float) -> str:
+    """The rows as Markdown, with date and versions."""
+    versions = ", ".join(f"{each} {version(each)}" for each in PACKAGES)
+    lines = [
+        f"Measured on {time.strftime('%-d %B %Y')} in {seconds / 60:.0f} minutes on a shared machine: Python "
+        f"{platform.python_version()}, {versions}.",
+        "",
+        f"| {' | '.join(TITLES)} |",
+        f"|{'---|' * len(TITLES)}",
+        *(f"| {' | '.join(cell.replace('|', '/') for cell in row.cells())} |" for row in rows),
+    ]
+    lines += [f"\n{name}: {reason}" for name, reason in failures.items()]
+    judged = [row for row in rows if row.judgement]
+    wrong = [row for row in judged if row.judgement != "right"]
+    models = len({row.model for row in rows})
+    lines.append(f"\n{models} models, {len(rows)} files wanted, {len(judged)} judged, {len(wrong)} verdicts wrong.")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Examine every model, or those that are named."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", action="append", default=[], help="Names of models; repeatable.")
+    parser.add_argument("--output", type=Path, default=Path("zoo.md"), help="Where the table goes.")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="Begin no model after this.")
+    options = parser.parse_args()
+    chosen = {name: each for name, each in (TRAINED | MODELS).items() if not options.only or name in options.only}
+    rows: list[Row] = []
+    failures: dict[str, str] = {}
+    begun = time.perf_counter()
+    for name, foreign in chosen.items():
+        if time.perf_counter() - begun > options.seconds:
+            failures[name] = "not begun: the time was over"
+            continue
+        keras.backend.clear_session()
+        with tempfile.TemporaryDirectory() as directory, Terminal().only_ours():
+            try:
+                rows += examine(name, foreign, Path(directory))
+            except Exception as error:
+                failures[name] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+                traceback.print_exc()
+        options.output.write_text(table(rows, failures, time.perf_counter() - begun), encoding="utf-8")
+        print(f"{name}: {failures.get(name, 'done')}", flush=True)
+    print(options.output.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()
