@@ -11,7 +11,7 @@ VENV := .venv$(if $(filter-out 3.11,$(VERSION)),-$(VERSION))
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check coverage lint docs bench soak fuzz chaos images sbom clean remake
+.PHONY: help demo test check coverage lint docs bench zoo soak fuzz chaos images sbom clean remake
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,10 @@ images: $(VENV)/installed  ## Build the images and run each as its user, with do
 
 fuzz: $(VENV)/installed  ## Feed a million inputs to each parser of bytes from outside; INPUTS=N for fewer.
 	$(BIN)/python -m tests.fuzzing --inputs $(or $(INPUTS),1000000)
+
+zoo: $(VENV)/installed  ## Convert models of others beside other tools, and judge the verdicts; the table goes to zoo.md.
+	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt --group zoo
+	$(BIN)/python benchmarks/zoo.py
 
 soak: $(VENV)/installed  ## Twenty minutes of load: versions swapped, clients killed; every method of both edges.
 	$(BIN)/python benchmarks/soak.py

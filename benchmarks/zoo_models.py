@@ -226,13 +226,6 @@ def _wavenet() -> keras.Model:
 
 
 MODELS: dict[str, Foreign] = {
-    "MobileNet": application("MobileNet", 32, alpha=0.25),
-    "MobileNetV2": application("MobileNetV2", 32, alpha=0.35),
-    "MobileNetV3Small": application("MobileNetV3Small", 32, minimalistic=False),
-    "EfficientNetV2B0": application("EfficientNetV2B0", 32),
-    "DenseNet121": application("DenseNet121", 32),
-    "NASNetMobile": application("NASNetMobile", 32),
-    "ResNet50V2": application("ResNet50V2", 32),
     "BERT": backbone("BertBackbone", _bert_samples(16, 200), vocabulary_size=200, max_sequence_length=16, **_WIDTHS),
     "DistilBERT": backbone(
         "DistilBertBackbone", tokens(16, 200), vocabulary_size=200, max_sequence_length=16, **_WIDTHS
@@ -255,4 +248,11 @@ MODELS: dict[str, Foreign] = {
     "seq2seq": Foreign("keras.io", _seq2seq, tokens(12, 60, padded=False)),
     "graph": Foreign("keras.io", _graph, _graph_samples),
     "WaveNet": Foreign("keras.io", _wavenet, series(64, 4)),
+    "MobileNet": application("MobileNet", 32, alpha=0.25),
+    "MobileNetV2": application("MobileNetV2", 32, alpha=0.35),
+    "MobileNetV3Small": application("MobileNetV3Small", 32, minimalistic=False),
+    "EfficientNetV2B0": application("EfficientNetV2B0", 32),
+    "DenseNet121": application("DenseNet121", 32),
+    "NASNetMobile": application("NASNetMobile", 32),
+    "ResNet50V2": application("ResNet50V2", 32),
 }  # fmt: skip

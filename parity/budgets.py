@@ -40,7 +40,7 @@ BUDGETS = {
         Budget("dynamic", min_sqnr_db=25.0, min_column_sqnr_db=10.0, step=1 / 256),
         Budget("int8", min_sqnr_db=25.0, min_column_sqnr_db=10.0, step=1 / 256),
         Budget("int16x8", min_sqnr_db=40.0, step=1 / 32768),
-        Budget("int4", min_sqnr_db=15.0, min_column_sqnr_db=8.0, step=1 / 256),
+        Budget("int4", min_sqnr_db=15.0, min_column_sqnr_db=6.0, step=1 / 256),
     )
 }
 

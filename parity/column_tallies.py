@@ -64,7 +64,7 @@ class ColumnTallies:
             self._otherwise += int((masked != self._mask.of(actual)).sum())
         self._padded += 0 if padded is None else int(padded.sum())
         for tally in self._fitting(expected):
-            tally.add(expected, errors, valid)
+            tally.add(expected, errors, None if valid.all() else valid)
 
     def result(self, step: float = 0.0) -> Columns | None:
         """The figures of all columns; None if there are none, or too many.

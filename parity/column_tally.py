@@ -11,12 +11,12 @@ from .moments import Moments
 
 _FEWEST = 4.0 - 1e-9  # effective samples of a column that is judged by its own variance
 _COMPARABLE = 10.0  # columns whose standard deviations are within this factor have one scale
-_LENT = 5.0  # times its own variance is the most that a column is lent: one that is lost (0 dB) stays below 7 dB
+_LENT = 3.0  # times its own variance is the most that a column is lent: one that is lost (0 dB) stays below 5 dB
 _ROUNDED = 100.0  # columns within this factor are rounded as sums of the same terms
 _FINEST = 1e3  # times smaller than the largest column's is the smallest scale that errors are held to
 _CONSTANT = 1e-6  # of its magnitude is a column's standard deviation at most, if it is constant
 _SUM = 1e-3  # that the sum of a softmax may be off 1
-_BLOCK = 1 << 18  # elements that are summed up at once
+_BLOCK = 1 << 15  # elements that are summed up at once
 
 ABSENT, ONE, CONSTANT, FEW = "masked or padded", "one sample", "constant", "too few samples vary"
 
@@ -40,26 +40,37 @@ class ColumnTally:
         """The greatest absolute error of each column."""
         return self._worst
 
-    def add(self, expected: Array, errors: Array, valid: Array) -> None:
+    def add(self, expected: Array, errors: Array, valid: Array | None = None) -> None:
         """Add a batch in float64, `[n, ...]`; what is not valid does not count."""
-        arrays = [np.moveaxis(each, self.axis, -1).reshape(-1, self.columns) for each in (expected, errors, valid)]
         rows = max(1, _BLOCK // self.columns)
-        for start in range(0, len(arrays[0]), rows):
-            self._add(*(each[start : start + rows] for each in arrays))
+        expected, errors = self._rows(expected), self._rows(errors)
+        counted = None if valid is None else self._rows(valid)
+        for start in range(0, len(expected), rows):
+            part = slice(start, start + rows)
+            self._add(expected[part], errors[part], None if counted is None else counted[part])
 
-    def _add(self, expected: Array, errors: Array, valid: Array) -> None:
+    def _rows(self, array: Array) -> Array:
+        """An array as rows of columns."""
+        return np.moveaxis(array, self.axis, -1).reshape(-1, self.columns)
+
+    def _add(self, expected: Array, errors: Array, valid: Array | None) -> None:
         self._moments.add(expected, valid)
-        errors = np.where(valid, errors, 0.0)
+        least, greatest, sums = expected, expected, expected
+        if valid is not None:
+            errors, sums = np.where(valid, errors, 0.0), np.where(valid, expected, 0.0)
+            least, greatest = np.where(valid, expected, np.inf), np.where(valid, expected, -np.inf)
         with np.errstate(over="ignore"):
-            self._noise += np.square(errors).sum(axis=0)
+            self._noise += np.einsum("ij,ij->j", errors, errors)
         np.maximum(self._worst, errors.max(axis=0), out=self._worst)
-        magnitudes = np.where(valid, np.abs(expected), 0.0)
-        np.maximum(self.scales, magnitudes.max(axis=0), out=self.scales)
-        self._greatest = max(self._greatest, float(np.where(valid, expected, -np.inf).max()))
-        self._least = min(self._least, float(np.where(valid, expected, np.inf).min()))
+        lowest, highest = least.min(axis=0), greatest.max(axis=0)
+        with np.errstate(invalid="ignore"):
+            scales = np.maximum(np.abs(lowest), np.abs(highest))
+        np.maximum(self.scales, np.where(np.isfinite(scales), scales, 0.0), out=self.scales)
+        self._least, self._greatest = min(self._least, float(lowest.min())), max(self._greatest, float(highest.max()))
         if self._least >= 0 and self._greatest <= 1:
-            sums = np.where(valid, expected, 0.0).sum(axis=1)[valid.any(axis=1)]
-            self._sum_error = max(self._sum_error, float(np.abs(sums - 1).max(initial=0.0)))
+            totals = sums.sum(axis=1)
+            totals = totals if valid is None else totals[valid.any(axis=1)]
+            self._sum_error = max(self._sum_error, float(np.abs(totals - 1).max(initial=0.0)))
 
     def result(self, step: float = 0.0) -> Columns:
         """The figures of all columns.
@@ -114,7 +125,7 @@ class ColumnTally:
 
     def changes(self, differences: Array) -> Array:
         """The greatest of some differences `[n, ...]` in each column or, on average, in those of its scale."""
-        own = np.moveaxis(differences, self.axis, -1).reshape(-1, self.columns).max(axis=0, initial=0.0)
+        own = self._rows(differences).max(axis=0, initial=0.0)
         return np.asarray(np.maximum(own, np.sqrt(windowed_mean(self.scales, own**2, _COMPARABLE))))
 
 

@@ -94,7 +94,8 @@ class Figures:
         columns = self.columns
         if columns is None or columns.worst is None or not columns.on_last_axis or len(class_names) != columns.count:
             return self
-        return replace(self, columns=replace(columns, label=class_names[columns.worst]))
+        label = class_names[columns.worst]
+        return self if label == str(columns.worst) else replace(self, columns=replace(columns, label=label))
 
     def __str__(self) -> str:
         parts = ["equal" if self.is_equal else f"SQNR {decibels(self.sqnr_db)}"]

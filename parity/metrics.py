@@ -13,10 +13,13 @@ from .figures import Figures
 
 def absolute_errors(reference: Array, candidate: Array) -> Array:
     """|candidate - reference| element by element, infinite where a NaN or infinity meets anything but itself."""
-    expected, actual = reference.astype(np.float64), candidate.astype(np.float64)
-    same = (expected == actual) | (np.isnan(expected) & np.isnan(actual))
+    expected, actual = reference.astype(np.float64, copy=False), candidate.astype(np.float64, copy=False)
     with np.errstate(invalid="ignore"):
-        errors = np.where(same, 0.0, np.abs(actual - expected))
+        errors = np.abs(actual - expected)
+    if np.isfinite(errors).all():  # as of all outputs but those with NaN or infinity
+        return np.asarray(errors)
+    same = (expected == actual) | (np.isnan(expected) & np.isnan(actual))
+    errors = np.where(same, 0.0, errors)
     return np.where(np.isnan(errors), np.inf, errors)
 
 
@@ -86,22 +89,30 @@ def is_scores(output: Array) -> bool:
     return output.dtype.kind == "f" and output.ndim == 2 and output.shape[1] > 1
 
 
-def relative_errors(reference: Array, candidate: Array) -> Array:
+def relative_errors(reference: Array, candidate: Array, errors: Array | None = None) -> Array:
     """|candidate - reference| / |reference| element by element, 0 where nothing differs.
 
-    Infinite from 0 to another, and where a NaN or infinity meets anything but itself.
+    Infinite from 0 to another, and where a NaN or infinity meets anything but itself. `errors` are the absolute ones,
+    if they are known already.
     """
-    errors = absolute_errors(reference, candidate)
-    magnitudes = np.abs(reference.astype(np.float64))
+    errors = absolute_errors(reference, candidate) if errors is None else errors
+    magnitudes = np.abs(reference.astype(np.float64, copy=False))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(np.isin(errors, (0.0, np.inf)), errors, errors / magnitudes)
+        return np.where((errors == 0) | (errors == np.inf), errors, errors / magnitudes)
 
 
-def out_of_tolerance(reference: Array, candidate: Array, *, rtol: float, atol: float) -> Array:
-    """Where |candidate - reference| exceeds atol + rtol |reference|, as in numpy's allclose with those names."""
-    magnitudes = np.abs(reference.astype(np.float64))
-    allowed = atol + rtol * np.where(np.isfinite(magnitudes), magnitudes, 0.0)
-    return absolute_errors(reference, candidate) > allowed
+def out_of_tolerance(
+    reference: Array, candidate: Array, *, rtol: float, atol: float, errors: Array | None = None
+) -> Array:
+    """Where |candidate - reference| exceeds atol + rtol |reference|, as in numpy's allclose with those names.
+
+    `errors` are the absolute ones, if they are known already.
+    """
+    errors = absolute_errors(reference, candidate) if errors is None else errors
+    if rtol == 0:
+        return np.asarray(errors > atol)
+    magnitudes = np.abs(reference.astype(np.float64, copy=False))
+    return np.asarray(errors > atol + rtol * np.where(np.isfinite(magnitudes), magnitudes, 0.0))
 
 
 def kl_divergences(reference: Array, candidate: Array) -> Array:

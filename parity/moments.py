@@ -20,7 +20,7 @@ class Moments:
     Example:
         >>> moments = Moments(1)
         >>> for batch in ([[300.0], [302.0]], [[304.0]]):
-        ...     moments.add(np.array(batch), np.ones((len(batch), 1), bool))
+        ...     moments.add(np.array(batch))
         >>> moments.mean.tolist(), moments.variances.round(6).tolist()
         ([302.0], [2.666667])
     """
@@ -30,15 +30,20 @@ class Moments:
         self.mean = np.zeros(columns)
         self._second, self._third, self._fourth = (np.zeros(columns) for _ in range(3))
 
-    def add(self, values: Array, valid: Array) -> None:
+    def add(self, values: Array, valid: Array | None = None) -> None:
         """Add rows `[n, columns]` in float64; elements that are not valid do not count, and may hold anything."""
-        counts = valid.sum(axis=0, dtype=np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
-            mean = np.where(valid, values, 0.0).sum(axis=0) / np.maximum(counts, 1)
-            centred = np.where(valid, values - mean, 0.0)
+            if valid is None:
+                counts = np.full(len(self.mean), float(len(values)))
+                mean = values.mean(axis=0)
+                centred = values - mean
+            else:
+                counts = valid.sum(axis=0, dtype=np.float64)
+                mean = np.where(valid, values, 0.0).sum(axis=0) / np.maximum(counts, 1)
+                centred = np.where(valid, values - mean, 0.0)
             squares = centred * centred
-            second, third, fourth = squares.sum(0), (squares * centred).sum(0), (squares * squares).sum(0)
-            self._merge(counts, mean, second, third, fourth)
+            third, fourth = (np.einsum("ij,ij->j", squares, each) for each in (centred, squares))
+            self._merge(counts, mean, squares.sum(axis=0), third, fourth)
 
     def _merge(self, counts: Array, mean: Array, second: Array, third: Array, fourth: Array) -> None:
         a, b = self.counts, counts

@@ -70,10 +70,11 @@ class Tally:
         first, self._samples = self._samples, self._samples + count(expected)
         if not expected.size:
             return False
+        expected, actual = expected.astype(np.float64, copy=False), actual.astype(np.float64, copy=False)
         errors = absolute_errors(expected, actual)
-        self.columns.add(expected.astype(np.float64), actual.astype(np.float64), errors)
+        self.columns.add(expected, actual, errors)
         self._elements += errors.size
-        self._outside += int(out_of_tolerance(expected, actual, rtol=self._rtol, atol=self._atol).sum())
+        self._outside += int(out_of_tolerance(expected, actual, rtol=self._rtol, atol=self._atol, errors=errors).sum())
         self._histogram += np.bincount(np.searchsorted(EDGES, errors.reshape(-1)), minlength=len(EDGES) + 1)
         self._add_energies(expected, actual, errors)
         if with_classes:
@@ -109,23 +110,25 @@ class Tally:
         )
 
     def _add_energies(self, expected: Array, actual: Array, errors: Array) -> None:
-        reference, candidate = expected.astype(np.float64), actual.astype(np.float64)
-        finite = np.isfinite(reference) & np.isfinite(candidate)
-        magnitudes = np.abs(reference[np.isfinite(reference)])
-        self._scale = max(self._scale, float(magnitudes.max(initial=0.0)))
-        for name, value in (
-            ("error", errors),
-            ("noise", np.square(errors)),
-            ("signal", np.square(magnitudes)),
-            ("candidate", np.square(candidate[finite])),
-            ("product", reference[finite] * candidate[finite]),
-        ):
-            self._sums[name] += float(value.sum())
+        known, both = expected, (expected, actual)
+        if not (np.isfinite(expected).all() and np.isfinite(actual).all()):
+            known, finite = expected[np.isfinite(expected)], np.isfinite(expected) & np.isfinite(actual)
+            both = expected[finite], actual[finite]
+        self._scale = max(self._scale, float(np.abs(known).max(initial=0.0)))
+        self._sums["error"] += float(errors.sum())
+        with np.errstate(over="ignore"):
+            for name, one, other in (
+                ("noise", errors, errors),
+                ("signal", known, known),
+                ("candidate", both[1], both[1]),
+                ("product", *both),
+            ):
+                self._sums[name] += float(np.vdot(one, other))
 
     def _add_scores(self, expected: Array, actual: Array, labels: Array | None) -> None:
         if expected.ndim < 2 or expected.shape[-1] < 2:
             return
-        if not (np.isfinite(expected.astype(np.float64)).all() and np.isfinite(actual.astype(np.float64)).all()):
+        if not (np.isfinite(expected).all() and np.isfinite(actual).all()):
             return
         rows = int(np.prod(expected.shape[:-1]))
         self._rows += rows
@@ -138,7 +141,7 @@ class Tally:
             self._reference_right += int((expected.argmax(axis=-1) == labels).sum())
 
     def _add_worst(self, expected: Array, actual: Array, errors: Array, first: int) -> bool:
-        relative = relative_errors(expected, actual)
+        relative = relative_errors(expected, actual, errors)
         place = np.unravel_index(int(relative.argmax()), relative.shape)
         if relative[place] > self._worst_relative[0]:
             self._worst_relative = float(relative[place]), _place(place, first)

@@ -182,7 +182,7 @@ def by_hand(expected: Array, actual: Array) -> tuple[int | None, float]:
         lent = math.fsum(near) / len(near) if near else 0.0
         if not varies or not (enough or near):
             continue
-        signal = max(variance, min(lent, 5 * variance) if enough else lent)
+        signal = max(variance, min(lent, 3 * variance) if enough else lent)
         found.append((math.inf if noise == 0 else 10 * math.log10(signal / noise), j))
     sqnr, worst = min(found, default=(math.inf, None))
     return worst, sqnr
