@@ -106,7 +106,14 @@ def examine(name: str, foreign: Foreign, directory: Path) -> list[Row]:
     given, held_out = (_named(model, each) for each in (calibration, evaluation))
     start = time.perf_counter()
     exported = export_saved_model(model, directory / "export", name="m")
-    converted = convert(exported.directory, RECIPES, calibration=given, evaluation=held_out, keep_failed=True)
+    converted = convert(
+        exported.directory,
+        RECIPES,
+        calibration=given,
+        evaluation=held_out,
+        steps=_steps(model, given),
+        keep_failed=True,
+    )
     ours = time.perf_counter() - start
     for rejected in converted.rejected:
         rows[rejected.recipe.name].verdict = f"refused: {str(rejected.error)[:90]}"
@@ -119,8 +126,8 @@ def examine(name: str, foreign: Foreign, directory: Path) -> list[Row]:
         recipe = each.conversion.recipe.name
         files[recipe] = each.path
         row = rows[recipe]
-        path = f"tflite/1/{each.path.name}"
-        failures = [check for check in verdict.verdict.failures if check.artifact == path]
+        listed = f"tflite/1/{each.path.name}"
+        failures = [check for check in verdict.verdict.failures if check.artifact == listed]
         row.verdict = "passed" if not failures else f"failed: {failures[0].problem}"
         row.said = None if each.evaluation is None else each.evaluation.sqnr_db
         _measure(row, each.path, held_out, expected)
@@ -150,7 +157,10 @@ def _peers(
     """TFLiteConverter and litert-quantizer on the same samples; gives the seconds that they took together."""
     saved_model, total = directory / "theirs", 0.0
     start = time.perf_counter()
-    specs = [keras.InputSpec(shape=(1, *each.shape[1:]), dtype=each.dtype, name=each.name) for each in model.inputs]
+    specs = [
+        keras.InputSpec(shape=(1, *calibration[each.name].shape[1:]), dtype=each.dtype, name=each.name)
+        for each in model.inputs
+    ]
     by_name = {each.name: spec for each, spec in zip(model.inputs, specs, strict=True)}
     structure = model.input if not isinstance(model.input, dict) else None
     signature = [by_name] if structure is None else [specs] if len(specs) > 1 else specs
@@ -183,6 +193,12 @@ def _measure(row: Row, path: Path, inputs: dict[str, Array], expected: dict[str,
     floats = [pair for pair in pairs if pair[0].dtype.kind == "f"]
     row.found = min(sqnr_db(*pair) for pair in floats)
     row.r2 = min(least_r2(*pair) for pair in floats)
+
+
+def _steps(model: keras.Model, samples: dict[str, Array]) -> int | None:
+    """What to fix free steps to."""
+    free = [each.name for each in model.inputs if len(each.shape) > 1 and each.shape[1] is None]
+    return samples[free[0]].shape[1] if free else None
 
 
 def _named(model: keras.Model, samples: dict[str, Array]) -> dict[str, Array]:
