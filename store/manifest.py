@@ -189,6 +189,11 @@ def _check_details(manifest: Manifest, where: str) -> None:
         check(entry.source, _Source, where, ManifestError, at=f"{at}.source")
         for position, artifact in enumerate(entry.artifacts):
             inside = f"{at}.artifacts[{position}]"
+            if not re.match(rf"{artifact.kind}/{entry.version}(?![^./])", artifact.path):
+                raise ManifestError(
+                    f"{where} is not valid at {inside}: path {artifact.path!r} is not that of a {artifact.kind} of "
+                    f"version {entry.version}, {artifact.kind}/{entry.version}…"
+                )
             check(artifact.recipe or {}, _RecipeDetails, where, ManifestError, at=f"{inside}.recipe")
             check(artifact.calibration or {}, _SamplesDetails, where, ManifestError, at=f"{inside}.calibration")
             if artifact.validation is not None:

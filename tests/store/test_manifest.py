@@ -232,3 +232,11 @@ def test_what_cannot_be_read_is_not_called_damaged(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=r"cannot read .*Not a directory"):
         read_manifest(tmp_path / "file")
+
+
+@pytest.mark.parametrize("path", ["keras/1.keras", "saved_model/2", "saved_model/10", ".lock", FILE_NAME, "x"])
+def test_an_artifact_lies_where_those_of_its_kind_and_version_do(tmp_path: Path, path: str) -> None:
+    [artifact] = entry(1).artifacts
+    Manifest("m", (replace(entry(1), artifacts=(replace(artifact, path=path),)),)).write(tmp_path)
+    with pytest.raises(ManifestError, match="is not that of a saved_model of version 1"):
+        read_manifest(tmp_path)
