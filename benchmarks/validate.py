@@ -36,7 +36,7 @@ from attnexport.workflows.validation_subjects import open_subjects
 
 RECIPE_NAMES = ("float32", "float16", "dynamic", "int8")
 BATCH = 256
-AIM = 2.0
+AIM = 1.5
 
 
 def export_digits(directory: Path) -> tuple[ExportDirectory, Path]:
