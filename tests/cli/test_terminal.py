@@ -50,7 +50,9 @@ def test_nothing_but_ours_is_shown_and_everything_fits(show: Callable[..., Shown
             shown = show(columns, *words)
             assert not LIBRARIES.search(shown.text), shown.text
             assert shown.code in (0, 4), shown.text
-            long = [line for line in shown.lines if len(line) > columns and not line.startswith(COPIED)]
+            # One word alone may be longer than a line: a path, or a tensor's name.
+            wide = [line for line in shown.lines if len(line) > columns and len(line.split()) > 1]
+            long = [line for line in wide if not line.startswith(COPIED)]
             assert not long, (words, columns, long)
             for line in shown.lines:
                 assert "partiti" not in line.replace("partitions", "").replace("partition", ""), "a word was folded"
