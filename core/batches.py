@@ -8,6 +8,8 @@ import numpy as np
 
 from .signature import Array, Arrays
 
+_MOST_PAIRS = 1 << 25  # of steps at once, for each head
+
 
 def fill_batch(inputs: Arrays, size: int) -> Arrays:
     """Fill samples up to whole batches, by repeating the last one.
@@ -54,3 +56,22 @@ def chunks(inputs: Arrays, size: int, *, fill: bool) -> Iterator[tuple[Arrays, i
     for start in range(0, total, size):
         part = {name: array[start : start + size] for name, array in inputs.items()}
         yield fill_batch(part, size) if fill else part, min(size, total - start)
+
+
+def batch_for(inputs: Arrays) -> int | None:
+    """The samples of a call to an original of free batch; None for all of them.
+
+    Attention over long sequences keeps numbers for all pairs of steps, so of these a few samples are enough at once.
+
+    Args:
+        inputs: Arrays `[n, ...]` by input name. Sequences are `[n, steps, ...]`, and tokens `[n, steps]`.
+
+    Example:
+        >>> batch_for({"x": np.zeros((160, 128, 8), np.float32)}) is None
+        True
+        >>> batch_for({"tokens": np.zeros((160, 4096), np.int32)})
+        2
+    """
+    steps = [each.shape[1] for each in inputs.values() if each.ndim > 2 or (each.ndim > 1 and each.dtype.kind in "iu")]
+    most = max(1, _MOST_PAIRS // max(steps, default=1) ** 2)
+    return most if most < max(map(len, inputs.values())) else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from attnexport.core.batches import fill_batch
+from attnexport.core.batches import batch_for, fill_batch
 from attnexport.core.errors import ArgumentError, ModelError
 from attnexport.core.runner import Runner, batched
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature
@@ -110,7 +110,7 @@ def prepare_conversion(
     feeds, cases = feeds or {}, []
     for name in signatures:
         inputs = feeds.get(name, dict)(compared)
-        expected = batched(reference, inputs, signature=name)
+        expected = batched(reference, inputs, signature=name, batch_size=batch_for(inputs))
         cases.append(Case(f"{count} {calibration.description}", inputs, name, expected))
     graph = read_graph(model)
     return Prepared(model, graph, calibration, reference, reference_name, signatures, tuple(cases), feeds, on_step)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from attnexport.core import DEFAULT_SIGNATURE, ArgumentError, Arrays, Samples, Signature, batched
+from attnexport.core.batches import batch_for
 from attnexport.core.progress import Progress
 from attnexport.core.samples import SampleSource
 from attnexport.core.signature import Shape
@@ -108,7 +109,7 @@ def convert_source(
     figures: list[Figures | None] = [None] * len(conversions)
     if evaluation:
         progress(f"evaluating on {len(evaluation)} samples")
-        expected = batched(source.reference, evaluation.inputs)
+        expected = batched(source.reference, evaluation.inputs, batch_size=batch_for(evaluation.inputs))
         names = entry.source.get("labels") or ()
         judged = judged_output(expected, evaluation.labels, chosen=request.labels_for, class_names=names)
         figures = [_evaluate(each, evaluation, expected, judged) for each in conversions]
