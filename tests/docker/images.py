@@ -250,7 +250,7 @@ def main() -> None:
     """Build and run everything; ends with a message where something fails."""
     if not (_works(["docker", "info"]) or (shutil.which("buildah") and shutil.which("debootstrap"))):
         raise SystemExit("neither docker nor buildah and debootstrap are installed")
-    with tempfile.TemporaryDirectory(prefix="attnexport-images-", dir="/var/tmp") as name:
+    with tempfile.TemporaryDirectory(prefix="attnexport-images-") as name:
         folder = Path(name)
         folder.chmod(0o755)
         engine = Engine(folder)
