@@ -141,17 +141,17 @@ def test_under_load_the_end_answers_what_runs_and_cuts_no_answer(edge: Callable[
     running, asked, wrong = edge(), threading.Semaphore(0), []
 
     def ask() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=30)
-        while True:
-            try:
-                connection.request("POST", asking.PREDICT, b'{"inputs": [[1, 2, 3]]}')
-                answer = connection.getresponse()
-            except (ConnectionError, http.client.RemoteDisconnected):  # closed between two requests
-                return
-            body = answer.read()  # raises if it is cut
-            asked.release()
-            if answer.status != 200:
-                wrong.append((answer.status, body))
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", running.port, timeout=30)) as connection:
+            while True:
+                try:
+                    connection.request("POST", asking.PREDICT, b'{"inputs": [[1, 2, 3]]}')
+                    answer = connection.getresponse()
+                except (ConnectionError, http.client.RemoteDisconnected):  # closed between two requests
+                    return
+                body = answer.read()  # raises if it is cut
+                asked.release()
+                if answer.status != 200:
+                    wrong.append((answer.status, body))
 
     clients = [threading.Thread(target=ask) for _ in range(6)]
     for client in clients:
