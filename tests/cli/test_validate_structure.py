@@ -263,8 +263,9 @@ def test_only_reported_is_not_called_passed(attnexport: Run, exported: Path, dig
     """Made-up samples say nothing about what was calibrated on real ones."""
     code, out, err = attnexport("validate", exported, "--write-digest", "m.sha256")
     assert code == 0, err
-    [row] = [line for line in out.splitlines() if line.startswith("tflite/1/digits-multihead.int8.tflite ")]
-    assert row.endswith("reported only")
+    rows = [line.rstrip() for line in out.splitlines() if line.startswith("tflite/1/digits-multihead.int8.tflite ")]
+    assert rows
+    assert all(row.endswith("reported only") for row in rows)
     assert "warning: tflite/1/digits-multihead.int8.tflite was not judged: the samples are made up" in err
     assert "1 artifacts only reported, as the samples are made up: tflite/1/digits-multihead.int8.tflite" in out
     assert attnexport("validate", exported, "--digest", "m.sha256", "--evaluation", digits.evaluation)[0] == 0
