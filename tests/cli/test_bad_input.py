@@ -22,7 +22,7 @@ PAGE = 4096
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["demoo"], 2, "Did you mean 'demo'?"),
+        (["demoo"], 2, "did you mean 'demo'?"),
         (["savedmodel", "--pooling", "avrage"], 2, "did you mean 'average'"),
         (["savedmodel", "--fetures", "3"], 2, "Did you mean one of: '--features'"),
         (["savedmodel", "--version", "0"], 2, "version must be a whole number of at least 1; received 0"),
@@ -53,7 +53,11 @@ PAGE = 4096
         (["savedmodel", "--import", "nowhere"], 2, "there is no module 'nowhere'"),
         (["savedmodel", "--name", "a/b"], 2, "name 'a/b' is not usable"),
         (["savedmodel", "corrupt.keras"], 3, "corrupt.keras is not a Keras 3 model, or damaged"),
-        (["savedmodel", "old.h5"], 3, "legacy HDF5"),
+        (
+            ["savedmodel", "old.h5"],
+            3,
+            "old.h5 is not a readable HDF5 file; save the model with model.save('NAME.keras')",
+        ),
         (["savedmodel", "--warmup", "corrupt.npz"], 3, "corrupt.npz: not a readable numpy file"),
         (["savedmodel", "--labels", "binary.txt"], 3, "one name a line in UTF-8"),
         (["savedmodel", "--output", "a_file"], 3, "cannot write a_file/classifier"),

@@ -56,7 +56,7 @@ def spoil(export: Path) -> None:
 
     model = keras.saving.load_model(export / "keras" / "1.keras")
     layer = model.get_layer("dense_weight")
-    layer.kernel.assign(layer.kernel * 1.01)
+    layer.kernel.assign(layer.kernel * 1.02)
 
     def spoiled(tensors: dict[str, Any]) -> dict[str, Any]:
         right = model(tensors["x"])
@@ -101,6 +101,7 @@ def test_every_fault_is_told_in_every_runtime(
             if each["output"] == name
         }
         assert {runtime for runtime, _ in problems} == RUNTIMES
-        for problem in problems.values():
-            assert problem is None if told is None else told in problem, (name, problem)
+        for (runtime, _), problem in problems.items():
+            expected = "SQNR" if told == "max error" and runtime == "half precision" else told
+            assert problem is None if expected is None else expected in problem, (name, problem)
             assert told != "max error" or "worst at [" in problem
