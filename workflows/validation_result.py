@@ -185,7 +185,7 @@ class ValidationResult(Result):
         artifacts = len({check.artifact for check in checks})
         parts = [f"{len(checks)} comparisons of {artifacts} artifacts", f"{failed} failed" if failed else "none failed"]
         if reported := self.verdict.only_reported:
-            parts.append(f"{len(reported)} artifacts only reported, as the samples are made up: {', '.join(reported)}")
+            parts.append(f"only reported, as the samples are made up: {', '.join(reported)}")
         parts += [each for each in self.notes if "not compared" in each]
         return "; ".join(parts)
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from tensorflow.core.framework import op_def_pb2
-from tensorflow.python.client import pywrap_tf_session
 
 from attnexport.exporter.programs.operators import ALLOWED, CONDITIONAL, READ_TABLE, RESTORE, SAVE, is_allowed
+from tests.forks import ForkServer
 
 # Why an operator is not on the list, with the names or patterns of those that this is true of.
 REFUSED: Mapping[str, str] = {
@@ -66,10 +66,20 @@ REFUSED: Mapping[str, str] = {
 DECIDED = {reason: re.compile("|".join(f"(?:{each})" for each in names.split())) for reason, names in REFUSED.items()}
 
 
+LIST = """
+import sys
+from pathlib import Path
+from tensorflow.python.client import pywrap_tf_session
+Path(sys.argv[1]).write_bytes(pywrap_tf_session.TF_GetBuffer(pywrap_tf_session.TF_GetAllOpList()))
+"""
+
+
 @pytest.fixture(scope="module")
-def registered() -> dict[str, Any]:
-    """The definition of every operator in this TensorFlow."""
-    operators = op_def_pb2.OpList.FromString(pywrap_tf_session.TF_GetBuffer(pywrap_tf_session.TF_GetAllOpList()))
+def registered(keras_forks: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The definition of every operator in TensorFlow, without those that tests have registered in this process."""
+    file = tmp_path_factory.mktemp("operators") / "all"
+    assert keras_forks.run(LIST, str(file), cwd=file.parent).returncode == 0
+    operators = op_def_pb2.OpList.FromString(file.read_bytes())
     return {each.name: each for each in operators.op}
 
 

@@ -88,6 +88,7 @@ def test_a_real_browser_shows_it_and_asks_at_any_width(page: Any, tmp_path: Path
             shown.evaluate("ask(document.querySelector('[data-model=m] form'))")
             assert shown.evaluate("document.querySelector('.answer').textContent").startswith("200 in ")
             shown.evaluate("document.querySelector('textarea').value = 'mine'")
+            shown.evaluate("renew()")  # with the request of the form
             before = int(shown.evaluate("document.querySelectorAll('.overview td.number')[6].textContent"))
             page.predict({"x": X})
             shown.evaluate("renew()")

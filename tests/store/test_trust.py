@@ -17,9 +17,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with a module of layers, a package, and an original."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    for name in ("my_layers", "my_package"):  # of an example in the documentation
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    (tmp_path / "my_layers.py").write_text("raise SystemExit('ran')")
+    (tmp_path / "layers_to_trust.py").write_text("raise SystemExit('ran')")
     (tmp_path / "my_package").mkdir()
     (tmp_path / "my_package" / "__init__.py").write_text("raise SystemExit('ran')")
     (tmp_path / "my_package" / "layers.py").write_text("raise SystemExit('ran')")
@@ -27,16 +25,16 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-NAMES = ("my_layers", "my_package.layers")
+NAMES = ("layers_to_trust", "my_package.layers")
 
 
 def test_an_export_from_elsewhere_is_refused_with_what_would_be_run(here: Path) -> None:
     with pytest.raises(ModelError) as caught:
         check_modules(NAMES, here / "1.keras")
     said = str(caught.value)
-    assert f"would run my_layers ({here / 'my_layers.py'}), my_package.layers (" in said
-    assert "--import my_layers --import my_package.layers if you trust them, or --trust" in said
-    assert not {"my_layers", "my_package"} & sys.modules.keys()
+    assert f"would run layers_to_trust ({here / 'layers_to_trust.py'}), my_package.layers (" in said
+    assert "--import layers_to_trust --import my_package.layers if you trust them, or --trust" in said
+    assert not {"layers_to_trust", "my_package"} & sys.modules.keys()
 
 
 def test_one_that_was_written_here_just_works(here: Path) -> None:
@@ -46,7 +44,7 @@ def test_one_that_was_written_here_just_works(here: Path) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    ["my_layers.py", "my_package/__init__.py", "my_package/layers.py", "1.keras"],
+    ["layers_to_trust.py", "my_package/__init__.py", "my_package/layers.py", "1.keras"],
 )
 def test_a_file_that_changed_since_is_refused(here: Path, change: str) -> None:
     remember_modules(NAMES, hash_of(here / "1.keras"))
@@ -58,14 +56,14 @@ def test_a_file_that_changed_since_is_refused(here: Path, change: str) -> None:
 def test_a_module_that_resolves_elsewhere_is_refused(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     remember_modules(NAMES, hash_of(here / "1.keras"))
     (here / "other").mkdir()
-    (here / "other" / "my_layers.py").write_text("raise SystemExit('ran')")  # the same bytes
+    (here / "other" / "layers_to_trust.py").write_text("raise SystemExit('ran')")  # the same bytes
     monkeypatch.setattr(sys, "path", [str(here / "other"), *sys.path])
-    with pytest.raises(ModelError, match=r"other/my_layers\.py"):
+    with pytest.raises(ModelError, match=r"other/layers_to_trust\.py"):
         check_modules(NAMES, here / "1.keras")
 
 
 def test_other_modules_of_a_known_original_are_refused(here: Path) -> None:
-    remember_modules(["my_layers"], hash_of(here / "1.keras"))
+    remember_modules(["layers_to_trust"], hash_of(here / "1.keras"))
     with pytest.raises(ModelError, match=r"would run my_package\.layers"):
         check_modules(NAMES, here / "1.keras")
 
