@@ -121,7 +121,7 @@ def required_sqnr_db(budget: Budget, limits: Limits) -> tuple[float | None, floa
     A user who asks for less of the whole than columns must have asks for no more of them.
 
     Example:
-        >>> required_sqnr_db(budget_of("int8"), Limits()), required_sqnr_db(budget_of("int8"), Limits(min_sqnr_db=5))
+        >>> required_sqnr_db(budget_of("int8"), Limits()), required_sqnr_db(budget_of("int8"), Limits(min_sqnr_db=5.0))
         ((25.0, 10.0), (5.0, 5.0))
     """
     if limits.rtol is not None:
