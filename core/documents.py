@@ -46,8 +46,6 @@ def read_json(path: Path, error: type[ContentError] = ContentError) -> Any:
         content = read_bytes(path, MAX_BYTES)
     except FileNotFoundError:
         raise
-    except NotADirectoryError as failure:  # what should be its folder is a file
-        raise FileNotFoundError(failure.errno, failure.strerror, str(path)) from failure
     except OSError as failure:
         raise StorageError(f"cannot read {path}: {failure.strerror}") from failure
     except ContentError as failure:

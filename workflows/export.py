@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attnexport.core.errors import ArgumentError, check_size
+from attnexport.core.errors import ArgumentError, StorageError, check_size
 from attnexport.core.limits import MAX_VERSION
 from attnexport.core.printable import printable
 from attnexport.core.progress import Progress, silent
@@ -237,12 +237,17 @@ def export_directory(output: str | os.PathLike[str], name: str) -> ExportDirecto
 
     Raises:
         ArgumentError: if the name cannot be a directory's and a model's.
+        StorageError: if a file stands where the directory would be.
     """
     from attnexport.store import ExportDirectory
 
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ArgumentError(f"name {name!r} is not usable: letters, digits, '_', '-' and '.' make a name")
-    return ExportDirectory(Path(output) / name)
+    root = Path(output) / name
+    for each in (root.parent, root):
+        if each.exists() and not each.is_dir():
+            raise StorageError(f"cannot write {root}: {each} is not a directory")
+    return ExportDirectory(root)
 
 
 def _check_same_model(directory: ExportDirectory, source: ModelSource) -> None:
