@@ -68,6 +68,28 @@ def version_options(function: AnyFunction) -> AnyFunction:
     return function
 
 
+def example_options(method: str) -> Callable[[AnyFunction], AnyFunction]:
+    """Add --samples, --signature and --output to a command that sends examples to signatures of a method."""
+
+    def add(function: AnyFunction) -> AnyFunction:
+        for option in (
+            click.option("--output", metavar="FILE", help="Write all results to this .csv, .json or .npz."),
+            click.option(
+                "--signature", metavar="NAME", help=f"Signature to run. [the only one whose method is {method}]"
+            ),
+            click.option(
+                "--samples",
+                metavar="FILE|-",
+                required=True,
+                help="Features of the examples: a .json, .csv or .npz; - reads JSON from stdin.",
+            ),
+        ):
+            function = option(function)
+        return function
+
+    return add
+
+
 def _connected(
     function: Callable[..., None], *, required: bool, model_required: bool | None = None
 ) -> Callable[..., None]:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import sys
 
-import click
-
 from attnexport.workflows import regress as workflow
 from attnexport.workflows.connection import Connection
 
-from .client_options import connection_options, version_options
+from .client_options import connection_options, example_options, version_options
 from .command import command
 from .terminal import Terminal
 
@@ -17,14 +15,7 @@ from .terminal import Terminal
 @command("regress", example="attnexport regress --model prices --samples houses.csv")
 @connection_options
 @version_options
-@click.option(
-    "--samples",
-    metavar="FILE|-",
-    required=True,
-    help="Features of the examples: a .json, .csv or .npz; - reads JSON from stdin.",
-)
-@click.option("--signature", metavar="NAME", help="Signature to run. [the only one whose method is regress]")
-@click.option("--output", metavar="FILE", help="Write all results to this .csv, .json or .npz.")
+@example_options("regress")
 def regress(
     terminal: Terminal,
     connection: Connection,

@@ -21,7 +21,8 @@ class Budget:
         min_sqnr_db: Least signal-to-quantization-noise ratio of the whole output, in dB.
         min_column_sqnr_db: Least SQNR of each column with its mean taken out, in dB: it catches what is lost. If a
             relative error binds, it applies only where an SQNR is asked for in place of that.
-        step: Step between values within 0 and 1, as an integer softmax has it; half of it is no error of a column.
+        step: Step between values within 0 and 1, as an integer softmax has it; half of it does not count as an error of
+            a column.
     """
 
     precision: str

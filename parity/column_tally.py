@@ -76,7 +76,7 @@ class ColumnTally:
         """The figures of all columns.
 
         Args:
-            step: Step of the precision within 0 and 1: half of it is no error of outputs within that.
+            step: Step of the precision within 0 and 1: half of it does not count as an error there.
         """
         moments, counts = self._moments, self._moments.counts
         variances = moments.variances

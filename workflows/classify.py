@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from attnexport.core.progress import Progress, silent
 
 from .connection import Connection
-from .example_files import ExampleSource, read_examples, signature_for
-from .result import Block, Line, Result, Table
+from .example_files import MAX_ROWS, ExampleSource, example_blocks, read_examples, signature_for
+from .result import Block, Result, Table
 
 if TYPE_CHECKING:
     from attnexport.serving import ClassScore
 
-_MAX_ROWS, _MAX_CLASSES = 20, 3  # that are shown
+_MAX_CLASSES = 3  # that are shown
 
 
 @dataclass(frozen=True)
@@ -45,17 +45,12 @@ class ClassifyResult(Result):
 
     def blocks(self) -> Sequence[Block]:
         rows = []
-        for number, example in enumerate(self.classes[:_MAX_ROWS]):
+        for number, example in enumerate(self.classes[:MAX_ROWS]):
             best = [(each.label, f"{each.score:.4f}") for each in _best(example)[:_MAX_CLASSES]]
             label, score = best[0] if best else ("no classes", "")
             rows.append((str(number), label, score, ", ".join(" ".join(each) for each in best[1:])))
-        blocks: list[Block] = [
-            Line(f"{self.model}, {self.signature}\n"),
-            Table(("example", "class", "score", "then"), rows, ("example", "score")),
-        ]
-        if len(self.classes) > _MAX_ROWS:
-            blocks.append(f"\nand {len(self.classes) - _MAX_ROWS} more examples; --output FILE.csv writes all")
-        return blocks if self.output is None else [*blocks, Line(f"\nwritten to {self.output}")]
+        table = Table(("example", "class", "score", "then"), rows, ("example", "score"))
+        return example_blocks(f"{self.model}, {self.signature}", table, len(self.classes), self.output)
 
 
 def classify(

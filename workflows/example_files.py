@@ -1,4 +1,4 @@
-"""Examples for `classify` and `regress`: features from JSON, CSV or .npz."""
+"""What `classify` and `regress` share: features from JSON, CSV or .npz, the signature, what a result shows."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from attnexport.core.errors import ArgumentError, SamplesError, first_line, no_such
 
+from .result import Block, Line, Table
+
 if TYPE_CHECKING:
     from attnexport.core import Signature
     from attnexport.serving import Client
 
 Example = Mapping[str, Any]
 ExampleSource = str | Path | bytes | Sequence[Example] | Mapping[str, Any]
+MAX_ROWS = 20  # that a result shows
 _MAX_BYTES = 1 << 28
 _NUMBERED = re.compile(r"(.+)_(\d+)")
 
@@ -80,6 +83,14 @@ def signature_for(client: Client, method: str, name: str | None, version: int | 
     raise ArgumentError(
         f"several signatures have the method {method}: {', '.join(each.name for each in fit)}; name one"
     )
+
+
+def example_blocks(heading: str, table: Table, count: int, output: Path | None) -> list[Block]:
+    """What a result over `count` examples shows: the table of the first `MAX_ROWS`, and where all of them are."""
+    blocks: list[Block] = [Line(f"{heading}\n"), table]
+    if count > MAX_ROWS:
+        blocks.append(f"\nand {count - MAX_ROWS} more examples; --output FILE.csv writes all")
+    return blocks if output is None else [*blocks, Line(f"\nwritten to {output}")]
 
 
 def _checked(value: Any, place: str) -> list[Example]:

@@ -10,10 +10,8 @@ from typing import Any
 from attnexport.core.progress import Progress, silent
 
 from .connection import Connection
-from .example_files import ExampleSource, read_examples, signature_for
-from .result import Block, Line, Result, Table
-
-_MAX_ROWS = 20  # that are shown
+from .example_files import MAX_ROWS, ExampleSource, example_blocks, read_examples, signature_for
+from .result import Block, Result, Table
 
 
 @dataclass(frozen=True)
@@ -41,14 +39,9 @@ class RegressResult(Result):
         }
 
     def blocks(self) -> Sequence[Block]:
-        rows = [(str(number), f"{value:.6g}") for number, value in enumerate(self.values[:_MAX_ROWS])]
-        blocks: list[Block] = [
-            Line(f"{self.model}, {self.signature}\n"),
-            Table(("example", "value"), rows, ("example", "value")),
-        ]
-        if len(self.values) > _MAX_ROWS:
-            blocks.append(f"\nand {len(self.values) - _MAX_ROWS} more examples; --output FILE.csv writes all")
-        return blocks if self.output is None else [*blocks, Line(f"\nwritten to {self.output}")]
+        rows = [(str(number), f"{value:.6g}") for number, value in enumerate(self.values[:MAX_ROWS])]
+        table = Table(("example", "value"), rows, ("example", "value"))
+        return example_blocks(f"{self.model}, {self.signature}", table, len(self.values), self.output)
 
 
 def regress(
