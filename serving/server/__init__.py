@@ -17,14 +17,15 @@ in one place.
 **Threads.** As many gRPC requests run models as there are cores, or 64 with batching, where requests wait for each
 other; a model computes in the thread of its request. Status, metadata, health checks and reloads have threads of their
 own, so that they wait for no model. gRPC hands a call over before its message has come, so each of these pools
-(`Workers`) grows while clients are slow to send, and calls that send nothing are ended. REST runs uvicorn's event loop
-in one thread and models in a pool. One thread polls the base paths, loads new versions and retires old ones. Each
-retired version has a thread that waits until nobody holds it. With batching, each version has the threads that run its
-batches.
+(`Workers`) grows while clients are slow to send, and calls that send nothing are ended; so are those whose replies
+nobody reads (`Replies`). REST runs uvicorn's event loop in one thread and models in a pool. One thread polls the base
+paths, loads new versions and retires old ones. Each retired version has a thread that waits until nobody holds it. With
+batching, each version has the threads that run its batches.
 
-**Locks.** Requests take none but a version's own, for the moment of `acquire` and `release`: what they read of a model
-(`ServedVersions`) is replaced whole. Everything that changes the set of versions (a poll, a reload, the end) holds the
-manager's one lock, so these happen one at a time, and a reload waits until its versions have loaded.
+**Locks.** Requests take a version's own, for the moment of `acquire` and `release`, and that of the unread replies:
+what they read of a model (`ServedVersions`) is replaced whole. Everything that changes the set of versions (a poll, a
+reload, the end) holds the manager's one lock, so these happen one at a time, and a reload waits until its versions have
+loaded.
 
 **The life of a version.** `TRANSITIONS` in versions.py is the table that the code follows:
 

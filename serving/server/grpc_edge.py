@@ -16,6 +16,7 @@ from attnexport.serving.codec.encode import Form
 from .dataplane import DataPlane
 from .edges import MAX_CALLS, OnAccess, family
 from .grpc_methods import Methods
+from .replies import Replies
 from .status import invalid
 from .workers import Workers
 
@@ -38,7 +39,8 @@ class GrpcOptions:
         threads: Threads that run models. Status, metadata, health and reloads have threads of their own.
         tensor_content: Whether replies are in `tensor_content` rather than in `*_val` fields.
         max_message_bytes: Largest request or reply.
-        message_seconds: How long the message of a call may take to arrive; the call is cancelled then.
+        message_seconds: How long the message of a call may take to arrive, and how long its reply may wait for the
+            client, beside a second for each 100 kB of it; the call is cancelled then.
         health_service: Whether the health service answers.
         socket_path: A unix socket to listen on beside the port.
         channel_arguments: Channel arguments of gRPC.
@@ -67,7 +69,7 @@ class GrpcEdge:
         seconds = options.message_seconds
         models, control = Workers(options.threads, seconds), Workers(_CONTROL_THREADS, seconds)
         reloading = Workers(1, seconds)
-        self._pools = models, control, reloading
+        self._pools, self._replies = (models, control, reloading), Replies(seconds)
         arguments = {
             "grpc.max_receive_message_length": options.max_message_bytes,
             "grpc.max_send_message_length": options.max_message_bytes,
@@ -75,7 +77,7 @@ class GrpcEdge:
             **dict(options.channel_arguments),
         }
         self._server = grpc.server(models, options=list(arguments.items()), maximum_concurrent_rpcs=MAX_CALLS)
-        for service, handlers in Methods(plane, form, on_access, *self._pools).handlers().items():
+        for service, handlers in Methods(plane, form, on_access, *self._pools, self._replies).handlers().items():
             self._server.add_registered_method_handlers(service, handlers)
         self._health: Any = None
         if options.health_service:
@@ -106,6 +108,7 @@ class GrpcEdge:
         self._server.stop(grace).wait()
         for pool in self._pools:
             pool.shutdown()
+        self._replies.close()
 
     def _listen(self, address: str, credentials: Any) -> int:
         try:

@@ -17,6 +17,7 @@ from attnexport.serving.messages import METHODS, MODELS_SERVICE, PredictRequest
 from .cancellation import Alive, check_alive
 from .dataplane import DataPlane, model_of
 from .edges import OnAccess
+from .replies import Replies
 from .status import Code, StatusError, invalid, status_of
 from .workers import Workers
 
@@ -37,12 +38,20 @@ class Methods:
         models: The threads that run models.
         control: Those of status and metadata, which wait for no model.
         reloading: Those of reloads, which last until models are loaded.
+        replies: The replies that clients have not read.
     """
 
     def __init__(
-        self, plane: DataPlane, form: Form, on_access: OnAccess, models: Workers, control: Workers, reloading: Workers
+        self,
+        plane: DataPlane,
+        form: Form,
+        on_access: OnAccess,
+        models: Workers,
+        control: Workers,
+        reloading: Workers,
+        replies: Replies,
     ) -> None:
-        self._plane, self._form, self._on_access = plane, form, on_access
+        self._plane, self._form, self._on_access, self._replies = plane, form, on_access, replies
         self._models, self._control, self._reloading = models, control, reloading
 
     def handlers(self) -> dict[str, dict[str, Any]]:
@@ -102,6 +111,7 @@ class Methods:
             if is_counted:
                 self._plane.count(name, api, "GRPC", code, seconds)
             self._on_access("GRPC", api, name, code, seconds)
+            self._replies.hand_over(len(reply), context)
             if status is not None:
                 context.abort(_CODES[int(code)], str(status)[:_MAX_DETAIL])
             return reply
