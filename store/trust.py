@@ -30,6 +30,7 @@ VARIABLE = "ATTNEXPORT_TRUST"  # of the environment; 1 trusts every export
 _MAX_ORIGINALS = 1000  # and as many programs in the file; the oldest are forgotten
 
 _Value = TypeVar("_Value")
+_written: set[str] = set()  # programs of this process, which may have no state directory
 _trusts_all: ContextVar[bool] = ContextVar("trusts_all", default=False)
 
 
@@ -126,16 +127,19 @@ def remember_modules(names: Sequence[str], original_hash: str) -> None:
 
 def made_here(saved_model: Path) -> bool:
     """Whether a SavedModel is one that `remember_program` was called with."""
-    programs = _read().programs
+    programs = {*_read().programs, *_written}
     return bool(programs) and hash_of(saved_model) in programs
 
 
 def remember_program(saved_model_hash: str) -> None:
     """Keep in the user's state directory that a SavedModel was written here, though it does more than compute.
 
+    Without one that can be written, this process alone knows of it.
+
     Args:
         saved_model_hash: The hash of its files.
     """
+    _written.add(saved_model_hash)
     _update(
         lambda known: replace(known, programs=list(_appended(dict.fromkeys(known.programs), saved_model_hash, None)))
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -17,8 +18,11 @@ from attnexport.exporter import SavedModelRunner, ServedSavedModel
 from attnexport.exporter.inspection import inspect_saved_model
 from attnexport.exporter.programs import check_program, does_more_than_compute, reading
 from attnexport.exporter.programs.checking import refusals
+from attnexport.store import trust
 from attnexport.store.files import hash_of
 from attnexport.store.trust import VARIABLE, remember_program, trusting
+from attnexport.workflows.export import export_saved_model
+from attnexport.workflows.versions import find_version
 from tests.exporter.programs import node, program, text
 
 v1 = tf.compat.v1
@@ -157,6 +161,29 @@ def test_it_runs_if_it_is_trusted_or_was_made_here(writes: Path, monkeypatch: py
     (writes / "variables" / "more").write_text("changed since")
     with pytest.raises(ModelError, match="was not exported here"):
         runs(writes)
+
+
+def test_a_live_model_that_does_more_is_found_again_without_a_state_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+
+    @keras.saving.register_keras_serializable("test_programs")
+    class Reads(keras.layers.Layer):  # type: ignore[misc]
+        def call(self, x: Any) -> Any:
+            return x + tf.cast(tf.strings.length(tf.io.read_file(str(tmp_path / "file"))), tf.float32)
+
+    inputs = keras.Input((3,), name="x")
+    model = keras.Model(inputs, Reads()(inputs))
+    exported = export_saved_model(model, tmp_path / "export", name="m", warmup=0)
+    assert does_more_than_compute(exported.path)
+    found = find_version(model, output=tmp_path / "export", name="m")
+    assert found.entry is not None
+    assert found.entry.version == 1
+    monkeypatch.setattr(trust, "_written", set())  # another process
+    with pytest.raises(ModelError, match="ReadFile"):
+        SavedModelRunner(exported.path)
 
 
 # Files that are larger than what a graph needs.
