@@ -65,7 +65,7 @@ images: $(VENV)/installed  ## Build the images and run each as its user, with do
 	$(BIN)/python -m tests.docker.images
 
 fuzz: $(VENV)/installed  ## Feed a million inputs to each parser of bytes from outside; INPUTS=N for fewer.
-	$(BIN)/python -m tests.fuzzing --inputs $(or $(INPUTS),1000000)
+	$(BIN)/python -m tests.fuzzing --inputs $(or $(INPUTS),1000000) $(TARGETS)
 
 zoo: $(VENV)/installed  ## Convert models of others beside other tools, and judge the verdicts; the table goes to zoo.md.
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt --group zoo

@@ -68,10 +68,15 @@ def _fill_feature(values: list[Any], feature: Any, name: str) -> None:
             raise invalid(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
         feature.int64_list.value.extend(map(int, values))
     else:
-        if any(math.isinf(value) and type(value) is not Word for value in values):
+        try:
+            numbers = np.array(values, np.float64)
+            is_too_big = any(math.isinf(value) and type(value) is not Word for value in values)
+        except OverflowError:  # an integer of more than 308 digits
+            is_too_big = True
+        if is_too_big:
             raise invalid("JSON Parse error: Number too big to be stored in double.")
         with np.errstate(over="ignore"):  # infinity, as a cast in C++ gives
-            feature.float_list.value.extend(np.array(values, np.float64).astype(np.float32).tolist())
+            feature.float_list.value.extend(numbers.astype(np.float32).tolist())
 
 
 def _list_of(value: Any, name: str) -> str:

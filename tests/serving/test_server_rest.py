@@ -78,6 +78,18 @@ def test_a_number_beyond_the_floats_is_refused_beside_an_infinity(dtype: str) ->
     np.testing.assert_array_equal(inputs["x"], np.array([np.inf, -np.inf, np.nan, 3e38], dtype))
 
 
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "1" + "0" * 400])
+def test_a_feature_beyond_the_floats_is_refused(number: str) -> None:
+    from attnexport.serving.messages import ClassificationRequest
+    from attnexport.serving.server import StatusError
+    from attnexport.serving.server.rest_examples import fill_examples
+    from attnexport.serving.server.rest_json import parse
+
+    document = parse(f'{{"examples": [{{"x": [Infinity, 1.5, {number}]}}]}}'.encode())
+    with pytest.raises(StatusError, match="Number too big"):
+        fill_examples(document, ClassificationRequest().input)
+
+
 def test_strings_travel_as_text_and_as_base64(serving: Any) -> None:
     body = {"signature_name": "words", "instances": ["héllo", {"b64": "AAH/"}]}
     data = json.dumps(body).encode()

@@ -1,21 +1,14 @@
-"""Fuzzing of every parser of bytes from outside: each reads them, or refuses them by an error of its own.
-
-`make fuzz` runs a million inputs of each; `python -m tests.fuzzing --inputs 1000 TARGET` some of one.
-"""
+"""A few inputs for a parser, made by Hypothesis, which shows the smallest one that goes wrong."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import os
-import sys
-import time
 from collections.abc import Iterator
 
 import hypothesis
 from hypothesis import strategies as st
 
-from tests.fuzz_targets import Target, targets
+from .target import Target
 
 _PIECES = (
     *(b"\0", b"\xff", b"\x7f", b"\x80", b"\xff\xff\xff\xff\x0f", b"\xff" * 9 + b"\x01", b"\xff\xff\xff\x7f"),
@@ -51,18 +44,18 @@ def changed(seed: bytes, edits: bytes) -> Iterator[bytes]:
         yield bytes(content)
 
 
-def fuzz(target: Target, inputs: int, *, derandomize: bool = False) -> None:
-    """Feed a parser at least this many inputs.
+def fuzz(target: Target, inputs: int) -> None:
+    """Feed parsers at least this many inputs, the same ones each time.
 
     Raises:
-        BaseException: what the parser raised, beside its own refusals, on the smallest example that was found.
+        BaseException: what a parser raised, beside its own refusals, on the smallest example that was found.
     """
     fed = 0
 
     # One draw of bytes for several inputs: Hypothesis takes longer over a draw than most parsers over an input.
     @hypothesis.settings(
         max_examples=inputs // _EDITS + 1,
-        derandomize=derandomize,
+        derandomize=True,
         deadline=None,
         database=None,
         suppress_health_check=list(hypothesis.HealthCheck),
@@ -73,28 +66,9 @@ def fuzz(target: Target, inputs: int, *, derandomize: bool = False) -> None:
         nonlocal fed
         for data in changed(seed, edits):
             fed += 1
-            with contextlib.suppress(*target.refuses):
-                target.read(data)
+            for read in target.reads:
+                with contextlib.suppress(*target.refuses):
+                    read(data)
 
-    for seed in target.seeds:
-        target.read(seed)
     run()
     assert fed >= inputs, f"{fed} inputs were fed"
-
-
-def main() -> None:
-    """Fuzz the targets that are named, or all."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("names", nargs="*", metavar="TARGET", help=f"{', '.join(targets())} [all]")
-    parser.add_argument("--inputs", type=int, default=1_000_000, help="inputs of each [1000000]")
-    options = parser.parse_args()
-    for name in options.names or targets():
-        begin = time.perf_counter()
-        fuzz(targets()[name](), options.inputs)
-        sys.stdout.write(f"{name}: {options.inputs:,} inputs in {time.perf_counter() - begin:.0f} s, no fault\n")
-        sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    main()
