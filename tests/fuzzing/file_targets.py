@@ -149,8 +149,12 @@ def saved_model() -> Target:
         TABLE, text("f", "a"), fill("init", "f"), node("call", "PartitionedCall", "x", f="g"),
         functions=[function("g", node("i", "Identity", "a"), arguments=["a"])], main="init", assets={"f": "a"},
     )  # fmt: skip
-    read = (lambda data: refusals(parse_saved_model(data), Path("nowhere")),)
-    return Target([small.SerializeToString()], read, (DecodeError, ContentError), "protobuf")
+
+    def read(data: bytes) -> None:
+        if reasons := refusals(parse_saved_model(data), Path("nowhere")):
+            raise ContentError("; ".join(reasons))
+
+    return Target([small.SerializeToString()], [read], (DecodeError, ContentError), "protobuf")
 
 
 def samples() -> Target:
