@@ -8,6 +8,7 @@ An input that shows a fault is written to the folder, also that of a crash.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import mmap
 import os
@@ -15,7 +16,7 @@ import resource
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from .campaign import Findings, feed
@@ -59,12 +60,13 @@ def child(name: str, inputs: int, seed: str, folder: Path) -> None:
     target, note = find(name)(), Note.open(folder / "input")
     for seed_data in target.seeds:
         for read in target.reads:
-            read(seed_data)
+            with contextlib.suppress(*target.refuses):
+                read(seed_data)
     pages = int(Path("/proc/self/statm").read_text().split()[0]) if Path("/proc/self/statm").exists() else 0
     if pages:  # a parser that asks for terabytes then gets a MemoryError, which is a fault
         limit = pages * resource.getpagesize() + _ADDRESS_BYTES
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    sys.stdout.write(json.dumps(asdict(feed(target, inputs, seed, folder, note))))
+    sys.stdout.write(json.dumps(vars(feed(target, inputs, seed, folder, note))))
 
 
 def campaign(name: str, inputs: int, seed: int, folder: Path) -> Findings:
@@ -75,7 +77,7 @@ def campaign(name: str, inputs: int, seed: int, folder: Path) -> Findings:
     note = Note.open(folder / "input")
     while whole.inputs < inputs:
         note(_NOT_STARTED, b"")
-        words = [sys.executable, "-m", "tests.fuzzing", "--child", "--folder", str(folder), name]
+        words = [sys.executable, "-W", "ignore", "-m", "tests.fuzzing", "--child", "--folder", str(folder), name]
         words += ["--inputs", str(inputs - whole.inputs), "--seed", f"{seed}-{part}"]
         process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
         output = _watched(process, note)

@@ -121,11 +121,12 @@ def keras() -> Target:
     about = io.BytesIO()
     with zipfile.ZipFile(about, "w") as written:
         written.writestr("attnexport.json", json.dumps({"name": "m", "version": 1, "recipe": "int8", "labels": ["a"]}))
-    return Target(
-        [small.getvalue(), about.getvalue()],
-        [of_file(_read_config, "m.keras"), read_metadata],
-        (ContentError,),
-    )
+
+    def describes(data: bytes) -> None:
+        if read_metadata(data) is None:
+            raise ContentError("no metadata")
+
+    return Target([small.getvalue(), about.getvalue()], [of_file(_read_config, "m.keras"), describes], (ContentError,))
 
 
 def warmup() -> Target:
