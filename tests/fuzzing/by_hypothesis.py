@@ -66,9 +66,10 @@ def fuzz(target: Target, inputs: int) -> None:
         nonlocal fed
         for data in changed(seed, edits):
             fed += 1
+            whole = data if target.wrap is None else target.wrap(data, fed % 997 / 997)
             for read in target.reads:
                 with contextlib.suppress(*target.refuses):
-                    read(data)
+                    read(whole)
 
     run()
     assert fed >= inputs, f"{fed} inputs were fed"

@@ -15,6 +15,14 @@ from .target import Target, folder, of_file
 _EXPORT = Path(__file__).parents[1] / "store" / "exports" / "0.1.0" / "small"
 
 
+def damaged(file: io.BytesIO, chance: float) -> bytes:
+    """The content of a file, one in ten times with a bit changed."""
+    content = bytearray(file.getvalue())
+    if chance % 0.1 > 0.09:
+        content[int(chance * 1e7) % len(content)] ^= 1 << int(chance * 1e8) % 8
+    return bytes(content)
+
+
 def manifest() -> Target:
     from attnexport.core import ContentError
     from attnexport.store.manifest import FILE_NAME, read_manifest
@@ -114,19 +122,22 @@ def keras() -> Target:
     from attnexport.tflite.metadata import read_metadata
 
     with zipfile.ZipFile(_EXPORT / "keras" / "1.keras") as archive:
-        small = io.BytesIO()
-        with zipfile.ZipFile(small, "w", zipfile.ZIP_DEFLATED) as written:
-            for name in ("metadata.json", "config.json"):
-                written.writestr(name, archive.read(name))
-    about = io.BytesIO()
-    with zipfile.ZipFile(about, "w") as written:
-        written.writestr("attnexport.json", json.dumps({"name": "m", "version": 1, "recipe": "int8", "labels": ["a"]}))
+        parts = {name: archive.read(name) for name in ("metadata.json", "config.json")}
+    parts["attnexport.json"] = b'{"name": "m", "version": 1, "recipe": "int8", "labels": ["a"]}'
+
+    def packed(data: bytes, chance: float) -> bytes:
+        """An archive with it in place of one part, and sometimes a wrong byte."""
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED if chance > 0.5 else zipfile.ZIP_STORED) as archive:
+            for name, content in {**parts, list(parts)[int(chance * 1e3) % 3]: data}.items():
+                archive.writestr(name, content)
+        return damaged(file, chance)
 
     def describes(data: bytes) -> None:
         if read_metadata(data) is None:
             raise ContentError("no metadata")
 
-    return Target([small.getvalue(), about.getvalue()], [of_file(_read_config, "m.keras"), describes], (ContentError,))
+    return Target(list(parts.values()), [of_file(_read_config, "m.keras"), describes], (ContentError,), "text", packed)
 
 
 def warmup() -> Target:
@@ -180,10 +191,7 @@ def samples() -> Target:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED if chance > 0.8 else zipfile.ZIP_STORED) as archive:
             archive.writestr(f"{names[int(chance * 8e4) % 8]}.npy", data)
             archive.writestr("y.npy", seeds[int(chance * 1e6) % len(seeds)])
-        content = bytearray(file.getvalue())
-        if chance > 0.9:
-            content[int(chance * 1e7) % len(content)] ^= 1 << int(chance * 1e8) % 8
-        return bytes(content)
+        return damaged(file, chance)
 
     as_npy, as_npz = (of_file(read_arrays, name) for name in ("a.npy", "a.npz"))
     either = (lambda data: (as_npz if data.startswith(b"PK") else as_npy)(data),)

@@ -134,6 +134,16 @@ def test_what_was_written_is_read_back_and_the_same_makes_the_same_bytes(
         assert read_metadata(other) is None
 
 
+def test_an_archive_with_impossible_values_or_damaged_bytes_is_that_of_another_maker() -> None:
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("attnexport.json", '{"name": "m", "version": Infinity, "recipe": "int8", "labels": []}')
+    whole = bytearray(written.getvalue())
+    assert read_metadata(bytes(whole)) is None
+    whole[50] ^= 0xFF  # in the compressed bytes
+    assert read_metadata(bytes(whole)) is None
+
+
 def test_a_buffer_of_the_same_name_takes_the_place_of_the_first(plain: bytes) -> None:
     once = with_metadata_buffers(plain, {"mine": b"one", "other": b"kept"})
     assert once is not None
