@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from attnexport.core.errors import StorageError
 from attnexport.core.os_errors import writing
+from attnexport.core.progress import Progress, silent
 from attnexport.core.samples import Samples, SampleSource
 from attnexport.parity import Verdict
 from attnexport.store.export_directory import ExportDirectory
@@ -54,7 +55,7 @@ def export_version(
     version: int | None = None,
     warmup: int | SampleSource | None = None,
     details: Mapping[str, Any] | None = None,
-    on_step: Callable[[str], None] = lambda step: None,
+    progress: Progress = silent,
 ) -> ExportedVersion:
     """Export an open model as a version of an export, with warm-up records.
 
@@ -65,7 +66,7 @@ def export_version(
         warmup: Samples to make warm-up records of (a path, or arrays by input name), or how many synthetic ones; 3
             if None, or those that a copied SavedModel has.
         details: What the manifest says of the model's origin, besides the origin itself.
-        on_step: Called with what is being done now.
+        progress: Called with what is being done now.
 
     Raises:
         SamplesError: if the warm-up samples do not fit.
@@ -85,17 +86,17 @@ def export_version(
     notes += source.notes
     if "serve" in source.signatures:
         notes.append("its signature 'serve' makes the TFLite converter ignore the others")
-    on_step("computing what is right")
+    progress("computing what is right")
     cases, not_compared = gate_cases(source, samples)
     notes += not_compared
     with directory.stage() as stage:
-        on_step("writing the SavedModel")
+        progress("writing the SavedModel")
         saved_model = stage.add("saved_model", "saved_model/{version}")
         written = {"saved_model": saved_model}
         with _writing(directory.root):
             source.write(saved_model)
             _write_warmup(saved_model, directory.name, source, samples)
-        on_step("checking it in a session")
+        progress("checking it in a session")
         verdict = gate_saved_model(
             saved_model,
             source.reference,
@@ -106,7 +107,7 @@ def export_version(
         )
         problem = None
         if source.origin.saved_model is None:
-            on_step("checking the .keras")
+            progress("checking the .keras")
             original = stage.add("original.keras", "keras/{version}.keras")
             with _writing(directory.root):
                 problem = source.write_original(original, cases)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .fixed_shapes import fix_shapes
     from .gate import gate_tflite
     from .inspection import TFLiteInspection, delegation, inspect_tflite
+    from .options import ConversionOptions
     from .preparation import Prepared, prepare_conversion
     from .probe import Probe
     from .recipes import RECIPES, LayerRule, Recipe, load_recipe, recipe_text
@@ -20,6 +21,7 @@ _HOMES = {
     "Calibration": "calibration",
     "CompiledModelRunner": "compiled_model",
     "Conversion": "conversion",
+    "ConversionOptions": "options",
     "LayerRule": "recipes",
     "Prepared": "preparation",
     "Probe": "probe",
@@ -48,6 +50,7 @@ __all__ = [
     "Calibration",
     "CompiledModelRunner",
     "Conversion",
+    "ConversionOptions",
     "LayerRule",
     "Prepared",
     "Probe",

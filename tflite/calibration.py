@@ -129,7 +129,7 @@ def _with_batch(values: Any, rank: int | None) -> Array:
 
 
 def prepare_calibration(
-    samples: Samples, specs: Sequence[TensorSpec], evaluation: Samples | None = None, *, made_up: bool = False
+    samples: Samples, specs: Sequence[TensorSpec], evaluation: Samples | None = None, *, synthetic: bool = False
 ) -> Calibration:
     """Remove repeated samples, order them by content and hold every fifth out.
 
@@ -137,7 +137,7 @@ def prepare_calibration(
         samples: Samples as `read_calibration` returns them.
         specs: The model's inputs.
         evaluation: Samples the model is evaluated on. A note says how many of them are among `samples`.
-        made_up: Whether the samples are generated, not the user's.
+        synthetic: Whether the samples are generated, not the user's.
 
     Raises:
         SamplesError: if every float input is constant.
@@ -176,13 +176,13 @@ def prepare_calibration(
             )
     positions = np.arange(len(kept))
     held_out = positions % _HOLD_OUT_EVERY == _HOLD_OUT_EVERY - 1
-    kind = "synthetic samples" if made_up else "samples"
+    kind = "synthetic samples" if synthetic else "samples"
     if not held_out.any():
         return Calibration(
-            arrays, arrays, content_hash(arrays), f"{kind}, also used to calibrate", not made_up, tuple(notes)
+            arrays, arrays, content_hash(arrays), f"{kind}, also used to calibrate", not synthetic, tuple(notes)
         )
     used, kept_out = ({name: array[mask] for name, array in arrays.items()} for mask in (~held_out, held_out))
-    return Calibration(used, kept_out, content_hash(arrays), f"held-out {kind}", not made_up, tuple(notes))
+    return Calibration(used, kept_out, content_hash(arrays), f"held-out {kind}", not synthetic, tuple(notes))
 
 
 def without_shared(evaluation: Samples, calibration: Samples) -> Samples:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from attnexport.core.errors import AttnexportError, ModelError
+from attnexport.core.progress import Progress, silent
 from attnexport.core.runner import Runner
 from attnexport.core.signature import Signature
 from attnexport.parity import Verdict
@@ -19,6 +20,7 @@ from .graph import Graph
 from .kept_files import gated_file
 from .loops import check_loops, loop_note
 from .metadata import ModelMetadata, add_metadata
+from .options import ConversionOptions
 from .preparation import Prepared, check_patterns, first_samples, prepare_conversion
 from .processor import int8_note
 from .recipes import Recipe
@@ -70,12 +72,9 @@ def convert(
     *,
     reference: Runner,
     signatures: Mapping[str, Signature],
-    reference_name: str = "Keras",
-    allow_flex: bool = False,
-    max_size: int | None = None,
-    keep_failed: Path | None = None,
+    options: ConversionOptions | None = None,
     rejected: list[Rejected] | None = None,
-    on_step: Callable[[str], None] = lambda step: None,
+    progress: Progress = silent,
 ) -> list[Conversion]:
     """Convert a SavedModel once, and quantize it by each recipe.
 
@@ -85,14 +84,10 @@ def convert(
         calibration: Samples for ranges, and others to compare on, as `prepare_calibration` returns them.
         reference: Runs the original.
         signatures: The SavedModel's signatures to convert, by name. All take the calibration's inputs.
-        reference_name: Name of the original in verdicts.
-        allow_flex: Leave operators without a TFLite kernel to TensorFlow's (Flex), which only apps that link them can
-            run.
-        max_size: Bytes a file may have at most.
-        keep_failed: Directory in which a file that fails its gate is kept, as NAME.failed.tflite.
+        options: What else is wanted; the defaults of ConversionOptions if None.
         rejected: List that recipes that fail are appended to, while the others go on; the first failure is raised if
             None.
-        on_step: Called with what is being done.
+        progress: Called with what is being done now.
 
     Returns:
         A conversion for each recipe that passed, in order.
@@ -124,32 +119,17 @@ def convert(
         (True, 1)
     """
     prepared = prepare_conversion(
-        saved_model,
-        calibration,
-        reference=reference,
-        signatures=signatures,
-        reference_name=reference_name,
-        allow_flex=allow_flex,
-        on_step=on_step,
+        saved_model, calibration, reference=reference, signatures=signatures, options=options, progress=progress
     )
-    return convert_prepared(
-        prepared, recipes, allow_flex=allow_flex, max_size=max_size, keep_failed=keep_failed, rejected=rejected
-    )
+    return convert_prepared(prepared, recipes, rejected)
 
 
 def convert_prepared(
-    prepared: Prepared,
-    recipes: Recipe | Sequence[Recipe],
-    *,
-    allow_flex: bool = False,
-    max_size: int | None = None,
-    keep_failed: Path | None = None,
-    rejected: list[Rejected] | None = None,
-    metadata: ModelMetadata | None = None,
+    prepared: Prepared, recipes: Recipe | Sequence[Recipe], rejected: list[Rejected] | None = None
 ) -> list[Conversion]:
     """Quantize a prepared model by each recipe.
 
-    Result, errors and the other arguments are those of `convert`. `metadata` is written into each file.
+    Result, errors and `rejected` are those of `convert`.
 
     Example:
         >>> import numpy as np
@@ -171,11 +151,11 @@ def convert_prepared(
         True
     """
     recipes = [recipes] if isinstance(recipes, Recipe) else list(recipes)
-    graph = prepared.graph
+    graph, options = prepared.graph, prepared.options
     few = {case.signature: first_samples(case.inputs, _MAX_MEASURED) for case in prepared.cases}
     expected = {case.signature: first_samples(case.expected or {}, _MAX_MEASURED) for case in prepared.cases}
     conversions = []
-    float_size_bytes = len(_described(prepared.model, metadata, "float32"))
+    float_size_bytes = len(_described(prepared.model, options.metadata, "float32"))
     for number, recipe in enumerate(recipes, 1):
         place_of = f" ({number} of {len(recipes)})" if len(recipes) > 1 else ""
         try:
@@ -183,13 +163,13 @@ def convert_prepared(
             check_patterns(graph, [recipe])
             _check_flex(graph, recipe)
             statistics = prepared.statistics if recipe.needs_calibration else None
-            prepared.on_step(f"quantizing by {recipe.name}{place_of}")
+            prepared.progress(f"quantizing by {recipe.name}{place_of}")
             places = place(graph, recipe)
             ways = candidates(prepared.model, graph, recipe, statistics, places)
             chosen = ways[0] if graph.flex_operators else best(ways, few, expected, recipe.precision)
-            prepared.on_step(f"checking {recipe.name}{place_of}")
-            content = _described(chosen.content, metadata, recipe.name)
-            with gated_file(content, recipe, keep_failed) as file:
+            prepared.progress(f"checking {recipe.name}{place_of}")
+            content = _described(chosen.content, options.metadata, recipe.name)
+            with gated_file(content, recipe, options.keep_failed) as file:
                 passed = gate_tflite(
                     file,
                     recipe,
@@ -197,9 +177,9 @@ def convert_prepared(
                     prepared.cases,
                     signatures=prepared.signatures,
                     places=places,
-                    reference_name=prepared.reference_name,
-                    allow_flex=allow_flex,
-                    max_size=max_size,
+                    reference_name=options.reference_name,
+                    allow_flex=options.allow_flex,
+                    max_size=options.max_size,
                 )
         except AttnexportError as error:
             if rejected is None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from attnexport.core.batches import batch_for, fill_batch
 from attnexport.core.errors import ArgumentError, ModelError
+from attnexport.core.progress import Progress, silent
 from attnexport.core.runner import Runner, batched
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature
 from attnexport.parity import Case
@@ -17,10 +18,9 @@ from .calibration import Calibration
 from .float_core import unmatched
 from .float_model import check_convertible, convert_float
 from .graph import Graph, read_graph
+from .options import ConversionOptions
 from .recipes import RECIPES, Recipe
 from .statistics import Statistics, collect_statistics
-
-Feed = Callable[[Arrays], Arrays]
 
 _MAX_COMPARED = 256  # held-out samples that the gate compares
 
@@ -34,29 +34,27 @@ class Prepared:
         graph: Its contents.
         calibration: Samples to calibrate with, and others held out.
         reference: Runs the original.
-        reference_name: Name of the original in verdicts.
         signatures: The converted signatures by name, with fixed batch and steps.
         cases: Held-out samples of each signature, with the original's outputs.
-        feeds: By signature, how the calibration's inputs become its own; without one they are its own.
-        on_step: Called with what is being done now.
+        options: The options of the conversion.
+        progress: Called with what is being done now.
     """
 
     model: bytes
     graph: Graph
     calibration: Calibration
     reference: Runner
-    reference_name: str
     signatures: Mapping[str, Signature]
     cases: tuple[Case, ...]
-    feeds: Mapping[str, Feed] = field(default_factory=dict, repr=False)
-    on_step: Callable[[str], None] = field(default=lambda step: None, repr=False)
+    options: ConversionOptions = field(default_factory=ConversionOptions)
+    progress: Progress = field(default=silent, repr=False)
 
     @cached_property
     def statistics(self) -> Statistics:
         """Statistics of every activation, from one pass over the calibration samples at the first use."""
-        self.on_step(f"calibrating on {len(self.calibration)} samples")
+        self.progress(f"calibrating on {len(self.calibration)} samples")
         samples = fill_batch(self.calibration.used, self.batch)
-        inputs = {name: self.feeds.get(name, dict)(samples) for name in self.signatures}
+        inputs = {name: self.options.feeds.get(name, dict)(samples) for name in self.signatures}
         return collect_statistics(self.model, inputs, len(self.calibration))
 
     @property
@@ -71,10 +69,8 @@ def prepare_conversion(
     *,
     reference: Runner,
     signatures: Mapping[str, Signature],
-    reference_name: str = "Keras",
-    feeds: Mapping[str, Feed] | None = None,
-    allow_flex: bool = False,
-    on_step: Callable[[str], None] = lambda step: None,
+    options: ConversionOptions | None = None,
+    progress: Progress = silent,
 ) -> Prepared:
     """Convert a SavedModel to float32, and run the original on the held-out samples.
 
@@ -101,19 +97,20 @@ def prepare_conversion(
         >>> [operator.name for _, operator in prepared.graph.operators]
         ['FULLY_CONNECTED']
     """
+    options = options or ConversionOptions()
     check_convertible(signatures, list(signatures))
     _check_inputs(signatures, calibration)
-    on_step("converting to float32")
-    model = convert_float(saved_model, list(signatures), allow_flex=allow_flex)
+    progress("converting to float32")
+    model = convert_float(saved_model, list(signatures), allow_flex=options.allow_flex)
     compared = first_samples(calibration.held_out, _MAX_COMPARED)
     count = len(next(iter(compared.values())))
-    feeds, cases = feeds or {}, []
+    cases = []
     for name in signatures:
-        inputs = feeds.get(name, dict)(compared)
+        inputs = options.feeds.get(name, dict)(compared)
         expected = batched(reference, inputs, signature=name, batch_size=batch_for(inputs))
         cases.append(Case(f"{count} {calibration.description}", inputs, name, expected))
     graph = read_graph(model)
-    return Prepared(model, graph, calibration, reference, reference_name, signatures, tuple(cases), feeds, on_step)
+    return Prepared(model, graph, calibration, reference, signatures, tuple(cases), options, progress)
 
 
 def first_samples(inputs: Arrays, count: int) -> Arrays:

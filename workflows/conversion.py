@@ -20,6 +20,7 @@ from attnexport.parity.labelled import judged_output
 from attnexport.store import ExportDirectory, VersionEntry
 from attnexport.tflite import (
     Conversion,
+    ConversionOptions,
     Prepared,
     Recipe,
     Rejected,
@@ -89,7 +90,7 @@ def convert_source(
         )
         if request.search is not None and evaluation is not None:
             evaluation = without_shared(evaluation, samples)
-        calibration = prepare_calibration(samples, specs, evaluation, made_up=request.calibration is None)
+        calibration = prepare_calibration(samples, specs, evaluation, synthetic=request.calibration is None)
         notes += [*(evaluation.notes if evaluation else ()), *calibration.notes]
         notes += check_rebuilt(source, calibration.held_out)
         prepared = prepare_conversion(
@@ -97,14 +98,17 @@ def convert_source(
             calibration,
             reference=source.reference,
             signatures=signatures,
-            reference_name=source.reference_name,
-            feeds=source.feeds,
-            allow_flex=request.allow_flex,
-            on_step=progress,
+            options=ConversionOptions(
+                reference_name=source.reference_name,
+                feeds=source.feeds,
+                allow_flex=request.allow_flex,
+                max_size=request.max_size,
+                keep_failed=directory.root / "failed" if request.keep_failed else None,
+                metadata=ModelMetadata(directory.name, entry.version, labels=tuple(entry.source.get("labels") or ())),
+            ),
+            progress=progress,
         )
-    metadata = ModelMetadata(directory.name, entry.version, labels=tuple(entry.source.get("labels") or ()))
-    failed = directory.root / "failed"
-    conversions, rejected, search = _quantize(prepared, request, evaluation, failed, metadata, progress)
+    conversions, rejected, search = _quantize(prepared, request, evaluation, progress)
     notes += [note for each in conversions for note in each.notes]
     figures: list[Figures | None] = [None] * len(conversions)
     if evaluation:
@@ -171,32 +175,16 @@ def _lengths(steps: Sequence[int]) -> tuple[str, ...]:
 
 
 def _quantize(
-    prepared: Prepared,
-    request: ConversionRequest,
-    evaluation: Samples | None,
-    failed: Path,
-    metadata: ModelMetadata,
-    progress: Progress,
+    prepared: Prepared, request: ConversionRequest, evaluation: Samples | None, progress: Progress
 ) -> tuple[list[Conversion], list[Rejected], SearchResult | None]:
     """The conversions by all recipes, those that failed, and the search for another recipe, if one was asked for."""
-    keep_failed = failed if request.keep_failed else None
     rejected: list[Rejected] = []
     recipes, search = list(request.recipes), None
     if request.search is not None:
-        search = run_search(
-            prepared, request.search, evaluation, rejected, keep_failed, progress, labels_for=request.labels_for
-        )
+        search = run_search(prepared, request.search, evaluation, rejected, progress)
         if search.chosen is not None:
             recipes.append(search.recipe)
-    conversions = convert_prepared(
-        prepared,
-        recipes,
-        allow_flex=request.allow_flex,
-        max_size=request.max_size,
-        keep_failed=keep_failed,
-        rejected=rejected,
-        metadata=metadata,
-    )
+    conversions = convert_prepared(prepared, recipes, rejected)
     found = next((each for each in conversions if each.recipe.name == AUTO), None)
     if search is not None and search.chosen is not None and found is not None:
         search = search.with_overhead(len(found.content) - search.chosen.measured.size_bytes)

@@ -17,7 +17,7 @@ from .sizes import kilobytes
 if TYPE_CHECKING:
     from attnexport.core import Samples
     from attnexport.tflite import Prepared, Rejected
-    from attnexport.tflite.search import Goal, Measurement, SearchResult, Trial
+    from attnexport.tflite.search import Goal, Measurement, SearchResult, SearchSpace, Trial
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,10 @@ class SearchOptions:
 
 @dataclass(frozen=True)
 class SearchRequest:
-    """A search: its goal, how many candidates to measure, what stays float and how ranges may be found."""
+    """A search: its goal, and what it may try."""
 
     goal: Goal
-    trials: int
-    keep_float: tuple[str, ...]
-    calibrators: tuple[str, ...]
+    space: SearchSpace
 
 
 def search_request(
@@ -70,13 +68,14 @@ def search_request(
     max_size: int | None,
     keep_float: Sequence[str],
     calibrator: str | None,
+    labels_for: str | None,
 ) -> SearchRequest:
     """The search that options ask for.
 
     Raises:
         ArgumentError: if no limit says what may be lost, or one is out of its bounds.
     """
-    from attnexport.tflite.search import Goal
+    from attnexport.tflite.search import Goal, SearchSpace
 
     goal = Goal(
         min_sqnr_db,
@@ -87,7 +86,7 @@ def search_request(
         options.max_latency_ms,
     )
     calibrators = CALIBRATORS if calibrator in (None, "auto") else (calibrator,)
-    return SearchRequest(goal, options.trials, tuple(keep_float), calibrators)
+    return SearchRequest(goal, SearchSpace(tuple(keep_float), calibrators, options.trials, labels_for))
 
 
 def run_search(
@@ -95,10 +94,7 @@ def run_search(
     request: SearchRequest,
     evaluation: Samples | None,
     rejected: list[Rejected],
-    keep_failed: Path | None,
     progress: Progress,
-    *,
-    labels_for: str | None = None,
 ) -> SearchResult:
     """Search; if nothing meets the goal, that is added to `rejected`, and the nearest file is kept if wanted."""
     from attnexport.tflite import Rejected
@@ -108,23 +104,16 @@ def run_search(
 
     def on_trial(trial: Trial, best: Trial | None) -> None:
         best_so_far = "nothing yet" if best is None else f"{best.name}, {best.measured}"
-        progress(f"candidate {trial.number} of at most {request.trials}, {trial.name}; best so far: {best_so_far}")
+        progress(
+            f"candidate {trial.number} of at most {request.space.trials}, {trial.name}; best so far: {best_so_far}"
+        )
 
     progress("starting the search")
-    result = search(
-        prepared,
-        request.goal,
-        evaluation,
-        labels_for=labels_for,
-        keep_float=request.keep_float,
-        calibrators=request.calibrators,
-        limit=request.trials,
-        on_trial=on_trial,
-    )
+    result = search(prepared, request.goal, evaluation, request.space, on_trial=on_trial)
     if result.chosen is None and result.trials:
         message = result.why
-        if keep_failed is not None and not result.interrupted:
-            path = keep(quantized(prepared, result.recipe), result.recipe, keep_failed)
+        if prepared.options.keep_failed is not None and not result.interrupted:
+            path = keep(quantized(prepared, result.recipe), result.recipe, prepared.options.keep_failed)
             message += f" (kept for inspection as {path})"
         rejected.append(Rejected(result.recipe, ParityError(f"{AUTO}: {message}")))
     return result

@@ -148,6 +148,7 @@ def convert(
             max_size=max_size,
             keep_float=keep_float,
             calibrator=calibrator,
+            labels_for=labels_for,
         )
     check_samples(request, calibration=calibration, evaluation=evaluation)
     check_place(model, output, name)

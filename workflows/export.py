@@ -224,7 +224,7 @@ def export_source(
     details: dict[str, Any] = {name: list(value) for name, value in (kept or {}).items()}
     if source.origin.declared:
         details["declared_inputs"] = True
-    done = export_version(source, directory, version=version, warmup=warmup, details=details, on_step=progress)
+    done = export_version(source, directory, version=version, warmup=warmup, details=details, progress=progress)
     artifact = next(each for each in done.entry.artifacts if each.kind == "saved_model")
     notes = list(done.notes)
     if previous is not None and (changes := differences(previous, artifact.signatures, details.get("labels", []))):

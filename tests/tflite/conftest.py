@@ -16,7 +16,7 @@ STEPS, FEATURES = 12, 16
 def to_tflite(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
     """Convert a Keras model by recipes, on samples by input name; gives the conversions by recipe name."""
     from attnexport.exporter import open_model
-    from attnexport.tflite import RECIPES, Recipe, convert, prepare_calibration, read_calibration
+    from attnexport.tflite import RECIPES, ConversionOptions, Recipe, convert, prepare_calibration, read_calibration
 
     def run(
         model: Any,
@@ -25,6 +25,7 @@ def to_tflite(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
         *,
         signatures: Sequence[str] = ("serving_default",),
         batch: int = 1,
+        rejected: list[Any] | None = None,
         **options: Any,
     ) -> dict[str, Any]:
         several = [recipes] if isinstance(recipes, str | Recipe) else recipes
@@ -38,7 +39,8 @@ def to_tflite(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
             prepare_calibration(read_calibration(samples, specs), specs),
             reference=original.reference,
             signatures=fixed,
-            **options,
+            options=ConversionOptions(**options),
+            rejected=rejected,
         )
         return {each.recipe.name: each for each in conversions}
 

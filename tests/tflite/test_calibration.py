@@ -51,7 +51,9 @@ def test_few_and_many_samples_are_told() -> None:
     assert len(few) == len(few.held_out["x"]) == 3
     assert f"only 3 distinct samples; {MIN_SAMPLES} and more" in few.notes[0]
     assert few.description == "samples, also used to calibrate"
-    assert prepare_calibration(Samples({"x": data(50)}), SPEC, made_up=True).description == "held-out synthetic samples"
+    assert (
+        prepare_calibration(Samples({"x": data(50)}), SPEC, synthetic=True).description == "held-out synthetic samples"
+    )
     many = prepare_calibration(Samples({"x": data(MAX_SAMPLES + 10)}), SPEC)
     assert len(many) + len(many.held_out["x"]) == MAX_SAMPLES
     assert f"uses {MAX_SAMPLES} of {MAX_SAMPLES + 10}" in many.notes[0]

@@ -14,12 +14,12 @@ from attnexport.core import ModelError
 from attnexport.parity import Figures
 from attnexport.tflite import RECIPES, Recipe
 from attnexport.tflite.graph import Graph, Operator, Subgraph, Tensor
-from attnexport.tflite.recipes.recipe import CALIBRATORS
 from attnexport.tflite.search import Goal, Measurement, SearchResult
 from attnexport.tflite.search._search import explore
 from attnexport.tflite.search.families import best_named, cheap_candidates, families
 from attnexport.tflite.search.greedy import climb
 from attnexport.tflite.search.selection import choose
+from attnexport.tflite.search.space import SearchSpace
 from attnexport.tflite.search.trials import Trial, Trials
 from attnexport.tflite.search.units import FLOAT16, FLOAT32, Level, joined_units, pattern_of, weighted_units
 
@@ -88,7 +88,7 @@ class FakeBench:
 
 def run(bench: Any, goal: Goal, limit: int = 300) -> tuple[Trials, SearchResult]:
     trials = Trials(bench, goal, limit, lambda trial: None)
-    explore(trials, model(), CALIBRATORS)
+    explore(trials, model(), SearchSpace())
     return trials, SearchResult(goal, tuple(trials.all), choose(trials, confirm=False), "sha256:0")
 
 

@@ -17,7 +17,7 @@ from attnexport.parity import Case, distance
 from attnexport.tflite import RECIPES, LayerRule, Prepared, Recipe, TFLiteRunner, convert_prepared, prepare_calibration
 from attnexport.tflite.conversion import quantized
 from attnexport.tflite.graph import read_graph
-from attnexport.tflite.search import Goal, search
+from attnexport.tflite.search import Goal, SearchSpace, search
 from attnexport.tflite.search import workers as workers_module
 from attnexport.tflite.search.workers import Workers
 
@@ -37,11 +37,11 @@ def prepared(conversions: dict[str, Any], samples: Any) -> Prepared:
         Case("held-out samples", calibration.held_out, name, batched(runner, calibration.held_out, signature=name))
         for name in sorted(runner.signatures, reverse=True)
     )
-    return Prepared(model, read_graph(model), calibration, runner, "float32", runner.signatures, cases)
+    return Prepared(model, read_graph(model), calibration, runner, runner.signatures, cases)
 
 
 def test_a_child_measures_what_the_file_does(prepared: Prepared) -> None:
-    with Workers(prepared, None, ["minmax"]) as workers:
+    with Workers(prepared, None, SearchSpace(calibrators=("minmax",))) as workers:
         int8 = RECIPES["int8"].altered(calibrator="minmax")
         found = workers.measure([INT4, int8])
         few = workers.measure([INT4], "few")
@@ -65,7 +65,7 @@ def test_a_child_measures_what_the_file_does(prepared: Prepared) -> None:
 def test_a_child_that_dies_or_hangs_is_an_answer_and_another_one_goes_on(
     prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Workers(prepared, None, []) as workers:
+    with Workers(prepared, None, SearchSpace(calibrators=())) as workers:
         [before] = workers.measure([INT4])
         [child] = [each for each in workers._children if each.pid]
         assert child.pid is not None
@@ -82,7 +82,7 @@ def test_a_child_that_dies_or_hangs_is_an_answer_and_another_one_goes_on(
 
 
 def test_what_the_quantizer_or_the_gate_refuses_is_no_candidate(prepared: Prepared) -> None:
-    with Workers(prepared, None, ["minmax"]) as workers:
+    with Workers(prepared, None, SearchSpace(calibrators=("minmax",))) as workers:
         nothing = Recipe("auto", "int8", "int8", keep_float=(".",), calibrator="minmax")
         [refused] = workers.measure([nothing])
         [after] = workers.measure([INT4])

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from ._search import search
     from .goal import DEFAULT_TRIALS, OBJECTIVES, Goal, Measurement
     from .result import SearchResult
+    from .space import SearchSpace
     from .trials import Trial
 
 _HOMES = {
@@ -16,6 +17,7 @@ _HOMES = {
     "Measurement": "goal",
     "OBJECTIVES": "goal",
     "SearchResult": "result",
+    "SearchSpace": "space",
     "Trial": "trials",
     "search": "_search",
 }
@@ -26,6 +28,7 @@ __all__ = [
     "Goal",
     "Measurement",
     "SearchResult",
+    "SearchSpace",
     "Trial",
     "search",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 
 from attnexport.core.errors import ModelError, SamplesError
@@ -12,13 +12,13 @@ from attnexport.parity.metrics import scores_name
 from attnexport.tflite.graph import Graph
 from attnexport.tflite.preparation import Prepared, check_patterns
 from attnexport.tflite.recipes import Recipe
-from attnexport.tflite.recipes.recipe import CALIBRATORS
 
 from .families import best_named, calibrated_candidates, cheap_candidates, families, integer_core
-from .goal import DEFAULT_TRIALS, SEARCHED, Goal
+from .goal import SEARCHED, Goal
 from .greedy import climb
 from .result import SearchResult
 from .selection import choose
+from .space import SearchSpace
 from .trials import ExhaustedError, Trial, Trials
 from .workers import MAX_FULL, Workers
 
@@ -27,11 +27,8 @@ def search(
     prepared: Prepared,
     goal: Goal,
     evaluation: Samples | None = None,
+    space: SearchSpace | None = None,
     *,
-    labels_for: str | None = None,
-    keep_float: Sequence[str] = (),
-    calibrators: Sequence[str] = CALIBRATORS,
-    limit: int = DEFAULT_TRIALS,
     on_trial: Callable[[Trial, Trial | None], None] = lambda trial, best: None,
 ) -> SearchResult:
     """Find the recipe that meets a goal with the smallest file, or the lowest latency on this machine.
@@ -45,10 +42,7 @@ def search(
         goal: Limits for the losses, and what to minimize.
         evaluation: Samples the model is not calibrated with, with labels if the goal limits accuracy; the held-out
             calibration samples if None.
-        labels_for: The output that labels are of; the one whose classes they fit if None.
-        keep_float: Operators that stay float32, as in `Recipe.keep_float`.
-        calibrators: Ways to find ranges that may be tried.
-        limit: Candidates measured at most.
+        space: What may be tried; the defaults of SearchSpace if None.
         on_trial: Called with each candidate, and the best so far.
 
     Raises:
@@ -69,17 +63,18 @@ def search(
         >>> samples = Samples({"x": np.random.default_rng(1).standard_normal((64, 16)).astype(np.float32)})
         >>> calibration = prepare_calibration(samples, signatures["serving_default"].inputs)
         >>> prepared = prepare_conversion(Path("fixed"), calibration, reference=original, signatures=signatures)
-        >>> result = search(prepared, Goal(min_sqnr_db=50), limit=2)
+        >>> result = search(prepared, Goal(min_sqnr_db=50), space=SearchSpace(trials=2))
         >>> [trial.name for trial in result.trials], result.chosen.name
         (['float32', 'float16'], 'float16')
     """
+    space = space or SearchSpace()
     _check(prepared, goal, evaluation)
-    check_patterns(prepared.graph, [Recipe(SEARCHED, "float32", keep_float=tuple(keep_float))])
+    check_patterns(prepared.graph, [Recipe(SEARCHED, "float32", keep_float=space.keep_float)])
     interrupted, confirm = False, evaluation is not None and len(evaluation) > MAX_FULL
-    with Workers(prepared, evaluation, calibrators, labels_for) as workers:
-        trials = Trials(workers, goal, limit, lambda trial: on_trial(trial, trials.best))
+    with Workers(prepared, evaluation, space) as workers:
+        trials = Trials(workers, goal, space.trials, lambda trial: on_trial(trial, trials.best))
         try:
-            explore(trials, prepared.graph, calibrators, keep_float)
+            explore(trials, prepared.graph, space)
             chosen = choose(trials, confirm=confirm)
         except KeyboardInterrupt:
             interrupted, chosen = True, trials.best
@@ -89,15 +84,15 @@ def search(
     return SearchResult(goal, tuple(trials.all), chosen, prepared.calibration.content_hash, interrupted)
 
 
-def explore(trials: Trials, graph: Graph, calibrators: Sequence[str], keep_float: Sequence[str] = ()) -> None:
+def explore(trials: Trials, graph: Graph, space: SearchSpace) -> None:
     """Measure the uniform candidates, then changes of the best of them, until the limit of trials."""
     with suppress(ExhaustedError):
-        trials.measure(cheap_candidates(keep_float))
-        trials.measure(calibrated_candidates(calibrators, keep_float))
+        trials.measure(cheap_candidates(space.keep_float))
+        trials.measure(calibrated_candidates(space.calibrators, space.keep_float))
         int8 = best_named(trials.all, "int8")
         calibrator = None if int8 is None else int8.recipe.calibrator
         if calibrator is not None:
-            trials.measure(integer_core(calibrator, keep_float))
+            trials.measure(integer_core(calibrator, space.keep_float))
         for family in sorted(families(graph, trials.all, calibrator), key=lambda each: trials.rank(each.start)):
             climb(family, trials)
 

@@ -26,6 +26,7 @@ from attnexport.tflite.recipes import Recipe
 from attnexport.tflite.statistics import ranges
 
 from .goal import Measurement
+from .space import SearchSpace
 from .worker import measure_candidate, race_candidates
 
 _MAX_CHILDREN = 2
@@ -40,17 +41,10 @@ class Workers:
     Args:
         prepared: The model, ranges and held-out samples.
         evaluation: Samples to evaluate on in addition, with or without labels.
-        calibrators: The calibrators whose ranges candidates may use; empty if none need calibration.
-        labels_for: The output that labels are of; the one whose classes they fit if None.
+        space: What candidates may use.
     """
 
-    def __init__(
-        self,
-        prepared: Prepared,
-        evaluation: Samples | None,
-        calibrators: Sequence[str],
-        labels_for: str | None = None,
-    ) -> None:
+    def __init__(self, prepared: Prepared, evaluation: Samples | None, space: SearchSpace) -> None:
         self._directory = tempfile.TemporaryDirectory()
         self._pool = ThreadPoolExecutor(_MAX_CHILDREN)
         self._children = [Child(running="the interpreter", timeout=_TIMEOUT) for _ in range(_MAX_CHILDREN)]
@@ -59,9 +53,9 @@ class Workers:
             self._idle.put(child)
         root = Path(self._directory.name)
         (root / "model.tflite").write_bytes(prepared.model)
-        cases = _cases(prepared, evaluation, labels_for)
+        cases = _cases(prepared, evaluation, space.labels_for)
         setup = {
-            "ranges": {each: ranges(prepared.statistics, each) for each in calibrators},
+            "ranges": {each: ranges(prepared.statistics, each) for each in space.calibrators},
             "cases": {
                 what: [_write(root / f"{what}{at}.npz", *each) for at, each in enumerate(several)]
                 for what, several in cases.items()
