@@ -10,7 +10,9 @@ import keras
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from attnexport.core.errors import ModelError
+from attnexport.core.errors import ModelError, StorageError
+from attnexport.store.links import check_links
+from attnexport.store.trust import is_trusting
 
 from .endpoint import TracedEndpoint
 from .graph_shapes import simplify_reshapes
@@ -50,7 +52,16 @@ def write_saved_model(path: Path, endpoints: Sequence[TracedEndpoint]) -> None:
 
 
 def copy_saved_model(source: Path, path: Path) -> None:
-    """Copy a SavedModel as it is."""
+    """Copy a SavedModel as it is.
+
+    Raises:
+        ModelError: if a link in it leads out of it, which would copy a file of the user's.
+    """
+    if not is_trusting():
+        try:
+            check_links(source, "the SavedModel")
+        except StorageError as error:
+            raise ModelError(f"{error}. Give --trust to copy what it leads to") from error
     shutil.copytree(source, path)
 
 

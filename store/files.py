@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from attnexport.core.reading import check_filled
+
 
 def sync(path: Path) -> None:
     """Flush a file, or a directory's own entries, to disk."""
@@ -98,12 +100,17 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def hash_of(path: Path) -> str:
-    """`sha256:...` of a file's bytes, or of the names and bytes of all files below a directory."""
+    """`sha256:...` of a file's bytes, or of the names and bytes of all files below a directory.
+
+    Raises:
+        ContentError: if a file is far larger than what it takes on disk: reading a terabyte of nothing takes hours.
+    """
     digest = hashlib.sha256()
     if path.is_dir():
         for file in sorted(each for each in path.rglob("*") if each.is_file()):
             digest.update(f"{file.relative_to(path).as_posix()}\0{hash_of(file)}\0".encode())
     else:
+        check_filled(path)
         with path.open("rb") as opened:
             while block := opened.read(1 << 20):
                 digest.update(block)

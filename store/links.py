@@ -7,13 +7,15 @@ import stat
 from pathlib import Path
 
 from attnexport.core.errors import StorageError
+from attnexport.core.reading import check_filled
 
 
-def check_links(root: Path) -> None:
+def check_links(root: Path, what: str = "the export") -> None:
     """Refuse a directory with a link that leads out of it, or with something that is not a file.
 
     Args:
         root: The directory of an export. It may itself be a link, and need not exist.
+        what: What messages call it.
 
     Raises:
         StorageError: naming the link, pipe, device or socket.
@@ -37,12 +39,12 @@ def check_links(root: Path) -> None:
             except FileNotFoundError:  # of an export that is running, or that ended meanwhile
                 continue
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)):
-                raise StorageError(f"{path} is neither a file nor a directory; remove it from the export")
+                raise StorageError(f"{path} is neither a file nor a directory; remove it from {what}")
             if stat.S_ISLNK(mode):
                 target = os.path.realpath(path)
                 if os.path.commonpath([inside, target]) != inside:
                     raise StorageError(
-                        f"{path} is a link that leads out of the export, to {target}; put the file itself there, or "
+                        f"{path} is a link that leads out of {what}, to {target}; put the file itself there, or "
                         "remove the link"
                     )
 
@@ -62,9 +64,11 @@ def check_plain(root: Path, path: str) -> None:
 
     Raises:
         StorageError: naming the link, pipe or device.
+        ContentError: if a file is far larger than what it takes on disk.
     """
     if has_link(root, path):
         raise StorageError(f"{root / path} leads through a link, which is not followed; put the files themselves there")
     for each in (root / path).rglob("*"):
         if each.is_symlink() or not (each.is_file() or each.is_dir()):
             raise StorageError(f"{each} is a link or a special file, which is not copied; put the file itself there")
+        check_filled(each)

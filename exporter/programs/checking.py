@@ -19,6 +19,7 @@ from .origins import Origins
 from .reading import read_saved_model
 
 _MOST_NAMED = 5  # in a message
+_SPLIT_GRAPH = "saved_model.cpb"  # in parts, for graphs of more than 2 GB; some of TensorFlow's loaders know it
 
 
 def check_program(path: Path, tags: Sequence[str] = ("serve",)) -> Any:
@@ -71,7 +72,7 @@ def refusals(saved_model: Any, path: Path, tags: Sequence[str] = ("serve",)) -> 
         program = Program(meta_graph)
     except AttnexportError as error:
         return [str(error)]
-    return list(dict.fromkeys([*_operators(program), *_assets(program, path)]))
+    return list(dict.fromkeys([*_operators(program), *_assets(program, path), *_files(path)]))
 
 
 def _operators(program: Program) -> Iterator[str]:
@@ -153,10 +154,19 @@ def _assets(program: Program, path: Path) -> Iterator[str]:
         target = os.path.realpath(file)
         if os.path.isabs(name) or ".." in Path(name).parts or os.path.commonpath([inside, target]) != inside:
             yield f"its asset {name!r} is not inside it"
-        elif os.path.lexists(file):
+
+
+def _files(path: Path) -> Iterator[str]:
+    """What may not be among its files, whether its graph names them or not: they are hashed, copied and opened."""
+    if (path / _SPLIT_GRAPH).exists():
+        yield f"it has a second graph, {_SPLIT_GRAPH}, which is not read here"
+    for folder, _, names in os.walk(path):
+        for each in (Path(folder, name) for name in names):
+            name = each.relative_to(path).as_posix()
+            if not is_regular(each):
+                yield f"its file {name!r} is not a regular one"
+                continue
             try:
-                check_filled(file)
+                check_filled(each)
             except ContentError as error:
                 yield str(error)
-            if not is_regular(file):
-                yield f"its asset {name!r} is not a regular file"

@@ -37,7 +37,7 @@ def read_saved_model(path: Path) -> Any:
         path: The directory.
 
     Raises:
-        ModelError: if the file is not a regular one, or larger than what a graph needs.
+        ModelError: if the file is not a regular one, larger than what a graph needs, or nested too deeply.
     """
     file = path / "saved_model.pb"
     try:
@@ -47,8 +47,10 @@ def read_saved_model(path: Path) -> Any:
         if not file.exists():
             return None
         return text_format.Parse(read_bytes(file, MAX_TEXT_BYTES).decode(), saved_model_pb2.SavedModel())
-    except (DecodeError, text_format.ParseError, UnicodeDecodeError, RecursionError, OSError):
+    except (DecodeError, text_format.ParseError, UnicodeDecodeError, OSError):
         return None
+    except RecursionError as error:  # which TensorFlow, with less on its stack, may read
+        raise ModelError(f"{file} is nested too deeply") from error
     except ContentError as error:
         raise ModelError(str(error)) from error
 

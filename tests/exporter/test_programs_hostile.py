@@ -12,6 +12,8 @@ import pytest
 from attnexport.core import ModelError
 from attnexport.exporter.programs import check_program
 from attnexport.exporter.programs.checking import refusals
+from attnexport.exporter.saved_model import copy_saved_model
+from attnexport.store.trust import trusting
 from tests.exporter.programs import TABLE, fill, function, node, program, text
 
 HOSTILE = {
@@ -172,8 +174,48 @@ def test_an_asset_is_a_file_of_the_saved_model(tmp_path: Path) -> None:
     assert refusals(message, tmp_path) == ["its asset 'a' is not inside it"]
     asset.unlink()
     os.mkfifo(asset)
-    assert refusals(message, tmp_path) == ["its asset 'a' is not a regular file"]
+    assert refusals(message, tmp_path) == ["its file 'assets/a' is not a regular one"]
     asset.unlink()
     with asset.open("wb") as file:
         file.truncate(1 << 40)
     assert "a file with holes is not read" in refusals(message, tmp_path)[0]
+
+
+def test_no_file_is_a_pipe_or_one_with_holes_or_another_graph(tmp_path: Path) -> None:
+    message = program()
+    (tmp_path / "variables").mkdir()
+    more = tmp_path / "variables" / "more"
+    os.mkfifo(more)
+    assert refusals(message, tmp_path) == ["its file 'variables/more' is not a regular one"]
+    more.unlink()
+    with more.open("wb") as file:
+        file.truncate(1 << 40)
+    assert "a file with holes is not read" in refusals(message, tmp_path)[0]
+    more.unlink()
+    (tmp_path / "saved_model.cpb").write_bytes(b"")
+    assert refusals(message, tmp_path) == ["it has a second graph, saved_model.cpb, which is not read here"]
+
+
+def test_text_that_nests_too_deeply_is_refused_wherever_the_stack_would_have_held_it(tmp_path: Path) -> None:
+    opened, closed = "func { attr { key: 'k' value { " * 400, "} } } " * 400
+    (tmp_path / "saved_model.pbtxt").write_text(
+        f"meta_graphs {{ graph_def {{ node {{ attr {{ key: 'k' value {{ {opened} {closed} }} }} }} }} }}"
+    )
+    with pytest.raises(ModelError, match="nested too deeply"):
+        check_program(tmp_path)
+
+
+def test_a_copy_holds_no_file_that_a_link_leads_to_elsewhere(tmp_path: Path) -> None:
+    saved_model = tmp_path / "model"
+    (saved_model / "assets.extra").mkdir(parents=True)
+    (saved_model / "inner").write_text("own")
+    (saved_model / "inside").symlink_to("inner")
+    copy_saved_model(saved_model, tmp_path / "first")
+    assert (tmp_path / "first" / "inside").read_text() == "own"
+    (tmp_path / "id_rsa").write_text("PRIVATE KEY")
+    (saved_model / "assets.extra" / "vocabulary.txt").symlink_to("../../id_rsa")
+    with pytest.raises(ModelError, match=r"leads out of the SavedModel, to .*id_rsa.*--trust"):
+        copy_saved_model(saved_model, tmp_path / "second")
+    assert not (tmp_path / "second").exists()
+    with trusting():
+        copy_saved_model(saved_model, tmp_path / "third")

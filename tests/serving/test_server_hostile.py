@@ -179,4 +179,8 @@ def test_a_request_of_more_bytes_than_allowed_is_refused(start_serving: Any, mod
     with pytest.raises(grpc.RpcError) as caught:
         running.predict({"x": x})
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    packed = grpc.insecure_channel(running.server.address, compression=grpc.Compression.Gzip)
+    with packed, pytest.raises(grpc.RpcError) as caught:  # by what it is unpacked, too
+        packed.unary_unary("/tensorflow.serving.PredictionService/Predict")(bytes(1 << 20), timeout=30)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert running.predict({"x": x[:2]}).outputs["y"].float_val[0] == 4.0

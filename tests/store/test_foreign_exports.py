@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from attnexport.core import Signature, StorageError, TensorSpec
+from attnexport.core import ContentError, Signature, StorageError, TensorSpec
 from attnexport.store import Artifact, ExportDirectory, VersionEntry
 from attnexport.store.files import hash_of, write_atomically
 from attnexport.store.links import check_plain
@@ -158,6 +158,17 @@ def test_only_files_are_copied_out_of_an_export(foreign: Path, make: str) -> Non
         (foreign / "saved_model").symlink_to("real")
     with pytest.raises(StorageError, match="link"):
         check_plain(foreign, "saved_model/1")
+
+
+def test_a_file_with_holes_is_neither_copied_nor_hashed(foreign: Path) -> None:
+    model = foreign / "saved_model" / "1"
+    model.mkdir(parents=True)
+    with (model / "saved_model.pb").open("wb") as file:
+        file.truncate(1 << 42)
+    with pytest.raises(ContentError, match="a file with holes"):
+        check_plain(foreign, "saved_model/1")
+    with pytest.raises(ContentError, match="a file with holes"):
+        hash_of(model)
 
 
 @pytest.mark.parametrize("name", ["keras/2.keras", "saved_model", ".tmp-pipe"])
