@@ -135,7 +135,11 @@ def look_inside(directory: ExportDirectory, entry: VersionEntry, original: Model
     if not traced:
         return Inside(notes=("the model has no layers to look into: it computes everything itself",))
     parts = [_original(traced)]
-    for alike in _alike(artifacts):
+    others = [each for each in artifacts if not _takes(each, few)]
+    for each in others:
+        reason = f"it has no signature {DEFAULT_SIGNATURE!r} with the inputs of the original"
+        parts.append(Inside(notes=(f"{each.path} cannot be looked into: {reason}",)))
+    for alike in _alike([each for each in artifacts if each not in others]):
         try:
             parts.append(_look(directory, alike, original, few, traced))
         except AttnexportError as error:
@@ -165,6 +169,15 @@ def _alike(artifacts: Sequence[Artifact]) -> list[list[Artifact]]:
 
 def _default(artifact: Artifact) -> Signature:
     return next(each for each in artifact.signatures if each.name == DEFAULT_SIGNATURE)
+
+
+def _takes(artifact: Artifact, inputs: Arrays) -> bool:
+    """Whether an artifact has a `serving_default`, and these inputs suffice for it."""
+    return any(
+        {spec.name for spec in each.inputs} <= inputs.keys()
+        for each in artifact.signatures
+        if each.name == DEFAULT_SIGNATURE
+    )
 
 
 def _look(

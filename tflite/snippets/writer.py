@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import keyword
 import math
 import re
@@ -14,6 +13,8 @@ from attnexport.core.errors import ArgumentError, ModelError, no_such
 from attnexport.core.signature import DEFAULT_SIGNATURE, TensorSpec
 from attnexport.tflite.graph import Graph, read_graph
 from attnexport.tflite.metadata import labelled_output, read_metadata
+
+from .quoting import QUOTED, comment
 
 _FILES = {
     "python": "python.py",
@@ -151,11 +152,10 @@ def write_snippet(content: bytes, language: str, file_name: str) -> str:
     environment = Environment(  # noqa: S701 - of programs, not of HTML
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
-    environment.filters["quoted"] = _QUOTED.get(language, json.dumps)
+    environment.filters["quoted"], environment.filters["comment"] = QUOTED[language], comment
     template = (Path(__file__).with_name("templates") / f"{_FILES[language]}.jinja").read_text(encoding="utf-8")
     text: str = environment.from_string(template).render(
         file=file_name,
-        title=" ".join(file_name.split()),
         signature=name,
         inputs=inputs,
         outputs=outputs,
@@ -168,26 +168,6 @@ def write_snippet(content: bytes, language: str, file_name: str) -> str:
     return text
 
 
-def _c_string(text: str) -> str:
-    """A string of C: what is not plain ASCII as bytes of UTF-8 in octal, which end after three digits."""
-    plain = {chr(code) for code in range(32, 127)} - {'"', "\\", "?"}
-    parts = (each if each in plain else "".join(f"\\{byte:03o}" for byte in each.encode()) for each in text)
-    return f'"{"".join(parts)}"'
-
-
-def _kotlin_string(text: str) -> str:
-    """A string of Kotlin, where a dollar begins a template."""
-    return json.dumps(text).replace("$", "\\$")
-
-
-def _swift_string(text: str) -> str:
-    """A string of Swift, which has other escapes for characters that are not ASCII."""
-    return re.sub(r"\\u(....)", r"\\u{\1}", json.dumps(text, ensure_ascii=False))
-
-
-_QUOTED = {"c": _c_string, "kotlin": _kotlin_string, "swift": _swift_string}
-
-
 def _tensors(graph: Graph, signature: str, side: int, specs: tuple[TensorSpec, ...]) -> list[_Tensor]:
     subgraph = graph.subgraphs[graph.signatures[signature]]
     indices = graph.tensors[signature][side]
@@ -197,7 +177,7 @@ def _tensors(graph: Graph, signature: str, side: int, specs: tuple[TensorSpec, .
         affine: Any = subgraph.tensors[indices[spec.name]].affine
         shape = tuple(size or 1 for size in spec.shape or ())
         variable = _variable(spec.name, "output" if side else "input", taken)
-        tensors.append(_Tensor(spec.name, variable, " ".join(str(spec).split()), spec.dtype, shape, affine))
+        tensors.append(_Tensor(spec.name, variable, str(spec), spec.dtype, shape, affine))
     return tensors
 
 
