@@ -83,7 +83,9 @@ def feed(target: Target, inputs: int, seed: str, folder: Path, note: Callable[[i
             findings.read += "" in answers
             is_new = False
             for answer in answers:
-                is_new |= answer not in findings.answers and len(findings.answers) < _MAX_ANSWERS
+                if answer not in findings.answers and len(findings.answers) >= _MAX_ANSWERS:
+                    continue
+                is_new |= answer not in findings.answers
                 findings.answers[answer] += 1
             if is_new and target.wrap is None:
                 corpus.keep(data)
