@@ -23,6 +23,7 @@ from attnexport.store.trust import trusting
 from .executor import PLAIN_EXECUTOR, USUAL_EXECUTOR, executor_for
 from .programs import check_program
 from .runners import without_deprecations
+from .steady import is_steady
 from .tensorflow_errors import reason
 from .warmup import read_records
 
@@ -69,6 +70,7 @@ class ServedSavedModel:
     Attributes:
         runtime: The name of the runtime in metrics.
         strict_shapes: False: the graph decides which shapes it takes.
+        is_steady: Whether calls with inputs of the same shapes take the same time, in their own thread.
         signatures: The signatures by name, those without inputs included.
         defaults: Default values of inputs, by signature and input name.
         definitions: All signatures as a serialized SignatureDefMap.
@@ -99,6 +101,7 @@ class ServedSavedModel:
         except ModelError as error:
             raise SessionError(str(error), _FAILED_PRECONDITION) from error
         executor = executor_for(program) if inter_op_threads == 1 else USUAL_EXECUTOR
+        self.is_steady = executor == PLAIN_EXECUTOR and intra_op_threads == 1 and is_steady(program)
         self._session = _open_session(executor, intra_op_threads, inter_op_threads)
         try:
             with self._session.graph.as_default(), without_deprecations():

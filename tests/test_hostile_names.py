@@ -164,7 +164,7 @@ def check_page(text: str, tags: Mapping[str, int]) -> None:
 class NamedModel:
     """A model that answers with what it got, under hostile names."""
 
-    runtime, strict_shapes, defaults = "test", False, {}
+    runtime, strict_shapes, is_steady, defaults = "test", False, False, {}
 
     def __init__(self) -> None:
         from attnexport.serving.server.loading import signature_definitions

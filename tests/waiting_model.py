@@ -20,7 +20,7 @@ class WaitingModel:
         closed: That nobody holds the model any more.
     """
 
-    runtime, strict_shapes = "TF1", True
+    runtime, strict_shapes, is_steady = "TF1", True, False
 
     def __init__(self, shape: tuple[int | None, ...] = (None, 3)) -> None:
         x, y = (TensorSpec(name, "float32", shape) for name in "xy")

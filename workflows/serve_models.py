@@ -24,6 +24,7 @@ class RunnerModel:
     """Runners of one file, each of which runs one request at a time; a fixed batch is fed in chunks."""
 
     runtime, strict_shapes = "TFLite", True
+    is_steady = False  # a call waits for a free runner
     defaults: Mapping[str, Arrays] = {}
 
     def __init__(self, runners: Sequence[Runner]) -> None:

@@ -18,9 +18,10 @@ in one place.
 other; a model computes in the thread of its request. Status, metadata, health checks and reloads have threads of their
 own, so that they wait for no model. gRPC hands a call over before its message has come, so each of these pools
 (`Workers`) grows while clients are slow to send, and calls that send nothing are ended; so are those whose replies
-nobody reads (`Replies`). REST runs uvicorn's event loop in one thread and models in a pool. One thread polls the base
-paths, loads new versions and retires old ones. Each retired version has a thread that waits until nobody holds it. With
-batching, each version has the threads that run its batches.
+nobody reads (`Replies`). REST runs uvicorn's event loop in one thread and models in a pool; models that were measured
+to be quick (`Pace`) run in the loop itself. One thread polls the base paths, loads new versions and retires old ones.
+Each retired version has a thread that waits until nobody holds it. With batching, each version has the threads that run
+its batches.
 
 **Locks.** Requests take a version's own, for the moment of `acquire` and `release`, and that of the unread replies:
 what they read of a model (`ServedVersions`) is replaced whole. Everything that changes the set of versions (a poll, a
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from .configuration import ModelConfig, VersionPolicy
     from .grpc_edge import GrpcOptions
     from .loading import LoadedModel, ModelLoader
-    from .rest_edge import RestOptions
+    from .rest_app import RestOptions
     from .server import Server, ServerOptions
     from .status import Code, StatusError
 
@@ -63,7 +64,7 @@ _HOMES = {
     "LoadedModel": "loading",
     "ModelConfig": "configuration",
     "ModelLoader": "loading",
-    "RestOptions": "rest_edge",
+    "RestOptions": "rest_app",
     "Server": "server",
     "ServerOptions": "server",
     "StatusError": "status",

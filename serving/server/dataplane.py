@@ -37,12 +37,12 @@ class DataPlane:
     """Answers requests from the models of a manager."""
 
     def __init__(self, manager: ModelManager, inference: Inference) -> None:
-        self.manager, self._inference = manager, inference
+        self.manager, self.inference = manager, inference
 
     @property
     def metrics(self) -> Metrics:
         """Where requests are counted."""
-        return self._inference.metrics
+        return self.inference.metrics
 
     def count(self, model: str, api: str, entrypoint: str, code: Code, seconds: float) -> None:
         """Count a request that ended, under the name of the model that it gave; see `Metrics.request`."""
@@ -52,7 +52,7 @@ class DataPlane:
     def predict(self, call: PredictCall, alive: Alive = always) -> PredictAnswer:
         """Predict, with any signature."""
         with self.manager.hold(call.model) as version:
-            outputs = self._inference.predict(version, call.model.signature, call.inputs, call.outputs, alive)
+            outputs = self.inference.predict(version, call.model.signature, call.inputs, call.outputs, alive)
             return PredictAnswer(_answering(version, call.model.signature), outputs)
 
     def signature(self, model: ServedModel) -> Signature:
@@ -62,7 +62,7 @@ class DataPlane:
             StatusError: FAILED_PRECONDITION if the model has no signature of that name.
         """
         with self.manager.hold(model) as version:
-            return self._inference.signature(version, model.signature)
+            return self.inference.signature(version, model.signature)
 
     def classify(self, request: Any, alive: Alive = always) -> Any:
         """A ClassificationRequest to a ClassificationResponse."""
@@ -75,7 +75,7 @@ class DataPlane:
     def _examples(self, request: Any, method: str, reply: Any, alive: Alive) -> Any:
         model = model_of(request)
         with self.manager.hold(model) as version:
-            self._inference.examples(version, model.signature, method, request.input, reply.result, alive)
+            self.inference.examples(version, model.signature, method, request.input, reply.result, alive)
             reply.model_spec.CopyFrom(_answering(version, model.signature).to_message())
         return reply
 
@@ -83,7 +83,7 @@ class DataPlane:
         """A MultiInferenceRequest to a MultiInferenceResponse."""
         tasks = [(ServedModel.from_message(task.model_spec), task.method_name) for task in request.tasks]
         with self.manager.hold(tasks[0][0] if tasks else ServedModel("")) as version:
-            return multi_inference(self._inference, version, tasks, request.input, alive)
+            return multi_inference(self.inference, version, tasks, request.input, alive)
 
     def metadata(self, request: Any) -> Any:
         """A GetModelMetadataRequest to a GetModelMetadataResponse."""

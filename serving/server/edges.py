@@ -16,3 +16,7 @@ OnAccess = Callable[[str, str, str, Code, float], None]
 def family(host: str) -> socket.AddressFamily:
     """The address family of a host; names are looked up in IPv4."""
     return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def no_access_log(entrypoint: str, api: str, model: str, code: Code, seconds: float) -> None:
+    """Write no access log."""

@@ -33,6 +33,10 @@ class LoadedModel(Protocol):
     def strict_shapes(self) -> bool:
         """Whether inputs must have the shapes that the signatures declare; a graph decides for itself."""
 
+    @property
+    def is_steady(self) -> bool:
+        """Whether calls with inputs of the same shapes take the same time, whatever these hold, in their own thread."""
+
     def run(self, inputs: Arrays, signature: str, outputs: Sequence[str]) -> Arrays:
         """Run one call. Names and dtypes of the inputs fit the signature, and so do shapes where these are strict.
 

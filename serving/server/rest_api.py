@@ -14,7 +14,7 @@ from google.protobuf import json_format
 
 from attnexport.core.limits import MAX_VERSION
 from attnexport.core.signature import DEFAULT_SIGNATURE, Signature
-from attnexport.serving.codec import PredictCall, ServedModel
+from attnexport.serving.codec import ServedModel
 from attnexport.serving.messages import (
     POOL,
     ClassificationRequest,
@@ -32,6 +32,7 @@ from .rest_inputs import read_inputs
 from .rest_json import parse
 from .rest_outputs import write_outputs
 from .status import HTTP_STATUS, Code, StatusError, invalid, status_of
+from .versions import ServedVersion
 
 _CHOICE = r"(?:/(?:versions/(?P<version>\d+)|labels/(?P<label>[^/:]+)))?"
 _RUN = re.compile(rf"/v1/models/(?P<model>[^/:]+){_CHOICE}:(?P<verb>classify|regress|predict)", re.IGNORECASE)
@@ -41,10 +42,19 @@ _SLICE = 1 << 14  # bytes of gzip at a time: each of its members copies what fol
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP status and a JSON document."""
+    """An HTTP status and a JSON document.
+
+    Attributes:
+        is_quick: Whether the next request of this kind may be answered where others wait for it.
+    """
 
     status: int
     body: str
+    is_quick: bool = False
+
+
+class NotQuickError(Exception):
+    """A request that others would have to wait for."""
 
 
 class BodyError(StatusError):
@@ -65,7 +75,16 @@ class RestApi:
     def __init__(self, plane: DataPlane, on_access: OnAccess, max_body_bytes: int) -> None:
         self._plane, self._on_access, self._max_body_bytes = plane, on_access, max_body_bytes
 
-    def respond(self, method: str, path: str, body: bytes | bytearray, alive: Alive, packed: bool = False) -> Answer:
+    def respond(
+        self,
+        method: str,
+        path: str,
+        body: bytes | bytearray,
+        alive: Alive,
+        packed: bool = False,
+        *,
+        at_once: bool = False,
+    ) -> Answer:
         """Answer one request below /v1.
 
         Args:
@@ -74,59 +93,80 @@ class RestApi:
             body: The body; empty if there is none.
             alive: Whether the client still waits.
             packed: Whether the body is gzip.
+            at_once: Answer only if the model is known to be quick.
+
+        Raises:
+            NotQuickError: if it is not, and `at_once` asks for it.
         """
         begin = time.perf_counter()
-        run, ask = _RUN.fullmatch(path), _ASK.fullmatch(path)
-        match = run if method == "POST" else ask if method == "GET" else None
-        if match is not None and match is run and not match["verb"].islower():
+        match = _RUN.fullmatch(path) if method == "POST" else _ASK.fullmatch(path) if method == "GET" else None
+        is_run = match is not None and method == "POST"
+        if match is not None and is_run and not match["verb"].islower():
             match = None  # TF Serving matches paths of any case, and then knows only lower-case verbs
         code, api, name = Code.OK, "Unknown", unquote(match["model"] or "") if match else ""
         try:
             if match is None:
                 raise invalid(f"Malformed request: {method} {path[:200]}")
-            if match is run:
+            if is_run:
                 api = match["verb"].capitalize()
-                text = self._run(api, _model(match), body, alive, packed)
+                answer = self._run(api, _model(match), body, alive, packed, at_once)
             else:
                 api = "GetModelMetadata" if match["metadata"] == "/metadata" else "GetModelStatus"
-                text = self._ask(_model(match), metadata=match["metadata"] == "/metadata")
-            answer = Answer(200, text)
+                answer = Answer(200, self._ask(_model(match), metadata=match["metadata"] == "/metadata"))
+        except NotQuickError:
+            raise
         except Exception as error:
             text = "a name in the request is not UTF-8"
             status = invalid(text) if isinstance(error, UnicodeEncodeError) else status_of(error)
             code, answer = status.code, refused(status)
         seconds = time.perf_counter() - begin
-        verb = match["verb"] if match is not None and match is run else ""
+        verb = match["verb"] if match is not None and is_run else ""
         self._plane.count(name, verb, "REST", code, seconds)
         self._on_access("REST", api, name, code, seconds)
         return answer
 
-    def _run(self, api: str, model: ServedModel, body: bytes | bytearray, alive: Alive, packed: bool) -> str:
+    def _run(
+        self, api: str, model: ServedModel, body: bytes | bytearray, alive: Alive, packed: bool, at_once: bool
+    ) -> Answer:
+        if at_once and api != "Predict":
+            raise NotQuickError
         check_alive(alive)
         document = parse(unpack(body, self._max_body_bytes, alive) if packed else body)
         signature = document.get("signature_name", "")
         if api == "Predict":
             model = ServedModel(model.name, model.version, model.label, signature)
-            inputs, rows = read_inputs(document, self._signature(model))
-            check_alive(alive)
-            answer = self._plane.predict(PredictCall(model, inputs), alive)
-            return write_outputs(answer.outputs, rows=rows)
+            with self._plane.manager.hold(model) as version:
+                return self._predict(version, signature, document, alive, at_once)
         request = ClassificationRequest() if api == "Classify" else RegressionRequest()
         request.model_spec.CopyFrom(ServedModel(model.name, model.version, model.label, signature).to_message())
         fill_examples(document, request.input)
         check_alive(alive)
         if api == "Classify":
-            return write_classifications(self._plane.classify(request, alive).result)
-        return write_regressions(self._plane.regress(request, alive).result)
+            return Answer(200, write_classifications(self._plane.classify(request, alive).result))
+        return Answer(200, write_regressions(self._plane.regress(request, alive).result))
 
-    def _signature(self, model: ServedModel) -> Signature:
+    def _predict(
+        self, version: ServedVersion, name: str, document: dict[str, Any], alive: Alive, at_once: bool
+    ) -> Answer:
+        inputs, rows = read_inputs(document, self._signature(version, name))
+        check_alive(alive)
+        kind = version.pace.kind(name, inputs)
+        if at_once and not version.pace.is_quick(kind):
+            raise NotQuickError
+        begin = time.thread_time()  # rather than the clock, which also runs while others compute
+        outputs = self._plane.inference.predict(version, name, inputs, (), alive)
+        text = write_outputs(outputs, rows=rows)
+        version.pace.add(kind, time.thread_time() - begin)
+        return Answer(200, text, version.pace.is_quick(kind))
+
+    def _signature(self, version: ServedVersion, name: str) -> Signature:
         """The signature that names and types the inputs; an unknown one is an invalid argument here."""
         try:
-            return self._plane.signature(model)
+            return self._plane.inference.signature(version, name)
         except StatusError as error:
             if error.code is not Code.FAILED_PRECONDITION:
                 raise
-            name = model.signature or DEFAULT_SIGNATURE
+            name = name or DEFAULT_SIGNATURE
             raise invalid(f'Serving signature name: "{name}" not found in signature def. {error}') from error
 
     def _ask(self, model: ServedModel, *, metadata: bool) -> str:

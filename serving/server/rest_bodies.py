@@ -1,23 +1,19 @@
-"""Bodies of REST requests: read within limits, held until the work at them ends, dropped where they are refused."""
+"""Bodies of REST requests: read within limits, and held until the work at them ends."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from functools import partial
 
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
-
 from .edges import MAX_WAITING
 from .rest_api import BodyError, too_large
+from .rest_replies import DisconnectedError, Receive
 from .status import Code, StatusError
 
 _MAX_HELD = 8  # times the largest body: all bodies that are read, wait or run
 _SMALL = 1 << 16  # bytes; a body up to here is read whatever the others hold
-_BODY_SECONDS = 30.0  # for reading a body where requests have no limit, or dropping one that is refused
+_BODY_SECONDS = 30.0  # for reading a body where requests have no limit
 
 
 class UnreadError(Exception):
@@ -39,35 +35,39 @@ class Bodies:
         self._largest = largest
         self._held = self._waiting = 0  # the bytes of all, and how many have work that waits or runs
 
-    async def read(self, request: Request, seconds: float) -> bytearray:
+    async def read(self, receive: Receive, length: int, seconds: float, *, is_here: bool = False) -> bytearray:
         """The body of a request, which is held until `work` at it ends.
 
         Args:
-            request: A request whose body has not been read.
+            receive: Of a request whose body has not been read.
+            length: The length that its headers promise, 0 if they do not.
             seconds: Time limit; 30 if 0 or less.
+            is_here: Whether all of it has come, so that no time has to be limited.
 
         Raises:
             BodyError: if it does not arrive in time, or is too large.
             StatusError: if other bodies hold too much memory.
             UnreadError: for either of these, if more of the body follows.
-            ClientDisconnect: if the client is gone.
+            DisconnectedError: if the client is gone.
         """
+        if is_here:
+            return await self._read(receive, length)
         limit = seconds if seconds > 0 else _BODY_SECONDS
         try:
             async with asyncio.timeout(limit):
-                return await self._read(request)
+                return await self._read(receive, length)
         except TimeoutError:
             raise BodyError(408, f"the body did not come within {limit:g} s") from None
 
-    async def _read(self, request: Request) -> bytearray:
+    async def _read(self, receive: Receive, length: int) -> bytearray:
         body, more = bytearray(), True  # rather than chunks, which may be of a byte each
         try:
-            if int(request.headers.get("content-length", 0)) > self._largest:
+            if length > self._largest:
                 raise too_large(self._largest)
             while more:
-                message = await request.receive()
+                message = await receive()
                 if message["type"] == "http.disconnect":
-                    raise ClientDisconnect
+                    raise DisconnectedError
                 chunk, more = message.get("body", b""), message.get("more_body", False)
                 body += chunk
                 self._held += len(chunk)
@@ -107,16 +107,3 @@ class Bodies:
     def _let_go(self, size: int) -> None:
         self._waiting -= 1
         self._held -= size
-
-
-class Unread(Response):
-    """An answer to a request whose body still comes: it is dropped, since few clients read before they have sent it."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        await send({"type": "http.response.body", "body": self.body, "more_body": True})
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_BODY_SECONDS):
-                while (await receive()).get("more_body"):
-                    pass
-        await send({"type": "http.response.body"})

@@ -13,7 +13,6 @@ from typing import Any
 
 HEAD_SECONDS = 30.0  # for the request line and the headers
 MAX_HEAD_BYTES = 1 << 16  # of these together; also of what surrounds a body, such as trailers
-_FRAMING = 8  # bytes of chunk sizes and line ends for each byte of a body: a chunk of one byte has five
 _UNSENT_SECONDS = 120  # that a client may leave an answer unread
 _KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 METHODS = ("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH")
@@ -41,45 +40,41 @@ def listen(listening: socket.socket) -> None:
                 listening.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-def protocol() -> type[asyncio.Protocol]:
-    """The protocol of a connection: by httptools where it is installed, else by h11, which is slower."""
-    try:
-        return _httptools_protocol()
-    except ImportError:
-        return _h11_protocol()
-
-
-class _Limited:
+class Limited:
     """What both have: a time limit for the head of a request, and TF Serving's pages for what is not HTTP.
 
     A subclass comes before uvicorn's protocol, whose `cycle` is replaced when the headers of a request are complete.
+
+    Attributes:
+        data: What is being read.
+        timer: Ends the wait for the rest of a head.
     """
 
-    _timer: asyncio.TimerHandle | None = None
-    _data = b""
+    timer: asyncio.TimerHandle | None = None
+    data = b""
     cycle: Any
     loop: asyncio.AbstractEventLoop
     transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)  # type: ignore[misc]
-        self._limit_time()
+        self.limit_time()
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._end_timer()
+        self.end_timer()
         super().connection_lost(error)  # type: ignore[misc]
 
     def data_received(self, data: bytes) -> None:
-        before, self._data = self.cycle, data
+        before, self.data = self.cycle, data
         super().data_received(data)  # type: ignore[misc]
-        self._data = b""
+        self.data = b""
         if self.cycle is not before:
-            self._end_timer()
-        elif self._timer is None and (before is None or before.response_complete):
-            self._limit_time()  # the head of a later request, of which only a part is here
+            self.end_timer()
+        elif self.timer is None and (before is None or before.response_complete):
+            self.limit_time()  # the head of a later request, of which only a part is here
 
     def send_400_response(self, message: str) -> None:
-        found = _METHOD.match(self._data)
+        found = _METHOD.match(self.data)
         method = found[1].decode("ascii") if found else ""
         if self.cycle is None and method and method not in METHODS:
             self.refuse(501, "Not Implemented", f"{method[:20]} is not a method of this server.")
@@ -96,53 +91,25 @@ class _Limited:
             self.transport.write(f"{head}Connection: close\r\n\r\n".encode() + body)
         self.transport.close()
 
-    def _limit_time(self) -> None:
-        self._timer = self.loop.call_later(HEAD_SECONDS, self._too_slow)
+    def limit_time(self) -> None:
+        """Wait for the rest of a head, for a time."""
+        self.timer = self.loop.call_later(HEAD_SECONDS, self._too_slow)
 
-    def _end_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def end_timer(self) -> None:
+        """Wait no longer."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
 
     def _too_slow(self) -> None:
         self.refuse(408, "Request Timeout", f"The headers did not come within {HEAD_SECONDS:g} s.")
 
 
-def _h11_protocol() -> type[asyncio.Protocol]:
+def h11_protocol() -> type[asyncio.Protocol]:
+    """The protocol of a connection where httptools is not installed."""
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
-    class LimitedH11(_Limited, H11Protocol):  # type: ignore[misc]
+    class LimitedH11(Limited, H11Protocol):  # type: ignore[misc]
         """By h11, which bounds the bytes itself (`h11_max_incomplete_event_size`)."""
 
     return LimitedH11
-
-
-def _httptools_protocol() -> type[asyncio.Protocol]:
-    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-    class LimitedHttpTools(_Limited, HttpToolsProtocol):  # type: ignore[misc]
-        """By httptools, with the bytes counted that are no body."""
-
-        _extra = 0
-
-        def data_received(self, data: bytes) -> None:
-            before = self.cycle
-            self._extra += len(data)
-            super().data_received(data)
-            if self.cycle is not before:
-                self._extra = 0
-            elif self._extra > MAX_HEAD_BYTES:
-                help_text = f"Headers and trailers may have {MAX_HEAD_BYTES} bytes."
-                self.refuse(431, "Request Header Fields Too Large", help_text)
-
-        def on_headers_complete(self) -> None:
-            # The target goes on as it was sent: httptools would refuse some that are answered, and cut others.
-            target, self.url = self.url, b"/"
-            super().on_headers_complete()
-            self.scope["raw_path"], _, self.scope["query_string"] = target.partition(b"?")
-
-        def on_body(self, body: bytes) -> None:
-            self._extra = max(0, self._extra - _FRAMING * len(body))
-            super().on_body(body)
-
-    return LimitedHttpTools

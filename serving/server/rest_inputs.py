@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from array import array as packed
 from itertools import chain
 from typing import Any
 
@@ -13,7 +15,9 @@ from attnexport.core.signature import Array, Arrays, Signature, TensorSpec
 from .rest_json import TENSORFLOW_NAMES, Word, encoded, is_base64, read_base64, shown, type_error
 from .status import Code, StatusError, invalid
 
-_FLOATS = ("float32", "float64")
+_FLOATS = {"float32": "f", "float64": "d"}  # with the codes of array.array
+_NUMBERS = {int, float, Word}
+_PLAIN = {int, float, list}  # rows that are no objects
 _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint32", "uint64")
 _WIRE_INTEGERS = {"int8": "int32", "int16": "int32", "uint8": "int32"}  # read as such, then cut to their bits
 
@@ -57,6 +61,9 @@ def _rows(value: Any, specs: dict[str, TensorSpec]) -> Arrays:
         raise invalid(f"JSON Value: {shown(value)} Expecting 'instances' to be an list/array")
     if not value:
         raise invalid("No values in 'instances' array")
+    if len(specs) == 1 and set(map(type, value)) <= _PLAIN:
+        [spec] = specs.values()
+        return {spec.name: _row_tensor(value, spec)}
     named = _is_named(value[0])
     if not named and len(specs) > 1:
         raise invalid(
@@ -74,11 +81,15 @@ def _rows(value: Any, specs: dict[str, TensorSpec]) -> Arrays:
                 no_such("input", unknown[0], list(specs)) if unknown else f"keys must be equal to: {','.join(specs)}"
             )
             raise invalid(f"Failed to process element: {number} of 'instances' list. {problem}")
+    if not named:
+        [spec] = specs.values()
+        return {spec.name: _row_tensor(value, spec)}
+    return {name: _row_tensor([row[name] for row in value], spec) for name, spec in specs.items()}
+
+
+def _row_tensor(value: Any, spec: TensorSpec) -> Array:
     try:
-        if not named:
-            [spec] = specs.values()
-            return {spec.name: _tensor(value, spec)}
-        return {name: _tensor([row[name] for row in value], spec) for name, spec in specs.items()}
+        return _tensor(value, spec)
     except StatusError as error:  # whatever it is, an invalid argument in this format
         raise invalid(f"Failed to process element of 'instances' list. Error: {error}") from error
 
@@ -96,25 +107,29 @@ def _tensor(value: Any, spec: TensorSpec) -> Array:
         if not inner:
             break
         inner = inner[0]
-    flat = _flattened(value, shape) if shape else None
+    flat, kinds = _flattened(value, shape) if shape else ([], {list})
     try:
-        if flat is None:
+        if list in kinds:
             flat = []
             _flatten(value, shape, 0, flat)
-        return _array(flat, spec.dtype).reshape(shape)
+            kinds = set(map(type, flat))
+        array = _array(flat, kinds, spec.dtype)
+        return array if len(shape) == 1 else array.reshape(shape)
     except RecursionError as error:
         raise invalid(f"input {spec.name!r} is nested too deeply") from error
     except ValueError as error:
         raise invalid(f"{first_line(error)} (input {spec.name!r})") from error
 
 
-def _flattened(value: list[Any], shape: list[int]) -> list[Any] | None:
-    """The elements of nested lists; None if they do not have this shape."""
+def _flattened(value: list[Any], shape: list[int]) -> tuple[list[Any], set[type]]:
+    """The elements of nested lists, and their types; with lists among them if they do not have this shape."""
+    kinds = set(map(type, value))
     for size in shape[1:]:
-        if set(map(type, value)) != {list} or set(map(len, value)) != {size}:
-            return None
+        if kinds != {list} or set(map(len, value)) != {size}:
+            return value, {list}
         value = list(chain.from_iterable(value))
-    return None if list in set(map(type, value)) else value
+        kinds = set(map(type, value))
+    return value, kinds
 
 
 def _flatten(value: Any, shape: list[int], level: int, flat: list[Any]) -> None:
@@ -136,8 +151,7 @@ def _flatten(value: Any, shape: list[int], level: int, flat: list[Any]) -> None:
         _flatten(item, shape, level + 1, flat)
 
 
-def _array(flat: list[Any], dtype: str) -> Array:
-    kinds = set(map(type, flat))
+def _array(flat: list[Any], kinds: set[type], dtype: str) -> Array:
     if dtype == "string":
         array = np.empty(len(flat), object)
         array[:] = [encoded(each) if isinstance(each, str) else read_base64(each) for each in flat]
@@ -160,8 +174,10 @@ def _array(flat: list[Any], dtype: str) -> Array:
         raise StatusError(
             Code.UNIMPLEMENTED, f"Conversion of JSON Value: {shown(flat[0])} to type: {name}; send it over gRPC"
         )
-    _refuse_others(flat, kinds, {int, float, Word}, dtype)
+    _refuse_others(flat, kinds, _NUMBERS, dtype)
     try:
+        if flat and _are_finite(flat):  # this rounds them as a cast in C does, at once
+            return np.frombuffer(packed(_FLOATS[dtype], flat), dtype)
         array = np.array(flat, np.float64)
     except OverflowError as error:
         raise ValueError("JSON Parse error: Number too big to be stored in double.") from error
@@ -172,6 +188,14 @@ def _array(flat: list[Any], dtype: str) -> Array:
         return array
     with np.errstate(over="ignore"):  # infinity, as a cast in C++ gives
         return array.astype(dtype)
+
+
+def _are_finite(flat: list[Any]) -> bool:
+    """Whether numbers are finite, if their sum is, which is the fastest way to know; else they are looked at."""
+    try:
+        return math.isfinite(sum(flat))
+    except OverflowError:
+        return False
 
 
 def _refuse_others(flat: list[Any], kinds: set[type], wanted: set[type], dtype: str) -> None:

@@ -10,14 +10,15 @@ from dataclasses import dataclass, field
 from .batching import BatchingOptions
 from .configuration import ModelConfig
 from .dataplane import DataPlane
+from .edges import OnAccess, no_access_log
 from .grpc_edge import GrpcEdge, GrpcOptions
 from .inference import Inference
 from .loading import ModelLoader
 from .manager import ModelManager
 from .metrics import Metrics
 from .model_lifecycle import LoadContext
-from .rest_edge import RestEdge, RestOptions
-from .status import Code
+from .rest_app import RestOptions
+from .rest_edge import RestEdge
 from .warmup import warm_up
 
 _AFTER_GRACE = 1.0  # seconds after the grace period in which edges end and idle models are freed
@@ -25,10 +26,6 @@ _AFTER_GRACE = 1.0  # seconds after the grace period in which edges end and idle
 
 def no_events(text: str) -> None:
     """Log no events."""
-
-
-def no_access_log(entrypoint: str, api: str, model: str, code: Code, seconds: float) -> None:
-    """Write no access log."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +109,7 @@ class Server:
         options: ServerOptions | None = None,
         *,
         on_event: Callable[[str], None] = no_events,
-        on_access: Callable[[str, str, str, Code, float], None] = no_access_log,
+        on_access: OnAccess = no_access_log,
     ) -> None:
         self._options = options = options or ServerOptions()
         inference = Inference(Metrics(), options.check_method_names, options.strict_shapes)
@@ -139,8 +136,6 @@ class Server:
             raise
         self.address = f"{host}:{self._grpc.port}" if options.port is not None else None
         self.rest_address = f"http://{host}:{self._rest.port}" if self._rest is not None else None
-        if self._rest is not None:
-            self._rest.grpc_address = self.address
 
     def start(self, configs: Sequence[ModelConfig]) -> None:
         """Load the models, then answer requests.
@@ -152,7 +147,7 @@ class Server:
         self.manager.start_polling()
         self._grpc.start()
         if self._rest is not None:
-            self._rest.start()
+            self._rest.start(self.address)
 
     def stop(self) -> bool:
         """Refuse new requests, wait for running ones within the grace period, and free the models.

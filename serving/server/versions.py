@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .batching import Batcher, BatchingOptions
 from .loading import LoadedModel
+from .pace import Pace
 from .status import Code, StatusError, status_of
 from .version_scan import Fingerprint
 
@@ -92,6 +93,7 @@ class ServedVersion:
         path: What is loaded: a directory or a file.
         fingerprint: What `path` looked like on disk when the version was found.
         status: The state now.
+        pace: How quick its calls are.
     """
 
     def __init__(self, name: str, number: int, path: Path, fingerprint: Fingerprint) -> None:
@@ -100,6 +102,7 @@ class ServedVersion:
         self.failures = 0
         self.retry_at = 0.0  # monotonic seconds
         self.batcher: Batcher | None = None
+        self.pace = Pace(is_steady=False)
         self._model: LoadedModel | None = None
         self._holders = 0
         self._lock = threading.Lock()
@@ -131,6 +134,7 @@ class ServedVersion:
         self._model = model
         if batching is not None:
             self.batcher = Batcher(model, batching)
+        self.pace = Pace(is_steady=model.is_steady and batching is None)
 
     def acquire(self) -> bool:
         """Hold the version, unless it is no longer available."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -10,11 +11,13 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 import grpc
 import numpy as np
@@ -186,6 +189,44 @@ def test_an_interrupt_ends_it_while_it_waits_for_a_request_that_never_ends(
     assert code == 130
     assert json.loads(out)["error"] == {"kind": "Abort", "message": "interrupted", "exit_code": 130}
     assert err.endswith("attnexport: interrupted\n")
+
+
+def test_sigterm_under_rest_load_answers_each_request_that_it_took_and_ends_within_the_grace(
+    child: Callable[..., Child], model_base: Path
+) -> None:
+    """The access log has each request that was answered, and the clients have as many answers."""
+    server = child(
+        "--model_base_path", model_base, "--port=auto", "--rest_api_port=auto", "--access_log", "--grace_seconds=60"
+    )
+    asked, wrong, counts = threading.Semaphore(0), [], []
+
+    def ask(count: int = 0) -> None:
+        with contextlib.closing(http.client.HTTPConnection(urlparse(server.document["rest"]).netloc)) as connection:
+            while True:
+                try:
+                    connection.request("POST", "/v1/models/default:predict", b'{"instances": [[1, 2, 3]]}')
+                    answer = connection.getresponse()
+                except (ConnectionError, http.client.RemoteDisconnected):  # closed between two requests
+                    counts.append(count)
+                    return
+                body = answer.read()  # raises if it is cut
+                count += 1
+                asked.release()
+                if answer.status != 200:
+                    wrong.append((answer.status, body))
+
+    clients = [threading.Thread(target=ask) for _ in range(6)]
+    for client in clients:
+        client.start()
+    for _ in range(60):
+        assert asked.acquire(timeout=60)
+    begin = time.monotonic()
+    code, _, err = server.end()
+    assert time.monotonic() - begin < 60, "the grace"
+    for client in clients:
+        client.join(60)
+    assert (code, wrong) == (0, [])
+    assert err.count("REST Predict") == sum(counts) > 60
 
 
 def slow_model(base: Path) -> Path:

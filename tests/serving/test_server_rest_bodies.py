@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from attnexport.serving.server import StatusError, rest_bodies, rest_edge
+from attnexport.serving.server import StatusError, rest_app, rest_bodies
 from attnexport.serving.server.rest_api import RestApi, unpack
 from tests.serving.rest_connections import (
     ASKING,
@@ -142,7 +142,7 @@ def test_large_bodies_that_are_read_are_limited_together_and_small_ones_pass(
             super().__init__(largest)
             bodies.append(self)
 
-    monkeypatch.setattr(rest_edge, "Bodies", Watched)
+    monkeypatch.setattr(rest_app, "Bodies", Watched)
     running = start(max_body_bytes=300_000)
     [held] = bodies
     large = json.dumps(BODY).encode().ljust(200_000)

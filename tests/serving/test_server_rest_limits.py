@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from attnexport.serving.server import RestOptions, rest_connections, rest_edge
+from attnexport.serving.server.edges import no_access_log
 from attnexport.serving.server.rest_edge import RestEdge
-from attnexport.serving.server.server import no_access_log
 from tests.serving import rest_connections as asking
 
 LARGE = 200_000  # bytes, of which 65536 are allowed
@@ -28,7 +28,7 @@ def edge(
 ) -> Iterator[Callable[[], RestEdge]]:
     """Starts a REST edge of its own over the shared server's models."""
     if request.param == "h11":
-        monkeypatch.setattr(rest_edge, "protocol", rest_connections._h11_protocol)
+        monkeypatch.setattr(rest_edge, "_protocol", rest_connections.h11_protocol)
         monkeypatch.setattr(rest_edge, "_loop_factory", lambda: None)
     started: list[RestEdge] = []
 
@@ -181,5 +181,5 @@ def test_the_fast_parts_are_used_where_they_are_installed() -> None:
     uvloop, httptools = pytest.importorskip("uvloop"), pytest.importorskip("httptools")
     assert rest_edge._loop_factory() is uvloop.new_event_loop
     assert httptools.HttpRequestParser
-    assert rest_connections.protocol().__name__ == "LimitedHttpTools"
-    assert issubclass(rest_connections.protocol(), asyncio.Protocol)
+    assert rest_edge._protocol().__name__ == "LimitedHttpTools"
+    assert issubclass(rest_edge._protocol(), asyncio.Protocol)
