@@ -24,12 +24,13 @@ def captured_tables(endpoints: Sequence[TracedEndpoint]) -> list[Any]:
     Variables are found through the endpoints by themselves. Tracking the whole model instead would store each variable
     a second time, and miss a table in a plain object.
     """
+    traced = [each.function.get_concrete_function() for each in endpoints]
+    variables = {id(variable.handle) for each in traced for variable in each.graph.variables}
     captured = {
-        id(tensor)
-        for each in endpoints
-        for tensor in each.function.get_concrete_function().captured_inputs
-        if tensor.dtype == tf.resource
-    }
+        id(tensor) for each in traced for tensor in each.captured_inputs if tensor.dtype == tf.resource
+    } - variables
+    if not captured:
+        return []  # as in most models: the search below looks at every object of the process
     tables = []
     for each in gc.get_objects():
         with suppress(Exception):  # some objects do not even tell their class
