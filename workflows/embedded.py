@@ -21,6 +21,7 @@ from .serve_sources import Follower, model_source
 from .served import EmbeddedServer, ServedModel, ServedVersion, ServeResult
 
 _MAX_LOAD_SECONDS = 3600.0  # in a child, warm-up included
+_COLLECT_AFTER = (700, 10, 10)  # Python's own numbers; the command line collects garbage rarely, which suits no server
 
 
 class LocalServer(EmbeddedServer):
@@ -181,3 +182,4 @@ def _freeze_imports(configs: Sequence[ModelConfig]) -> None:
         from attnexport.exporter import ServedSavedModel  # noqa: F401 - TensorFlow is most of it
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*_COLLECT_AFTER)
