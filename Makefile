@@ -45,6 +45,7 @@ docs: $(VENV)/installed  ## Build the documentation's site in site/.
 bench: $(VENV)/installed  ## Measure speed, as ratios of two sides in one run.
 	$(BIN)/python benchmarks/command_line.py
 	$(BIN)/python benchmarks/tflite.py
+	$(BIN)/python benchmarks/conversion.py
 	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/validate.py
 	$(BIN)/python benchmarks/client.py

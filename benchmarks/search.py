@@ -22,7 +22,8 @@ from search_models import OTHERS, Trained, digits
 from attnexport.core.samples import LABELS, Samples
 from attnexport.exporter import open_model
 from attnexport.tflite import Prepared, prepare_calibration, prepare_conversion
-from attnexport.tflite.search import Goal, search
+from attnexport.tflite.recipes.recipe import FITTED, WEIGHT_ALGORITHMS
+from attnexport.tflite.search import Goal, SearchSpace, search
 
 # By model: an SQNR, and a share of float32's size, that no named recipe reaches together.
 LIMITS = {
@@ -33,6 +34,7 @@ LIMITS = {
     "tokens": (45.0, 0.38),
     "deep": (30.0, 0.36),
 }
+NOT_FITTED = SearchSpace(weight_algorithms=tuple(each for each in WEIGHT_ALGORITHMS if each != FITTED))
 
 
 def prepared(trained: Trained, directory: Path) -> tuple[Prepared, Samples]:
@@ -74,6 +76,10 @@ def bench(name: str, trained: Trained) -> None:
         worse = best is not None and (chosen is None or chosen.measured.size_bytes > best.measured.size_bytes)
         print(f"  {goal}")
         print(f"    named: {told}; auto: {got}{', WORSE' if worse else ''}")
+        if goal.max_size is None:
+            plain = search(ready, goal, evaluation, NOT_FITTED).chosen
+            without = "none" if plain is None else f"{plain.name} {plain.measured.size_bytes / whole:.3f}"
+            print(f"    without {FITTED}: {without}")
         print(f"    {len(found.trials)} candidates in {seconds:.1f} s, {seconds / len(found.trials):.3f} s each")
 
 

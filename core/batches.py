@@ -9,6 +9,7 @@ import numpy as np
 from .signature import Array, Arrays
 
 _MOST_PAIRS = 1 << 25  # of steps at once, for each head
+_MOST_VALUES = 1 << 24  # of an input at once
 
 
 def fill_batch(inputs: Arrays, size: int) -> Arrays:
@@ -58,20 +59,21 @@ def chunks(inputs: Arrays, size: int, *, fill: bool) -> Iterator[tuple[Arrays, i
         yield fill_batch(part, size) if fill else part, min(size, total - start)
 
 
-def batch_for(inputs: Arrays) -> int | None:
-    """The samples of a call to an original of free batch; None for all of them.
+def batch_for(inputs: Arrays) -> int:
+    """The samples of a call to a model of free batch: all, or as many as memory should hold at once.
 
-    Attention over long sequences keeps numbers for all pairs of steps, so of these a few samples are enough at once.
+    Attention over long sequences keeps numbers for all pairs of steps, and layers keep several times a large input.
 
     Args:
         inputs: Arrays `[n, ...]` by input name. Sequences are `[n, steps, ...]`, and tokens `[n, steps]`.
 
     Example:
-        >>> batch_for({"x": np.zeros((160, 128, 8), np.float32)}) is None
-        True
+        >>> batch_for({"x": np.zeros((160, 128, 8), np.float32)})
+        160
         >>> batch_for({"tokens": np.zeros((160, 4096), np.int32)})
         2
     """
     steps = [each.shape[1] for each in inputs.values() if each.ndim > 2 or (each.ndim > 1 and each.dtype.kind in "iu")]
-    most = max(1, _MOST_PAIRS // max(steps, default=1) ** 2)
-    return most if most < max(map(len, inputs.values())) else None
+    values = max(each[:1].size for each in inputs.values())
+    most = min(_MOST_PAIRS // max(steps, default=1) ** 2, _MOST_VALUES // max(values, 1))
+    return min(max(1, most), max(map(len, inputs.values())))

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from .batches import chunks
+from .batches import batch_for, chunks
 from .errors import ArgumentError, SamplesError, no_such
 from .samples import content_hash
 from .signature import DEFAULT_SIGNATURE, Array, Arrays, Shape, Signature
@@ -71,7 +71,8 @@ def batched(
         inputs: Arrays `[n, ...]` by input name, all of the same `n >= 1`. The inputs of a signature without a batch
             go in one call, or sample by sample if a scalar, too, is given as `[n]`.
         signature: The signature to run.
-        batch_size: The largest batch if the runner's batch is free; None runs all samples in one call.
+        batch_size: The largest batch if the runner's batch is free; if None, as many as memory should hold
+            (`batch_for`).
 
     Returns:
         Arrays `[n, ...]` by output name. Outputs without a batch are returned whole; they must be the same for every
@@ -104,7 +105,9 @@ def batched(
     if not counts or len(set(counts.values())) > 1 or not min(counts.values()):
         raise ArgumentError(f"inputs must hold the same number of samples, at least one; received {counts}")
     n = next(iter(counts.values()))
-    rows = fixed or (1 if scalars else batch_size or n)
+    rows = fixed or (1 if scalars else batch_size)
+    if rows is None:
+        rows = n if isinstance(runner, RecordedRunner) else batch_for(inputs)
     parts = [(runner.run(chunk, signature), count) for chunk, count in _chunks(inputs, scalars, fixed, rows)]
     if len(parts) == 1 and parts[0][1] == rows:
         return parts[0][0]

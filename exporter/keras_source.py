@@ -12,9 +12,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from attnexport.core.batches import batch_for
 from attnexport.core.errors import ModelError
 from attnexport.core.samples import synthetic_samples
-from attnexport.core.signature import DEFAULT_SIGNATURE, Shape, Signature, TensorSpec
+from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Shape, Signature, TensorSpec
 from attnexport.parity import Case
 
 from .content import keras_hash
@@ -80,10 +81,7 @@ class KerasSource(ModelSource):
         names = tuple(output_names or origin.output_names)
         samples = None
         if classify:
-            count = _batch(inputs.specs)
-            samples = synthetic_samples(
-                inputs.specs, count, integers_below=integers_below(inputs.model), words=vocabularies(inputs)
-            ).inputs
+            samples = _tried(inputs)
         opened = model_endpoints(inputs, names, labels, samples, signatures)
         for each in endpoints:
             check_endpoint_names([each.name, *(other.endpoint.name for other in opened)])
@@ -248,7 +246,12 @@ def _precision(model: Any) -> str:
     return next((each for each in ("bfloat16", "float16") if each in computed), "float32")
 
 
-def _batch(specs: tuple[TensorSpec, ...]) -> int:
-    """How many samples to try a model on at once."""
-    shape = specs[0].shape
-    return (shape and shape[0]) or _TRIED
+def _tried(inputs: ModelInputs) -> Arrays:
+    """Samples to try a model on at once."""
+    shape = inputs.specs[0].shape
+    fixed = shape[0] if shape else None
+    samples = synthetic_samples(
+        inputs.specs, fixed or _TRIED, integers_below=integers_below(inputs.model), words=vocabularies(inputs)
+    )
+    has_scalars = not all(each.ndim for each in samples.inputs.values())
+    return samples.inputs if fixed or has_scalars else samples.take(batch_for(samples.inputs)).inputs

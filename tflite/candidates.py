@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from math import inf
@@ -11,23 +12,25 @@ from pathlib import Path
 
 import numpy as np
 
+from attnexport.core.child_process import Child
 from attnexport.core.errors import GateError
 from attnexport.core.signature import Arrays
-from attnexport.parity import Budget, Figures, budget_of, distance
+from attnexport.parity import Budget, Case, Figures, budget_of, distance
 from attnexport.parity.column_tallies import ColumnTallies
 from attnexport.parity.figures import worst
 from attnexport.parity.mismatch import is_float, mismatch, not_finite
 
+from .fitted_weights import WeightFitter
 from .float_core import Places, quantized_tensors
 from .graph import Graph
 from .masks import mask_ranges
-from .probe import Probe, probe_all
+from .probe import Probe, interpreter_child, probe_all
 from .quantization import quantize
 from .recipes import Recipe
-from .recipes.recipe import CALIBRATORS
+from .recipes.recipe import CALIBRATORS, FITTED
 from .statistics import Statistics, check_finite, ranges
 
-_MAX_CHILDREN = 2
+_SLOW_SECONDS = 3.0  # for the files that are left, from which on two processes share them
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,12 @@ class Candidate:
 
 
 def candidates(
-    model: bytes, graph: Graph, recipe: Recipe, statistics: Statistics | None, places: Places
+    model: bytes,
+    graph: Graph,
+    recipe: Recipe,
+    statistics: Statistics | None,
+    places: Places,
+    fitter: WeightFitter | None = None,
 ) -> list[Candidate]:
     """Quantize in every way a recipe allows; each distinct file once.
 
@@ -50,6 +58,7 @@ def candidates(
         recipe: The recipe.
         statistics: Statistics of its activations, if the recipe needs calibration.
         places: Operators the recipe's exceptions apply to.
+        fitter: Fits weights to the inputs of their layers; without one that is not among the ways.
 
     Raises:
         ModelError: if the quantizer fails.
@@ -60,6 +69,8 @@ def candidates(
         masks = mask_ranges(model, graph, statistics, {}) if is_masked else {}
         check_finite(statistics, needed - masks.keys())
     algorithms = recipe.weight_algorithms if recipe.weights.startswith("int") else ("minmax",)
+    if fitter is None:
+        algorithms = tuple(each for each in algorithms if each != FITTED)
     calibrators: Sequence[str | None] = [None]
     if recipe.needs_calibration:
         calibrators = CALIBRATORS if recipe.calibrator == "auto" else [recipe.calibrator]
@@ -73,7 +84,7 @@ def candidates(
             if is_masked:
                 bounds |= mask_ranges(model, graph, statistics, bounds)
         for algorithm in algorithms:
-            content = quantize(model, recipe, bounds, algorithm, places, ranks)
+            content = quantize(model, recipe, bounds, algorithm, places, ranks, fitter)
             chosen = algorithm if recipe.weights.startswith("int") else None
             by_content.setdefault(content, Candidate(content, calibrator, chosen))
     return list(by_content.values())
@@ -86,32 +97,34 @@ def _has_integer_softmax(graph: Graph, places: Places) -> bool:
     )
 
 
-def best(
-    several: Sequence[Candidate], cases: Mapping[str, Arrays], expected: Mapping[str, Arrays], precision: str
-) -> Candidate:
+def best(several: Sequence[Candidate], cases: Sequence[Case], precision: str, child: Child | None = None) -> Candidate:
     """The candidate with the greatest SQNR of its worst output, of those that lose no column.
 
-    They run in child processes.
+    They run in a child process, and if one takes long, in two.
 
     Args:
         several: At least one candidate.
-        cases: Held-out inputs `[n, ...]` by signature.
-        expected: The original's outputs.
+        cases: Held-out samples, with the original's outputs.
         precision: The row of the table of budgets.
+        child: A child process to run them in; one of its own if None.
     """
     if len(several) == 1:
         return several[0]
-    with tempfile.TemporaryDirectory() as directory, ThreadPoolExecutor(_MAX_CHILDREN) as pool:
+    given = [(case.signature, case.inputs) for case in cases]
+    with tempfile.TemporaryDirectory() as directory, interpreter_child() as own, ThreadPoolExecutor(2) as pool:
         files = [Path(directory) / f"{number}.tflite" for number in range(len(several))]
         for file, each in zip(files, several, strict=True):
             file.write_bytes(each.content)
-        # Starting a process takes longer than running a file, so each runs several.
-        size = -(-len(files) // _MAX_CHILDREN)
-        shares = [files[start : start + size] for start in range(0, len(files), size)]
-        results = pool.map(lambda share: probe_all(share, list(cases.items())), shares)
-        probes = [each for share in results for each in share]
+        child = child or own
+        probes, started = probe_all(files[:1], given, child), time.monotonic()
+        probes += probe_all(files[1:2], given, child)
+        # Starting another process takes longer than running some small files.
+        is_slow = (time.monotonic() - started) * (len(files) - 2) > _SLOW_SECONDS
+        middle = (2 + len(files)) // 2 if is_slow else len(files)
+        shares = pool.map(probe_all, (files[2:middle], files[middle:]), (given, given), (child, None))
+        probes += [each for share in shares for each in share]
     budget = budget_of(precision)
-    ranks = [_rank(each, cases, expected, budget) for each in probes]
+    ranks = [_rank(each, cases, budget) for each in probes]
     return several[ranks.index(max(ranks))]
 
 
@@ -140,9 +153,7 @@ def worst_figures(expected: Arrays, actual: Arrays, budget: Budget) -> Figures:
     return worst(figures) or Figures()
 
 
-def _rank(
-    probed: Probe | GateError, cases: Mapping[str, Arrays], expected: Mapping[str, Arrays], budget: Budget
-) -> tuple[float, float]:
+def _rank(probed: Probe | GateError, cases: Sequence[Case], budget: Budget) -> tuple[float, float]:
     """How far its worst column is below what it must have, and its SQNR, in dB; the greatest is the best.
 
     Minus infinity for a file that does not run, or whose outputs are wrong.
@@ -151,7 +162,8 @@ def _rank(
         return -inf, -inf
     try:
         several = [
-            worst_figures(expected[name], probed.outputs.run(inputs, name), budget) for name, inputs in cases.items()
+            worst_figures(case.expected or {}, probed.outputs.run(case.inputs, case.signature), budget)
+            for case in cases
         ]
     except GateError:
         return -inf, -inf

@@ -10,7 +10,7 @@ from attnexport.core.errors import AttnexportError, ModelError
 from attnexport.core.progress import Progress, silent
 from attnexport.core.runner import Runner
 from attnexport.core.signature import Signature
-from attnexport.parity import Verdict
+from attnexport.parity import Case, Verdict
 
 from .calibration import Calibration
 from .candidates import best, candidates
@@ -22,6 +22,7 @@ from .loops import check_loops, loop_note
 from .metadata import ModelMetadata, add_metadata
 from .options import ConversionOptions
 from .preparation import Prepared, check_patterns, first_samples, prepare_conversion
+from .probe import interpreter_child
 from .processor import int8_note
 from .recipes import Recipe
 
@@ -151,56 +152,70 @@ def convert_prepared(
         True
     """
     recipes = [recipes] if isinstance(recipes, Recipe) else list(recipes)
-    graph, options = prepared.graph, prepared.options
-    few = {case.signature: first_samples(case.inputs, _MAX_MEASURED) for case in prepared.cases}
-    expected = {case.signature: first_samples(case.expected or {}, _MAX_MEASURED) for case in prepared.cases}
     conversions = []
-    float_size_bytes = len(_described(prepared.model, options.metadata, "float32"))
     for number, recipe in enumerate(recipes, 1):
         place_of = f" ({number} of {len(recipes)})" if len(recipes) > 1 else ""
         try:
-            check_loops(graph, recipe)
-            check_patterns(graph, [recipe])
-            _check_flex(graph, recipe)
-            statistics = prepared.statistics if recipe.needs_calibration else None
-            prepared.progress(f"quantizing by {recipe.name}{place_of}")
-            places = place(graph, recipe)
-            ways = candidates(prepared.model, graph, recipe, statistics, places)
-            chosen = ways[0] if graph.flex_operators else best(ways, few, expected, recipe.precision)
-            prepared.progress(f"checking {recipe.name}{place_of}")
-            content = _described(chosen.content, options.metadata, recipe.name)
-            with gated_file(content, recipe, options.keep_failed) as file:
-                passed = gate_tflite(
-                    file,
-                    recipe,
-                    prepared.reference,
-                    prepared.cases,
-                    signatures=prepared.signatures,
-                    places=places,
-                    reference_name=options.reference_name,
-                    allow_flex=options.allow_flex,
-                    max_size=options.max_size,
-                )
+            conversions.append(_convert(prepared, recipe, place_of))
         except AttnexportError as error:
             if rejected is None:
                 raise
             rejected.append(Rejected(recipe, error))
-            continue
-        conversions.append(
-            Conversion(
-                recipe,
-                content,
-                passed.probe.signatures if passed.probe else prepared.signatures,
-                passed.verdict,
-                passed.graph,
-                chosen.calibrator,
-                chosen.weight_algorithm,
-                passed.probe.peak_memory_bytes if passed.probe else None,
-                float_size_bytes,
-                tuple(_notes(recipe, passed.graph, prepared.calibration)),
-            )
-        )
     return conversions
+
+
+def _convert(prepared: Prepared, recipe: Recipe, place_of: str) -> Conversion:
+    """Quantize by one recipe; `place_of` says which it is of several."""
+    graph, options = prepared.graph, prepared.options
+    check_loops(graph, recipe)
+    check_patterns(graph, [recipe])
+    _check_flex(graph, recipe)
+    statistics = prepared.statistics if recipe.needs_calibration else None
+    prepared.progress(f"quantizing by {recipe.name}{place_of}")
+    places = place(graph, recipe)
+    ways = candidates(prepared.model, graph, recipe, statistics, places, prepared.fitter_for(recipe))
+    # One process measures the candidates and runs the gate; each recipe has its own, whose peak memory is told.
+    with interpreter_child() as child:
+        chosen = ways[0] if graph.flex_operators else best(ways, _few(prepared.cases), recipe.precision, child)
+        prepared.progress(f"checking {recipe.name}{place_of}")
+        content = _described(chosen.content, options.metadata, recipe.name)
+        with gated_file(content, recipe, options.keep_failed) as file:
+            passed = gate_tflite(
+                file,
+                recipe,
+                prepared.reference,
+                prepared.cases,
+                signatures=prepared.signatures,
+                places=places,
+                reference_name=options.reference_name,
+                allow_flex=options.allow_flex,
+                max_size=options.max_size,
+                child=child,
+            )
+    return Conversion(
+        recipe,
+        content,
+        passed.probe.signatures if passed.probe else prepared.signatures,
+        passed.verdict,
+        passed.graph,
+        chosen.calibrator,
+        chosen.weight_algorithm,
+        passed.probe.peak_memory_bytes if passed.probe else None,
+        prepared.float_size_bytes,
+        tuple(_notes(recipe, passed.graph, prepared.calibration)),
+    )
+
+
+def _few(cases: Sequence[Case]) -> list[Case]:
+    """The cases with as many samples as ways to quantize are measured on."""
+    return [
+        replace(
+            case,
+            inputs=first_samples(case.inputs, _MAX_MEASURED),
+            expected=first_samples(case.expected or {}, _MAX_MEASURED),
+        )
+        for case in cases
+    ]
 
 
 def _described(content: bytes, metadata: ModelMetadata | None, recipe: str) -> bytes:
@@ -210,12 +225,13 @@ def _described(content: bytes, metadata: ModelMetadata | None, recipe: str) -> b
 def quantized(prepared: Prepared, recipe: Recipe) -> bytes:
     """The file of a recipe, without any check; of a recipe that allows several ways, the first."""
     statistics = prepared.statistics if recipe.needs_calibration else None
-    return candidates(prepared.model, prepared.graph, recipe, statistics, place(prepared.graph, recipe))[0].content
+    places, fitter = place(prepared.graph, recipe), prepared.fitter_for(recipe)
+    return candidates(prepared.model, prepared.graph, recipe, statistics, places, fitter)[0].content
 
 
 def _notes(recipe: Recipe, graph: Graph, calibration: Calibration) -> list[str]:
     notes = []
-    if recipe.needs_calibration and recipe.calibrated_on not in (None, calibration.content_hash):
+    if recipe.needs_samples and recipe.calibrated_on not in (None, calibration.content_hash):
         notes.append(
             f"{recipe.name}: the recipe was found with other calibration samples; these give other ranges and other "
             "figures"
@@ -243,7 +259,7 @@ def _notes(recipe: Recipe, graph: Graph, calibration: Calibration) -> list[str]:
 
 
 def _check_flex(graph: Graph, recipe: Recipe) -> None:
-    if recipe.needs_calibration and graph.flex_operators:
+    if recipe.needs_samples and graph.flex_operators:
         raise ModelError(
             f"recipe {recipe.name!r} runs the model to calibrate it, and no interpreter here can run "
             f"{', '.join(graph.flex_operators)}; float32, float16, dynamic and int4 need no calibration"

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from attnexport.core.child_process import Child
 from attnexport.core.errors import AttnexportError, GateError, ParityError, one_of
 from attnexport.core.runner import Runner
 from attnexport.core.signature import Signature
@@ -46,6 +47,7 @@ def gate_tflite(
     reference_name: str = "Keras",
     allow_flex: bool = False,
     max_size: int | None = None,
+    child: Child | None = None,
 ) -> Passed:
     """Read a .tflite, run it in a child process, and compare it with its original.
 
@@ -59,6 +61,7 @@ def gate_tflite(
         reference_name: Name of the original in messages.
         allow_flex: Allow Flex operators; a file that has some is not run here, nor compared.
         max_size: Bytes it may have at most.
+        child: A child process to run it in; one of its own if None.
 
     Raises:
         GateError: if it is not what the recipe claims.
@@ -88,7 +91,7 @@ def gate_tflite(
             raise GateError(f"it has {len(content):,} bytes; --max-size allows {max_size:,}")
         if graph.flex_operators:
             return Passed(Verdict(reference_name, f"the {recipe.name} .tflite", recipe.precision, ()), None, graph)
-        probed = probe(file, [(case.signature, case.inputs) for case in cases])
+        probed = probe(file, [(case.signature, case.inputs) for case in cases], child)
         _check_io(probed.signatures, signatures, recipe)
         verdict = compare(
             reference,

@@ -17,7 +17,7 @@ from typing import Any
 from attnexport.core.signature import DEFAULT_SIGNATURE, Signature
 
 from .flatbuffer_edit import with_metadata_buffers
-from .graph import read_graph
+from .graph import Graph, read_graph
 
 LABELS_FILE, DOCUMENT_FILE = "labels.txt", "attnexport.json"
 _BUFFER, _IDENTIFIER, _MIN_PARSER = "TFLITE_METADATA", b"M001", "1.0.0"
@@ -43,12 +43,13 @@ class ModelMetadata:
     labels: tuple[str, ...] = ()
 
 
-def add_metadata(content: bytes, metadata: ModelMetadata) -> bytes:
+def add_metadata(content: bytes, metadata: ModelMetadata, graph: Graph | None = None) -> bytes:
     """Write what a model says of itself into its .tflite; the model itself does not change by a byte.
 
     Args:
         content: The file.
         metadata: What to write.
+        graph: The file's contents, if they were read.
 
     Returns:
         The new file; the old one if it is larger than 2 GB.
@@ -56,7 +57,7 @@ def add_metadata(content: bytes, metadata: ModelMetadata) -> bytes:
     Raises:
         ModelError: if it is not a .tflite, or is damaged.
     """
-    graph = read_graph(content)
+    graph = read_graph(content) if graph is None else graph
     if not graph.signatures:
         return content
     first = DEFAULT_SIGNATURE if DEFAULT_SIGNATURE in graph.signatures else next(iter(graph.signatures))

@@ -37,7 +37,7 @@ class Delegation:
     inside: Mapping[str, Delegation] = field(default_factory=dict, repr=False)
 
 
-def delegation(content: bytes, signature: str) -> Delegation | None:
+def delegation(content: bytes, signature: str, graph: Graph | None = None) -> Delegation | None:
     """What the XNNPACK delegate takes of a signature; None if that is unknown: Flex operators, calls.
 
     The file is loaded in this process. `inspect_tflite` is for files that have not been run yet.
@@ -45,6 +45,7 @@ def delegation(content: bytes, signature: str) -> Delegation | None:
     Args:
         content: The file's bytes.
         signature: Name of the signature.
+        graph: The file's contents, if they were read.
 
     Raises:
         ModelError: if the file does not load, or has no such signature.
@@ -56,7 +57,7 @@ def delegation(content: bytes, signature: str) -> Delegation | None:
         >>> delegation(tf.lite.TFLiteConverter.from_saved_model("model").convert(), "serving_default")
         Delegation(partitions=1, taken=1, left={})
     """
-    graph = read_graph(content)
+    graph = read_graph(content) if graph is None else graph
     check_signature_names(graph, (signature,))
     number = graph.signatures[signature]
     return None if _obstacle(graph, number) else _plan(content, graph, number)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from attnexport.core.batches import batch_for, fill_batch
+from attnexport.core.batches import fill_batch
 from attnexport.core.errors import ArgumentError, ModelError
 from attnexport.core.progress import Progress, silent
 from attnexport.core.runner import Runner, batched
@@ -15,11 +15,15 @@ from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature
 from attnexport.parity import Case
 
 from .calibration import Calibration
+from .fitted_weights import WeightFitter
 from .float_core import unmatched
 from .float_model import check_convertible, convert_float
 from .graph import Graph, read_graph
+from .layer_inputs import collect_layer_inputs
+from .metadata import add_metadata
 from .options import ConversionOptions
 from .recipes import RECIPES, Recipe
+from .recipes.recipe import FITTED
 from .statistics import Statistics, collect_statistics
 
 _MAX_COMPARED = 256  # held-out samples that the gate compares
@@ -53,9 +57,30 @@ class Prepared:
     def statistics(self) -> Statistics:
         """Statistics of every activation, from one pass over the calibration samples at the first use."""
         self.progress(f"calibrating on {len(self.calibration)} samples")
+        return collect_statistics(self.model, self._calibration_inputs(), len(self.calibration), self.graph)
+
+    @cached_property
+    def float_size_bytes(self) -> int:
+        """Size of the float32 file, with what is written into it."""
+        metadata = self.options.metadata
+        return len(self.model if metadata is None else add_metadata(self.model, metadata, self.graph))
+
+    @cached_property
+    def fitter(self) -> WeightFitter:
+        """Fits weights to the inputs of their layers, from one more pass at the first use."""
+        self.progress(f"reading the inputs of dense layers on {len(self.calibration)} samples")
+        inputs = collect_layer_inputs(self.model, self.graph, self._calibration_inputs(), len(self.calibration))
+        return WeightFitter(self.model, self.graph, inputs)
+
+    def fitter_for(self, recipe: Recipe) -> WeightFitter | None:
+        """The fitter, if a recipe needs it, or may use it and the samples are the user's."""
+        algorithms = {*recipe.weight_algorithms, *(each.weight_algorithm for each in recipe.layers)}
+        is_wanted = FITTED in algorithms and (recipe.needs_samples or self.calibration.given)
+        return self.fitter if is_wanted and not self.graph.flex_operators else None
+
+    def _calibration_inputs(self) -> dict[str, Arrays]:
         samples = fill_batch(self.calibration.used, self.batch)
-        inputs = {name: self.options.feeds.get(name, dict)(samples) for name in self.signatures}
-        return collect_statistics(self.model, inputs, len(self.calibration))
+        return {name: self.options.feeds.get(name, dict)(samples) for name in self.signatures}
 
     @property
     def batch(self) -> int:
@@ -107,7 +132,7 @@ def prepare_conversion(
     cases = []
     for name in signatures:
         inputs = options.feeds.get(name, dict)(compared)
-        expected = batched(reference, inputs, signature=name, batch_size=batch_for(inputs))
+        expected = batched(reference, inputs, signature=name)
         cases.append(Case(f"{count} {calibration.description}", inputs, name, expected))
     graph = read_graph(model)
     return Prepared(model, graph, calibration, reference, signatures, tuple(cases), options, progress)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -50,29 +50,40 @@ class _Report:
     peak_memory_bytes: int
 
 
-def probe(file: Path, cases: Sequence[tuple[str, Arrays]]) -> Probe:
+def probe(file: Path, cases: Sequence[tuple[str, Arrays]], child: Child | None = None) -> Probe:
     """Load a .tflite in a child process and run it.
 
     Args:
         file: The .tflite.
         cases: Signature and inputs `[n, ...]` by name.
+        child: A child process to run it in; one of its own if None.
 
     Raises:
         GateError: if it does not load or run, crashes the process, or hangs.
     """
-    [result] = probe_all([file], cases)
+    [result] = probe_all([file], cases, child)
     if isinstance(result, GateError):
         raise result
     return result
 
 
-def probe_all(files: Sequence[Path], cases: Sequence[tuple[str, Arrays]]) -> list[Probe | GateError]:
+def interpreter_child() -> Child:
+    """A child process for probes: it starts with the first of them."""
+    return Child(running="the interpreter")
+
+
+def probe_all(
+    files: Sequence[Path], cases: Sequence[tuple[str, Arrays]], child: Child | None = None
+) -> list[Probe | GateError]:
     """Probe several files in one child process, or if one of them fails, each in its own.
 
-    The peak of memory is that of all files so far.
+    The peak of memory is that of all files so far in that process.
     """
-    with tempfile.TemporaryDirectory() as name, Child(running="the interpreter") as child:
-        directory = Path(name)
+    if not files:
+        return []
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        child = child or stack.enter_context(interpreter_child())
         for number, (_, inputs) in enumerate(cases):
             write_npz(directory / f"{number}.npz", inputs)
         try:

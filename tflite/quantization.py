@@ -14,14 +14,16 @@ import numpy as np
 from attnexport.core.errors import ModelError, first_line
 
 from .embeddings import Lookups, shaped, with_lookups
+from .fitted_weights import FittedModel, WeightFitter
 from .float_core import Places
 from .io_types import with_integer_io
 from .recipes import LayerRule, Recipe
+from .recipes.recipe import FITTED
 
 # The least and greatest value of each tensor, by its name.
 Ranges = Mapping[str, tuple[float, float]]
 
-_ALGORITHMS = {"minmax": "min_max_uniform_quantize", "octav": "OCTAV", "mse": "MSE"}
+_ALGORITHMS = {"minmax": "min_max_uniform_quantize", "octav": "OCTAV", "mse": "MSE", FITTED: "min_max_uniform_quantize"}
 _BITS = {"int4": 4, "int8": 8, "int16": 16, "float16": 16}
 
 
@@ -32,6 +34,7 @@ def quantize(
     weight_algorithm: str = "minmax",
     places: Places | None = None,
     ranks: Mapping[str, int] | None = None,
+    fitter: WeightFitter | None = None,
 ) -> bytes:
     """Quantize a float32 model.
 
@@ -43,6 +46,7 @@ def quantize(
         weight_algorithm: One of the recipe's algorithms.
         places: Operators its exceptions apply to, as `place` finds them.
         ranks: The number of dimensions of each constant among the ranges.
+        fitter: Fits weights to the inputs of their layers, if an algorithm is `gptq`.
 
     Returns:
         A .tflite: the same bytes for the same arguments.
@@ -55,16 +59,24 @@ def quantize(
     from litert_quantizer.quantizer import Quantizer
 
     places = places or Places()
+    fitted = FittedModel(model)
+    if fitter is not None and (bits := _fitted_bits(recipe, weight_algorithm, places, fitter)):
+        fitted = fitter.fit(bits)
     tables = _tables(recipe, places)
-    lookups = with_lookups(model, {name: each.weights for name, each in tables.items()}) if tables else Lookups(model)
+    lookups = (
+        with_lookups(fitted.model, {name: each.weights for name, each in tables.items()})
+        if tables
+        else Lookups(fitted.model)
+    )
     ranges = {**(ranges or {}), **{shaped(name): ranges[name] for name in tables if ranges and name in ranges}}
     centred = _centre(ranges or {}, places.centred)
-    statistics = _statistics(centred, ranks or {}) if recipe.needs_calibration else None
+    statistics = _statistics(centred, ranks or {}) if recipe.needs_calibration else {}
+    statistics |= {name: {"min": -bound[:, None], "max": bound[:, None]} for name, bound in fitted.bounds.items()}
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about its own use of the interpreter
             rules = _rules(recipe, weight_algorithm, places, lookups, tables)
-            result = Quantizer(lookups.model, rules).quantize(statistics)
+            result = Quantizer(lookups.model, rules).quantize(statistics or None, enable_progress_report=False)
     except Exception as error:  # it raises anything
         raise ModelError(f"recipe {recipe.name!r} cannot quantize this model: {first_line(error)}") from error
     if not result.quantized_model:
@@ -79,6 +91,18 @@ def _tables(recipe: Recipe, places: Places) -> dict[str, Recipe | LayerRule]:
     for rule, names in places.layers:
         levels |= dict.fromkeys(set(places.tables).intersection(names), rule)
     return {name: levels[name] for name in sorted(levels) if levels[name].activations in ("float32", "dynamic")}
+
+
+def _fitted_bits(recipe: Recipe, weight_algorithm: str, places: Places, fitter: WeightFitter) -> dict[str, int]:
+    """The bits of the weights that are fitted, by the operator's output."""
+    bits = dict.fromkeys(fitter.outputs, _BITS[recipe.weights]) if weight_algorithm == FITTED else {}
+    bits = {name: each for name, each in bits.items() if name not in places.kept_float}
+    for rule, names in places.layers:
+        for name in names:
+            bits.pop(name, None)
+            if rule.weight_algorithm == FITTED and rule.weights in ("int4", "int8"):
+                bits[name] = _BITS[rule.weights]
+    return bits
 
 
 def _rules(

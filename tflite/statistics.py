@@ -11,8 +11,8 @@ import numpy as np
 from attnexport.core.errors import SamplesError
 from attnexport.core.signature import Array, Arrays
 
-from .graph import Subgraph
-from .tracer import TFLiteTracer
+from .graph import Graph, Subgraph
+from .tracer import TFLiteTracer, call_inputs
 
 # Later samples exceed the extremes of the calibration samples; int16 has room to spare for them.
 _HEADROOM = {"minmax": 1.0, "minmax-wide": 1.25, "minmax-double": 2.0}
@@ -72,13 +72,16 @@ class TensorStatistics:
 Statistics = Mapping[str, TensorStatistics]
 
 
-def collect_statistics(model: bytes, samples: Mapping[str, Arrays], count: int | None = None) -> Statistics:
+def collect_statistics(
+    model: bytes, samples: Mapping[str, Arrays], count: int | None = None, graph: Graph | None = None
+) -> Statistics:
     """Run samples through a float32 model and record every activation.
 
     Args:
         model: A float32 .tflite of fixed batch.
         samples: Arrays `[n, ...]` by input name for each signature, `n` a multiple of the batch.
         count: Number of samples that count, the others filling the last batch; all if None.
+        graph: The model's contents, if they were read.
 
     Returns:
         Statistics by tensor name, over all signatures. A tensor that is not finite is no fault as long as nobody needs
@@ -88,7 +91,7 @@ def collect_statistics(model: bytes, samples: Mapping[str, Arrays], count: int |
         ModelError: if the model does not run.
     """
     statistics: dict[str, TensorStatistics] = {}
-    with closing(TFLiteTracer(model)) as tracer:
+    with closing(TFLiteTracer(model, graph)) as tracer:
         for name, inputs in samples.items():
             _record(tracer, name, inputs, count, statistics)
     return statistics
@@ -117,16 +120,9 @@ def check_finite(statistics: Statistics, needed: Collection[str]) -> None:
 def _record(
     tracer: TFLiteTracer, signature: str, inputs: Arrays, count: int | None, statistics: dict[str, TensorStatistics]
 ) -> None:
-    takes = tracer.signatures[signature]
-    batch = takes.fixed_batch or 1
-    scalars = {spec.name for spec in takes.inputs if spec.shape == ()}
-    total = len(next(iter(inputs.values()))) if count is None else count
-    for start in range(0, total, batch):
-        chunk = {
-            name: array[start] if name in scalars else array[start : start + batch] for name, array in inputs.items()
-        }
+    batch = tracer.signatures[signature].fixed_batch or 1
+    for chunk, kept in call_inputs(tracer.signatures[signature], inputs, count):
         tracer.run(chunk, signature)
-        kept = min(batch, total - start)
         for name, value in tracer.computed(signature):
             # A tensor whose first dimension is not the batch (merged dimensions) is one sample as a whole.
             rows = value[:kept] if value.shape[:1] == (batch,) else value[None]
@@ -158,8 +154,7 @@ def _add(by_name: dict[str, TensorStatistics], name: str, rows: Array) -> None:
     statistics.highs += highs.tolist()
     bins = np.ascontiguousarray(rows).reshape(-1).view(np.uint32) >> 16
     if bins.size < _BINS:
-        occupied, counts = np.unique(bins, return_counts=True)
-        statistics.counts[occupied] += counts
+        np.add.at(statistics.counts, bins, 1)
     else:
         statistics.counts += np.bincount(bins, minlength=_BINS)
 

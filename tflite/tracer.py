@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from attnexport.core.runner import find_signature
-from attnexport.core.signature import DEFAULT_SIGNATURE, Array, Arrays
+from attnexport.core.signature import DEFAULT_SIGNATURE, Array, Arrays, Signature
 from attnexport.core.tracer import trace_batched
 
 from .graph import Graph, read_graph
@@ -23,21 +23,23 @@ class TFLiteTracer(TFLiteRunner):
 
     Args:
         source: The file, or its content.
+        graph: Its contents, if they were read.
 
     Raises:
         ArgumentError: if the file does not exist.
         ModelError: if it is not a .tflite, or is damaged, or a call fails.
     """
 
-    def __init__(self, source: Path | bytes) -> None:
+    def __init__(self, source: Path | bytes, graph: Graph | None = None) -> None:
         self._content = source if isinstance(source, bytes) else read_file(source)
         super().__init__(self._content)
         self._computed: dict[str, list[tuple[int, str, Any]]] = {}
+        self._graph = graph
 
     @cached_property
     def graph(self) -> Graph:
         """The contents of the file."""
-        return read_graph(self._content)
+        return read_graph(self._content) if self._graph is None else self._graph
 
     def trace(self, inputs: Arrays, signature: str = DEFAULT_SIGNATURE) -> Arrays:
         """Every tensor `[n, ...]` by name, in the order of computation; quantized integers as floats."""
@@ -48,12 +50,14 @@ class TFLiteTracer(TFLiteRunner):
 
         return trace_batched(trace_chunk, inputs, find_signature(self.signatures, signature).fixed_batch)
 
-    def computed(self, signature: str) -> Iterator[tuple[str, Array]]:
-        """Name and value of the inputs of the last call, and of what it computed."""
+    def computed(self, signature: str, names: Collection[str] | None = None) -> Iterator[tuple[str, Array]]:
+        """Name and value of the inputs of the last call, and of what it computed; only `names` if given."""
         number = self.graph.signatures[signature]
         if signature not in self._computed:
             self._computed[signature] = self._find_computed(number)
         for index, name, detail in self._computed[signature]:
+            if names is not None and name not in names:
+                continue
             try:
                 value = self._interpreter.get_tensor(index, number)
             except ValueError:  # an output that nothing reads has no data
@@ -87,3 +91,21 @@ class TFLiteTracer(TFLiteRunner):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it advises against keeping tensors
             return Interpreter(model_content=content, num_threads=threads, experimental_preserve_all_tensors=True)
+
+
+def call_inputs(signature: Signature, inputs: Arrays, count: int | None = None) -> Iterator[tuple[Arrays, int]]:
+    """Inputs for one call after another, each with the number of samples in it that count.
+
+    Args:
+        signature: A signature of fixed batch.
+        inputs: Arrays `[n, ...]` by input name, `n` a multiple of the batch.
+        count: Number of samples that count, the others filling the last batch; all if None.
+    """
+    batch = signature.fixed_batch or 1
+    scalars = {spec.name for spec in signature.inputs if spec.shape == ()}
+    total = len(next(iter(inputs.values()))) if count is None else count
+    for start in range(0, total, batch):
+        chunk = {
+            name: array[start] if name in scalars else array[start : start + batch] for name, array in inputs.items()
+        }
+        yield chunk, min(batch, total - start)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from attnexport.core import DEFAULT_SIGNATURE, ArgumentError, Arrays, Samples, Signature, batched
-from attnexport.core.batches import batch_for
 from attnexport.core.progress import Progress
 from attnexport.core.samples import SampleSource
 from attnexport.core.signature import Shape
@@ -113,7 +112,7 @@ def convert_source(
     figures: list[Figures | None] = [None] * len(conversions)
     if evaluation:
         progress(f"evaluating on {len(evaluation)} samples")
-        expected = batched(source.reference, evaluation.inputs, batch_size=batch_for(evaluation.inputs))
+        expected = batched(source.reference, evaluation.inputs)
         names = entry.source.get("labels") or ()
         judged = judged_output(expected, evaluation.labels, chosen=request.labels_for, class_names=names)
         figures = [_evaluate(each, evaluation, expected, judged) for each in conversions]
@@ -212,5 +211,5 @@ def _evaluate(conversion: Conversion, samples: Samples, expected: Arrays, judged
 def _partitions(conversion: Conversion) -> int | None:
     if conversion.graph.flex_operators:
         return None
-    delegated = delegation(conversion.content, DEFAULT_SIGNATURE)
+    delegated = delegation(conversion.content, DEFAULT_SIGNATURE, conversion.graph)
     return None if delegated is None else delegated.partitions

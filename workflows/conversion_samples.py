@@ -63,14 +63,13 @@ def calibration_samples(
     import numpy as np
 
     from attnexport.core import batched, load_samples, synthetic_samples
-    from attnexport.core.batches import batch_for
     from attnexport.tflite import read_calibration
 
     if calibration is not None:
         return read_calibration(calibration, signature.inputs, aliases), []
     made = synthetic_samples(signature.inputs, _SYNTHETIC, integers_below=source.integers_below)
     samples = load_samples(made.inputs, signature.inputs)
-    for name, output in batched(source.reference, samples.inputs, batch_size=batch_for(samples.inputs)).items():
+    for name, output in batched(source.reference, samples.inputs).items():
         if output.dtype.kind == "f" and not np.isfinite(output).all():
             inputs = "; ".join(map(str, source.inputs))
             raise SamplesError(
@@ -84,5 +83,5 @@ def calibration_samples(
 
 def _calibrated(recipes: Sequence[Recipe], search: SearchRequest | None) -> list[str]:
     """The names of what needs calibration."""
-    names = [recipe.name for recipe in recipes if recipe.needs_calibration]
+    names = [recipe.name for recipe in recipes if recipe.needs_samples]
     return names if search is None else [*names, AUTO]

@@ -86,7 +86,8 @@ def search_request(
         options.max_latency_ms,
     )
     calibrators = CALIBRATORS if calibrator in (None, "auto") else (calibrator,)
-    return SearchRequest(goal, SearchSpace(tuple(keep_float), calibrators, options.trials, labels_for))
+    space = SearchSpace(tuple(keep_float), calibrators, trials=options.trials, labels_for=labels_for)
+    return SearchRequest(goal, space)
 
 
 def run_search(

@@ -13,6 +13,7 @@ from attnexport.core.os_errors import writing
 from attnexport.store import Artifact, ExportDirectory, VersionEntry
 from attnexport.store.files import hash_of, make_directories, write_atomically
 from attnexport.tflite import Calibration, Conversion, recipe_text
+from attnexport.tflite.recipes.recipe import FITTED
 from attnexport.tflite.search import SearchResult
 
 from .choices import AUTO
@@ -90,7 +91,7 @@ def _artifact(path: str, conversion: Conversion, calibration: Calibration) -> Ar
     calibrated: dict[str, Any] | None = None
     # Also of a file that was searched for, or held to a limit of its own: made-up samples say nothing about its errors.
     has_own_limit = recipe.name == AUTO or recipe.calibrated_on is not None or recipe.min_sqnr_db is not None
-    if recipe.needs_calibration or (calibration.given and has_own_limit):
+    if recipe.needs_samples or conversion.weight_algorithm == FITTED or (calibration.given and has_own_limit):
         calibrated = {
             "content_hash": calibration.content_hash,
             "samples": len(calibration),

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from attnexport.core.batches import chunks, fill_batch, fill_rows
+from attnexport.core import Signature, TensorSpec, batched
+from attnexport.core.batches import batch_for, chunks, fill_batch, fill_rows
+from attnexport.core.runner import RecordedRunner
+from attnexport.core.signature import Arrays
 
 X = np.arange(15).reshape(5, 3)
 
@@ -25,3 +29,41 @@ def test_the_last_chunk_is_filled_only_on_request() -> None:
         fill: [(len(part["x"]), count) for part, count in chunks({"x": X}, 2, fill=fill)] for fill in (True, False)
     }
     assert sizes == {True: [(2, 2), (2, 2), (2, 1)], False: [(2, 2), (2, 2), (1, 1)]}
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "rows"),
+    [
+        ((40, 128, 8), "float32", 40),
+        ((40, 4096, 8), "float32", 2),
+        ((40, 4096), "int32", 2),
+        ((40, 4096), "float32", 40),  # features, which no attention pairs
+        ((40, 9000, 8), "float32", 1),
+        ((40, 1024, 1024, 3), "uint8", 5),
+    ],
+)
+def test_large_samples_run_a_few_at_a_time(shape: tuple[int, ...], dtype: str, rows: int) -> None:
+    inputs = {"x": np.broadcast_to(np.zeros(1, dtype), shape)}
+    assert batch_for(inputs) == rows
+    spec, seen = TensorSpec("x", dtype, (None, *shape[1:])), []
+
+    class Counting:
+        def __init__(self) -> None:
+            self.signatures = {"serving_default": Signature("serving_default", (spec,), (spec,))}
+
+        def run(self, inputs: Arrays, signature: str = "serving_default") -> Arrays:
+            seen.append(len(inputs["x"]))
+            return {"y": inputs["x"][:, :1]}
+
+        def close(self) -> None:
+            pass
+
+    assert len(batched(Counting(), inputs)["y"]) == 40
+    assert max(seen) == rows
+
+
+def test_what_was_recorded_of_all_samples_is_asked_for_all() -> None:
+    spec, inputs = TensorSpec("x", "float32", (None, 4096, 1)), {"x": np.zeros((3, 4096, 1), np.float32)}
+    recorded = RecordedRunner({"serving_default": Signature("serving_default", (spec,), (spec,))})
+    recorded.record(inputs, "serving_default", {"y": np.ones(3)})
+    assert batched(recorded, inputs)["y"].sum() == 3

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import attnexport as ax
 from attnexport.core.errors import ArgumentError
 from attnexport.exporter.layers import (
     AttentionConcatLayer,
@@ -173,3 +174,14 @@ def test_old_files_load_and_new_ones_keep_the_block(tmp_path: Path) -> None:
     before = MultiHeadAttentionConcat(3, 12)
     assert "attention_block" not in before.get_config()
     assert MultiHeadAttentionConcat.from_config(before.get_config()).attention_block == "auto"
+
+
+def test_a_model_in_bfloat16_is_exported_and_served(tmp_path: Path) -> None:
+    attention = MultiHeadAttentionConcat(3, 12, attention_block=4, dtype="mixed_bfloat16")
+    model = keras.Sequential([keras.Input((10, 12), name="sequence"), attention, keras.layers.Dense(5, name="scores")])
+    exported = ax.export_saved_model(model, output=tmp_path, name="blocks")
+    assert exported.verdict
+    assert exported.saved_model.precision == "bfloat16"
+    with ax.serve(exported.directory) as server, ax.Client(server.grpc_address or "", model="blocks") as client:
+        served = client.predict({"sequence": data()})["scores"]
+    np.testing.assert_allclose(served, model(data()), rtol=0, atol=1e-2)

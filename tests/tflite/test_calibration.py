@@ -182,7 +182,7 @@ def test_auto_takes_the_calibrator_that_is_best_on_held_out_samples(
 
 
 def test_only_what_was_chosen_is_told(conversions: dict[str, Any]) -> None:
-    assert conversions["int4"].weight_algorithm in ("minmax", "octav", "mse")
+    assert conversions["int4"].weight_algorithm == "gptq"
     assert conversions["float16"].calibrator is None
     assert conversions["float16"].weight_algorithm is None
 

@@ -149,10 +149,10 @@ def test_a_candidate_that_crashes_is_not_chosen(conversions: dict[str, Any], sam
                 tensor.quantization.scale = np.full(len(tensor.quantization.scale), np.nan, np.float32)
 
     right = conversions["int8"].content
-    few = {"serving_default": {"sequence": samples[:2]}}
-    wanted = {"serving_default": {"logits": multi_head.predict(samples[:2], verbose=0)}}
+    wanted = {"logits": multi_head.predict(samples[:2], verbose=0)}
+    few = [Case("two", {"sequence": samples[:2]}, "serving_default", wanted)]
     found = [Candidate(rebuilt(right, spoiled), "minmax", "minmax"), Candidate(right, "minmax-wide", "minmax")]
-    assert best(found, few, wanted, "int8").calibrator == "minmax-wide"
+    assert best(found, few, "int8").calibrator == "minmax-wide"
 
 
 def test_the_types_of_inputs_and_outputs_are_those_of_the_recipe(

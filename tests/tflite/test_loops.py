@@ -12,7 +12,7 @@ import pytest
 from attnexport.core import batched
 from attnexport.exporter import MultiHeadAttentionConcat
 from attnexport.parity import BUDGETS, distance
-from attnexport.tflite import RECIPES, Rejected, TFLiteRunner, inspect_tflite
+from attnexport.tflite import RECIPES, CompiledModelRunner, Rejected, TFLiteRunner, inspect_tflite
 from attnexport.tflite.gate import weight_shares
 
 STEPS = 66  # which blocks of 16 do not divide
@@ -89,3 +89,10 @@ def test_inspection_sees_into_the_loop(blocked: Any, to_tflite: Callable[..., An
     assert not any(
         each.dtype == "float32" and each.constant_bytes >= 4 * STEPS * 16 for each in files["float32"].graph.constants
     )
+
+
+def test_half_precision_computes_the_loop_too(blocked: Any, tokens: Any, written: Callable[[bytes], Any]) -> None:
+    whole, files, _ = blocked
+    runner = CompiledModelRunner(written(files["float32"].content), half=True)
+    outputs = batched(runner, {"tokens": tokens})
+    assert distance(np.asarray(whole(tokens)), next(iter(outputs.values()))).sqnr_db >= 40

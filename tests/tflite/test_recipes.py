@@ -77,7 +77,7 @@ def test_what_is_asked_for_on_top_shows_in_the_name() -> None:
         ({"io": "int16"}, "no io for int8 activations 'int16'"),
         ({"calibrator": "median"}, "no calibrator 'median'"),
         ({"weight_algorithms": ()}, "weight_algorithms is empty"),
-        ({"weight_algorithms": ("gptq",)}, "no weight algorithm 'gptq'"),
+        ({"weight_algorithms": ("hqq",)}, "no weight algorithm 'hqq'"),
         ({"integer_only": True, "keep_float": ("SOFTMAX",)}, "integer_only is for int8 and int16"),
         (
             {"weights": "float32", "activations": "float32", "keep_float": ("SOFTMAX",)},

@@ -19,11 +19,13 @@ from attnexport.core.errors import ArgumentError, no_such, one_of
 WEIGHTS = ("float32", "float16", "int8", "int4")
 ACTIVATIONS = ("float32", "dynamic", "int8", "int16")
 IO_TYPES = ("float32", "int8", "uint8", "int16")
-WEIGHT_ALGORITHMS = ("minmax", "octav", "mse")
+WEIGHT_ALGORITHMS = ("minmax", "octav", "mse", "gptq")
+FITTED = "gptq"  # the algorithm that needs samples of a layer's inputs
 CALIBRATORS = ("minmax", "minmax-wide", "minmax-double", "percentile-99.99", "percentile-99.9", "moving-average")
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_\-]*")
 _INTEGERS = ("int8", "int16")
+INTEGER_BITS = {"int8": 8, "int4": 4}  # of weights
 _PAIRS = {
     "float32": ("float32",),
     "float16": ("float32",),
@@ -85,7 +87,8 @@ class Recipe:
         integer_only: The conversion fails if an operator stays float.
         io: Type of the inputs and outputs; None is float32, or the type of the activations if `integer_only`.
         calibrator: How ranges are found; `auto` measures each way on held-out samples.
-        weight_algorithms: How weights are rounded; of several, the best on held-out samples.
+        weight_algorithms: How weights are rounded; of several, the best on held-out samples. `gptq` is tried only if
+            there are samples of the user's, or if it is the only one.
         min_sqnr_db: The least SQNR in dB against the original; None for the budget of its precision.
         calibrated_on: Hash of the calibration samples of the search that found it; other samples give other ranges,
             and another file.
@@ -141,6 +144,13 @@ class Recipe:
     def needs_calibration(self) -> bool:
         """Whether it needs samples to find the ranges of activations."""
         return bool(self.integer_activations)
+
+    @property
+    def needs_samples(self) -> bool:
+        """Whether it cannot be followed without samples: for ranges, or to round weights by what they multiply."""
+        only_fitted = self.weights in INTEGER_BITS and set(self.weight_algorithms) == {FITTED}
+        fitted_rules = (each.weight_algorithm == FITTED and each.weights in INTEGER_BITS for each in self.layers)
+        return self.needs_calibration or only_fitted or any(fitted_rules)
 
     @property
     def integer_activations(self) -> frozenset[str]:

@@ -19,6 +19,6 @@ RECIPES = {
         Recipe("dynamic", weights="int8", activations="dynamic"),
         Recipe("int8", weights="int8", activations="int8", keep_float=_FLOAT_CORE),
         Recipe("int16x8", weights="int8", activations="int16", keep_float=_FLOAT_CORE),
-        Recipe("int4", weights="int4", activations="dynamic", weight_algorithms=("minmax", "octav", "mse")),
+        Recipe("int4", weights="int4", activations="dynamic", weight_algorithms=("minmax", "octav", "mse", "gptq")),
     )
 }

@@ -12,8 +12,16 @@ from attnexport.parity.metrics import scores_name
 from attnexport.tflite.graph import Graph
 from attnexport.tflite.preparation import Prepared, check_patterns
 from attnexport.tflite.recipes import Recipe
+from attnexport.tflite.recipes.recipe import FITTED
 
-from .families import best_named, calibrated_candidates, cheap_candidates, families, integer_core
+from .families import (
+    best_named,
+    calibrated_candidates,
+    cheap_candidates,
+    families,
+    fitted_candidates,
+    integer_core,
+)
 from .goal import SEARCHED, Goal
 from .greedy import climb
 from .result import SearchResult
@@ -87,8 +95,12 @@ def search(
 def explore(trials: Trials, graph: Graph, space: SearchSpace) -> None:
     """Measure the uniform candidates, then changes of the best of them, until the limit of trials."""
     with suppress(ExhaustedError):
-        trials.measure(cheap_candidates(space.keep_float))
+        trials.measure(cheap_candidates(space.weight_algorithms, space.keep_float))
         trials.measure(calibrated_candidates(space.calibrators, space.keep_float))
+        found = {name: best_named(trials.all, name) for name in ("int8", "int16x8")}
+        calibrated = {name: each.recipe.calibrator for name, each in found.items() if each is not None}
+        if FITTED in space.weight_algorithms:
+            trials.measure(fitted_candidates(calibrated, space.keep_float))
         int8 = best_named(trials.all, "int8")
         calibrator = None if int8 is None else int8.recipe.calibrator
         if calibrator is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from attnexport.tflite.float_core import place
 from attnexport.tflite.graph import Graph
 from attnexport.tflite.recipes import RECIPES, Recipe
-from attnexport.tflite.recipes.recipe import WEIGHT_ALGORITHMS
+from attnexport.tflite.recipes.recipe import FITTED, WEIGHT_ALGORITHMS
 
 from .goal import SEARCHED
 from .trials import Trial
@@ -66,13 +66,13 @@ class Family:
         return replace(recipe, calibrator=self.calibrator) if recipe.needs_calibration else recipe
 
 
-def cheap_candidates(keep_float: Sequence[str] = ()) -> Named:
-    """Candidates without calibration: the named recipes with every weight algorithm, and int8 weights alone."""
+def cheap_candidates(algorithms: Sequence[str] = WEIGHT_ALGORITHMS, keep_float: Sequence[str] = ()) -> Named:
+    """Candidates whose activations need no ranges: the named recipes by each weight algorithm, int8 weights alone."""
     candidates = []
     for name, recipe in _plain(keep_float).items():
         if recipe.needs_calibration:
             continue
-        ways = WEIGHT_ALGORITHMS if recipe.weights.startswith("int") else ("minmax",)
+        ways = algorithms if recipe.weights.startswith("int") else ("minmax",)
         candidates += [(_named(name, each, ways), replace(recipe, weight_algorithms=(each,))) for each in ways]
     return [*candidates, (_WEIGHTS_ONLY, Recipe(SEARCHED, "int8", keep_float=tuple(keep_float)))]
 
@@ -84,6 +84,15 @@ def calibrated_candidates(calibrators: Sequence[str], keep_float: Sequence[str] 
         for name, recipe in _plain(keep_float).items()
         if recipe.needs_calibration
         for each in calibrators
+    ]
+
+
+def fitted_candidates(calibrators: Mapping[str, str], keep_float: Sequence[str] = ()) -> Named:
+    """The named recipes of integer activations with weights that are fitted to them, by the best calibrator of each."""
+    plain = _plain(keep_float)
+    return [
+        (f"{name} {calibrator} {FITTED}", replace(plain[name], calibrator=calibrator, weight_algorithms=(FITTED,)))
+        for name, calibrator in calibrators.items()
     ]
 
 
@@ -119,7 +128,9 @@ def families(graph: Graph, trials: Sequence[Trial], calibrator: str | None) -> l
     several = []
     for start in filter(None, starts.values()):
         recipe = start.recipe
-        static = Level("int8", recipe.activations if recipe.needs_calibration else "int8")
+        static = Level("int8", "int8", dynamic.weight_algorithm)
+        if recipe.needs_calibration:
+            static = Level("int8", recipe.activations, recipe.weight_algorithms[0])
         only_weights = replace(dynamic, activations="float32")
         middle = (dynamic, static) if static.activations == "int16" else (static, dynamic)
         units = weighted_units(graph) + (joined_units(graph, recipe.keep_float) if recipe.needs_calibration else [])

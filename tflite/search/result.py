@@ -55,7 +55,7 @@ class SearchResult:
         if min_sqnr_db is None and budget is not None and -inf < sqnr < budget:
             min_sqnr_db = floor(sqnr) - 1.0
         return replace(
-            recipe, min_sqnr_db=min_sqnr_db, calibrated_on=self.calibrated_on if recipe.needs_calibration else None
+            recipe, min_sqnr_db=min_sqnr_db, calibrated_on=self.calibrated_on if recipe.needs_samples else None
         )
 
     @property

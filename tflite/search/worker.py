@@ -22,6 +22,7 @@ from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays
 from attnexport.parity import Figures, agreement, budget_of
 from attnexport.parity.figures import worst_columns
 from attnexport.tflite.candidates import worst_figures
+from attnexport.tflite.fitted_weights import WeightFitter
 from attnexport.tflite.float_core import place
 from attnexport.tflite.gate import check_recipe
 from attnexport.tflite.graph import read_graph
@@ -45,6 +46,7 @@ class Bench:
             calibrator: {name: (low, high) for name, (low, high) in ranges.items()}
             for calibrator, ranges in setup["ranges"].items()
         }
+        self._fitter = WeightFitter.load(directory / "fits.npz", self._model, self._graph)
         self._cases = {name: [_Case(directory, each) for each in cases] for name, cases in setup["cases"].items()}
         self._float = TFLiteRunner(self._model)
         batch = self._float.signatures[DEFAULT_SIGNATURE].fixed_batch or 1
@@ -85,7 +87,8 @@ class Bench:
 
     def _quantized(self, recipe: Recipe) -> bytes:
         ranges = self._ranges[recipe.calibrator] if recipe.needs_calibration else None
-        return quantize(self._model, recipe, ranges, recipe.weight_algorithms[0], place(self._graph, recipe))
+        places = place(self._graph, recipe)
+        return quantize(self._model, recipe, ranges, recipe.weight_algorithms[0], places, fitter=self._fitter)
 
 
 class _Case:

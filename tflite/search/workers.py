@@ -61,6 +61,7 @@ class Workers:
                 for what, several in cases.items()
             },
         }
+        prepared.fitter.save(root / "fits.npz")
         (root / "setup.json").write_text(json.dumps(setup), encoding="utf-8")
 
     def __enter__(self) -> Self:

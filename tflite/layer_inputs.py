@@ -1,0 +1,130 @@
+"""Moments of the inputs of dense layers over samples, by which their weights are rounded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from attnexport.core.signature import Array, Arrays
+
+from .graph import Graph
+from .tracer import TFLiteTracer, call_inputs
+
+_ROWS = 4096  # of a layer's input that are counted at once
+MAX_INPUTS = 4096  # of a layer whose moments are collected; they take the square of it
+
+
+@dataclass
+class LayerInputs:
+    """What a dense layer's inputs are like.
+
+    Attributes:
+        total: Sum of the inputs, `[inputs]`.
+        products: Sum of their products, `[inputs, inputs]`.
+        count: Number of rows.
+    """
+
+    total: Array
+    products: Array
+    count: int = 0
+    _waiting: list[Array] = field(default_factory=list, repr=False)
+    _rows: int = field(default=0, repr=False)
+
+    @classmethod
+    def of(cls, width: int) -> LayerInputs:
+        """No rows yet, of so many inputs."""
+        return cls(np.zeros(width), np.zeros((width, width)))
+
+    def add(self, rows: Array) -> None:
+        """Add rows `[n, inputs]`; they count once `finish` was called."""
+        self._waiting.append(rows)
+        self._rows += len(rows)
+        if self._rows >= _ROWS:
+            self.finish()
+
+    def finish(self) -> None:
+        """Count the rows that wait: a product of many is faster than many products."""
+        if not self._waiting:
+            return
+        wide = np.concatenate(self._waiting).astype(np.float64)
+        self._waiting, self._rows = [], 0
+        self.total += wide.sum(axis=0)
+        self.products += wide.T @ wide
+        self.count += len(wide)
+
+    @property
+    def mean(self) -> Array:
+        """The mean input, `[inputs]`."""
+        return self.total / max(self.count, 1)
+
+    @property
+    def moments(self) -> Array:
+        """Second moments, `[inputs, inputs]`."""
+        return self.products / max(self.count, 1)
+
+    @property
+    def covariance(self) -> Array:
+        """Moments around the mean, `[inputs, inputs]`: of what a bias cannot make good."""
+        covariance: Array = self.moments - np.outer(self.mean, self.mean)
+        return covariance
+
+
+def dense_inputs(graph: Graph) -> dict[int, list[str]]:
+    """The tensors that are multiplied by each matrix of a dense layer, by the matrix's buffer.
+
+    Matrices that something else reads as well, such as a table that scores share, are left out.
+    """
+    names: dict[int, list[str]] = {}
+    others: set[int] = set()
+    for subgraph, operator in graph.operators:
+        weights = subgraph.weights(operator)
+        for each in weights:
+            is_dense = operator.name == "FULLY_CONNECTED" and len(weights) == 1 and each.dtype == "float32"
+            if is_dense and len(each.shape) == 2 and each.shape[1] <= MAX_INPUTS:
+                names.setdefault(each.buffer, []).append(subgraph.tensors[operator.inputs[0]].name)
+            else:
+                others.add(each.buffer)
+    return {buffer: each for buffer, each in names.items() if buffer not in others}
+
+
+def collect_layer_inputs(
+    model: bytes, graph: Graph, samples: Mapping[str, Arrays], count: int | None = None
+) -> dict[int, LayerInputs]:
+    """Run samples through a float32 model, and collect the moments of its dense layers' inputs.
+
+    Args:
+        model: A float32 .tflite of fixed batch.
+        graph: Its contents.
+        samples: Arrays `[n, ...]` by input name for each signature, `n` a multiple of the batch.
+        count: Number of samples that count, the others filling the last batch; all if None.
+
+    Returns:
+        The moments by the buffer of the layer's matrix; layers whose inputs are not finite are left out.
+
+    Raises:
+        ModelError: if the model does not run.
+    """
+    groups: dict[tuple[int, tuple[str, ...]], LayerInputs] = {}  # by width and names: layers side by side share them
+    found: dict[int, LayerInputs] = {}
+    for buffer, names in dense_inputs(graph).items():
+        width = next(each.shape[1] for each in graph.constants if each.buffer == buffer)
+        found[buffer] = groups.setdefault((width, tuple(dict.fromkeys(names))), LayerInputs.of(width))
+    readers: dict[str, list[LayerInputs]] = {}
+    for (_, group), each in groups.items():
+        for name in group:
+            readers.setdefault(name, []).append(each)
+    with closing(TFLiteTracer(model, graph)) as tracer:
+        for signature, inputs in samples.items():
+            batch = tracer.signatures[signature].fixed_batch or 1
+            for chunk, kept in call_inputs(tracer.signatures[signature], inputs, count):
+                tracer.run(chunk, signature)
+                for name, value in tracer.computed(signature, readers):
+                    rows = value[:kept] if len(value) == batch else value
+                    for each in readers[name]:
+                        each.add(rows.reshape(-1, len(each.total)))
+    for each in groups.values():
+        each.finish()
+    return {buffer: each for buffer, each in found.items() if each.count and np.isfinite(each.products).all()}
