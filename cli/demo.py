@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from attnexport.core.process import import_away
 from attnexport.workflows import demo as workflow
 
 from .command import command
@@ -30,6 +31,7 @@ def demo(terminal: Terminal, output: Path) -> None:
     measures and validates what was exported, and serves it.
     """
     terminal.silence_exit()
+    import_away("matplotlib")
     with terminal.working() as progress:
         result = workflow.demo(output, progress=progress)
     for note in result.notes:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from attnexport.core.errors import ArgumentError
+from attnexport.core.process import import_away
 from attnexport.workflows import validate as workflow
 
 from .command import command
@@ -125,6 +126,8 @@ def validate(
             terminal.note(note)
         terminal.show(cases)
         return
+    if html is not None:
+        import_away("matplotlib")
     with terminal.working() as progress:
         result = workflow.validate(
             export,

@@ -62,10 +62,12 @@ class Picture:
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Matplotlib's settings for a report; the caller's settings are restored."""
+    """Matplotlib's settings for a report, whatever a matplotlibrc says; the caller's settings are restored."""
     import matplotlib as mpl
 
-    with mpl.rc_context(_SETTINGS):
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_SETTINGS)
         yield
 
 
