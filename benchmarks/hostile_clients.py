@@ -183,8 +183,8 @@ class Honest:
         self._predict = self._channel.unary_unary(PREDICT)
         self._http = http.client.HTTPConnection(*place(rest), timeout=60)
 
-    def measure(self, seconds: float) -> dict[str, tuple[float, float, int]]:
-        """Median and 99th percentile in ms by edge, and how many calls failed."""
+    def measure(self, seconds: float) -> dict[str, tuple[float, float, float, int]]:
+        """Median, 99th percentile and longest in ms by edge, and how many calls failed."""
         took: dict[str, list[float]] = {"gRPC": [], "REST": []}
         failed = dict.fromkeys(took, 0)
         until = time.monotonic() + seconds
@@ -199,7 +199,8 @@ class Honest:
             took[name].append(1000 * (time.perf_counter() - begin))
             time.sleep(_EVERY)
         return {
-            name: (float(np.median(each)), float(np.percentile(each, 99)), failed[name]) for name, each in took.items()
+            name: (float(np.median(each)), float(np.percentile(each, 99)), max(each), failed[name])
+            for name, each in took.items()
         }
 
     def _grpc(self) -> None:
@@ -248,12 +249,12 @@ def attacked(name: str, server: int, rpc: str, rest: str, seconds: float) -> boo
         time.sleep(0.2)
     good = is_back(after, before)
     print(f"\n{name}: {' '.join(ATTACKS[name].__doc__.split())}")
-    for edge, (median, last, failed) in beside.items():
+    for edge, (median, last, longest, failed) in beside.items():
         ratio = last / alone[edge][1]
         good &= ratio <= 3 and not failed
         print(
             f"  {edge}: median {alone[edge][0]:.1f} to {median:.1f} ms, p99 {alone[edge][1]:.1f} to {last:.1f} ms, "
-            f"{ratio:.1f} times [at most 3]; {failed} failed"
+            f"{ratio:.1f} times [at most 3]; longest {alone[edge][2]:.0f} to {longest:.0f} ms; {failed} failed"
         )
     for kind in before:
         print(f"  {kind}: {before[kind]:.0f} before, {most[kind]:.0f} during, {after[kind]:.0f} after")
