@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 _LOG = logging.getLogger(__name__)
 _LAST_SECONDS = 1.0  # for threads to end; a call that never does keeps its own, and the process does not wait for it
@@ -49,6 +49,29 @@ class Ending:
             callback(self)
 
 
+# What ends when the task does, when gRPC handed it over, and the call; None ends a thread.
+_Item: TypeAlias = tuple[Ending, float, Callable[..., Any], tuple[Any, ...]] | None
+
+
+class Tasks:
+    """A queue that gives the oldest task or, in a flood, the newest: what is older then is mostly the flood itself."""
+
+    def __init__(self) -> None:
+        self._items: deque[_Item] = deque()
+        self._count: queue.SimpleQueue[None] = queue.SimpleQueue()  # of items, to wait for
+
+    def put(self, item: _Item) -> None:
+        self._items.append(item)
+        self._count.put(None)
+
+    def get(self) -> _Item:
+        self._count.get()
+        return self._items.pop() if len(self._items) > _MAX_SLOW else self._items.popleft()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+
 class Task(threading.local):
     """What a thread works at.
 
@@ -83,9 +106,7 @@ class Workers(ThreadPoolExecutor):
     """
 
     def __init__(self, count: int, message_seconds: float = math.inf) -> None:
-        self._tasks: queue.SimpleQueue[tuple[Ending, float, Callable[..., Any], tuple[Any, ...]] | None] = (
-            queue.SimpleQueue()
-        )
+        self._tasks = Tasks()
         self._count, self._message_seconds = count, message_seconds
         self._places: queue.SimpleQueue[None] = queue.SimpleQueue()  # a semaphore, and faster than Python's
         for _ in range(count):
@@ -196,9 +217,9 @@ class Workers(ThreadPoolExecutor):
             time.sleep(_TICK)
             waiting = self._waiting.copy()  # in one step; its threads go on
             self._fit([each for each in waiting.values() if time.monotonic() - each[0] > _SLOW])
-            if not waiting and self._tasks.empty():
+            if not waiting and not self._tasks:
                 self._look.clear()
-                if self._waiting or not self._tasks.empty():  # since then
+                if self._waiting or self._tasks:  # since then
                     self._look.set()
 
     def _fit(self, slow: list[tuple[float, Callable[[], object] | None]]) -> None:
@@ -209,9 +230,9 @@ class Workers(ThreadPoolExecutor):
         try:
             self._grow()
         except RuntimeError:  # no more threads can be had; those that wait make room
-            room = self._tasks.qsize()
+            room = len(self._tasks)
         else:
-            room = self._tasks.qsize() if len(slow) >= _MAX_SLOW else 0
+            room = len(self._tasks) if len(slow) >= _MAX_SLOW else 0
         safe = _SAFE if room < _MAX_SLOW else _SLOW  # in a flood
         for since, end_call in sorted(slow, key=lambda each: each[0]):
             if end_call is None:
@@ -219,6 +240,6 @@ class Workers(ThreadPoolExecutor):
             if now - since > self._message_seconds or (room > 0 and now - since > safe):
                 end_call()
                 room -= 1
-        if self._tasks.empty():
+        if not self._tasks:
             for _ in range(self._alive - self._wanted):
                 self._tasks.put(None)  # to those that have nothing to do

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from attnexport.serving.server.workers import Workers
+from attnexport.serving.server.workers import _MAX_SLOW, Workers
 
 
 def test_every_task_runs_once_and_tells_its_end_once() -> None:
@@ -56,3 +56,26 @@ def test_a_task_that_never_ends_does_not_keep_the_others_from_ending() -> None:
     workers.shutdown()
     assert sum(thread.is_alive() for thread in workers._threads) == 1
     go.set()
+
+
+def test_in_a_flood_the_newest_task_is_the_next() -> None:
+    """Those that came before are the flood; an honest call would wait until all of it is ended."""
+    begun, go, done = threading.Event(), threading.Event(), threading.Semaphore(0)
+    workers = Workers(1)
+    ran: list[int] = []
+
+    def wait() -> None:
+        begun.set()
+        assert go.wait(60)
+
+    workers.submit(wait)
+    assert begun.wait(60)
+    flood = 300
+    for number in range(flood):
+        workers.submit(ran.append, number).add_done_callback(lambda _: done.release())
+    go.set()
+    for _ in range(flood):
+        assert done.acquire(timeout=60)
+    workers.shutdown()
+    newest = flood - _MAX_SLOW
+    assert ran == [*range(flood - 1, flood - 1 - newest, -1), *range(_MAX_SLOW)]
