@@ -15,6 +15,7 @@ HEAD_SECONDS = 30.0  # for the request line and the headers
 MAX_HEAD_BYTES = 1 << 16  # of these together; also of what surrounds a body, such as trailers
 _UNSENT_SECONDS = 120  # that a client may leave an answer unread
 _KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
+_BOTH = {b"content-length", b"transfer-encoding"}
 METHODS = ("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH")
 _METHOD = re.compile(rb"\s*([!-~]+) ")
 
@@ -107,9 +108,23 @@ class Limited:
 
 def h11_protocol() -> type[asyncio.Protocol]:
     """The protocol of a connection where httptools is not installed."""
+    import h11
     from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class Strict(h11.Connection):
+        """Refuses two ways to tell where a body ends, as httptools does: a proxy in front may have taken the other."""
+
+        def next_event(self) -> Any:
+            event = super().next_event()
+            if isinstance(event, h11.Request) and {name for name, _ in event.headers} >= _BOTH:
+                raise h11.RemoteProtocolError("a body with a length and with chunks")
+            return event
 
     class LimitedH11(Limited, H11Protocol):  # type: ignore[misc]
         """By h11, which bounds the bytes itself (`h11_max_incomplete_event_size`)."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.conn.__class__ = Strict
 
     return LimitedH11

@@ -137,6 +137,27 @@ def test_pipelined_requests_are_answered_in_order(edge: Callable[[], RestEdge]) 
     assert re.findall(rb"HTTP/1.1 (\d+)", all_of(edge().port, asking.ASKING + wrong + last)) == [b"200", b"404", b"200"]
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        "Content-Length: 5\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5",
+        "Content-Length: 5\r\nContent-Length: 6",
+        "Content-Length: -1",
+        "Content-Length: 5 6",
+        "Content-Length: 99999999999999999999",
+        "Transfer-Encoding: identity, chunked\r\nContent-Length: 5",
+        "Transfer-Encoding: xchunked",
+        "Transfer-Encoding : chunked",
+    ],
+)
+def test_a_body_whose_end_is_ambiguous_smuggles_no_request(edge: Callable[[], RestEdge], head: str) -> None:
+    """A proxy in front may have read another end; what follows is then not a request of the same client."""
+    request = f"POST /v1/models/m:predict HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n0\r\n\r\n".encode()
+    answer = all_of(edge().port, request + asking.ASKING)
+    assert re.findall(rb"HTTP/1.1 (\d+)", answer) in ([b"400"], [b"413"], [])
+
+
 def test_under_load_the_end_answers_what_runs_and_cuts_no_answer(edge: Callable[[], RestEdge]) -> None:
     running, asked, wrong = edge(), threading.Semaphore(0), []
 
