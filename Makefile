@@ -63,7 +63,7 @@ chaos: $(VENV)/installed  ## Kill every writing command 300 times within ten min
 	$(BIN)/python benchmarks/chaos.py --seconds $(or $(SECONDS),600)
 
 images: $(VENV)/installed  ## Build the images and run each as its user, with docker or buildah; takes minutes.
-	$(BIN)/python -m tests.docker.images
+	$(BIN)/python -m tests.docker.images $(IMAGES)
 
 fuzz: $(VENV)/installed  ## Feed a million inputs to each parser of bytes from outside; INPUTS=N for fewer.
 	$(BIN)/python -m tests.fuzzing --inputs $(or $(INPUTS),1000000) $(TARGETS)

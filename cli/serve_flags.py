@@ -19,7 +19,7 @@ Parameters = ParamSpec("Parameters")
 _BOOLEANS = {"true": True, "1": True, "t": True, "false": False, "0": False, "f": False}
 _FLAGS = ServeSettings.flags()
 # Flags that tensorflow_model_server does not have.
-_OWN = ("host", "max_message_bytes", "max_body_bytes", "grace_seconds", "require_tls", "strict_shapes")
+_OWN = ("host", "max_message_bytes", "max_body_bytes", "workers", "grace_seconds", "require_tls", "strict_shapes")
 _SWITCHES = (*(name for name, flag in _FLAGS.items() if isinstance(flag.default, bool)), *IGNORED_SWITCHES)
 
 

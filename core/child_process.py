@@ -21,7 +21,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, get_args
@@ -59,6 +59,7 @@ class Child:
     Args:
         running: What a crash takes down, for messages: "it crashes the interpreter (signal 11)".
         timeout: Seconds that one call may take.
+        inherited: Open files that it gets, under the same numbers.
 
     Example:
         >>> import math
@@ -67,8 +68,10 @@ class Child:
         6
     """
 
-    def __init__(self, *, running: str = "its process", timeout: float = DEFAULT_TIMEOUT) -> None:
-        self._running, self._timeout = running, timeout
+    def __init__(
+        self, *, running: str = "its process", timeout: float = DEFAULT_TIMEOUT, inherited: Sequence[int] = ()
+    ) -> None:
+        self._running, self._timeout, self._inherited = running, timeout, inherited
         self._process: subprocess.Popen[bytes] | None = None
         self._stderr = b""
         self._entered = self._killed = False
@@ -207,6 +210,7 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 bufsize=0,
+                pass_fds=self._inherited,
                 start_new_session=True,  # Ctrl-C is for this process, which then ends the child
             )
         self._stderr = b""

@@ -17,6 +17,7 @@ from attnexport.serving.server import Code, ModelConfig, Server, StatusError
 
 from .serve_options import LOOPBACK, artifact_loader, server_options
 from .serve_settings import Port, ServeSettings
+from .serve_share import Share
 from .serve_sources import Follower, model_source
 from .served import EmbeddedServer, ServedModel, ServedVersion, ServeResult
 
@@ -37,6 +38,7 @@ class LocalServer(EmbeddedServer):
         on_access: Callable[[str], None] | None,
         imports: Sequence[str] = (),
         *,
+        share: Share | None = None,
         trust: bool = False,
     ) -> None:
         source = model_source(export, settings)
@@ -44,6 +46,8 @@ class LocalServer(EmbeddedServer):
         self._settings, self._on_event = settings, on_event
         self._configs: Sequence[ModelConfig] = source()
         options = server_options(settings, port=port, rest_port=rest_port)
+        if share is not None:
+            options = share.options(options)
         loader = artifact_loader(settings, trust=trust)
         if on_access is None:
             self._server = Server(loader, options, on_event=on_event)

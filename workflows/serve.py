@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from attnexport.core.errors import ArgumentError
 from attnexport.core.printable import printable
 from attnexport.core.progress import Progress, silent
 
@@ -72,17 +73,25 @@ def serve(
     """
     from attnexport.store.trust import is_trusting
 
-    from .embedded import ChildServer, LocalServer
-
     settings, trust = settings or ServeSettings(), trust or is_trusting()  # which threads that load do not know
     temporary = None
     if export is not None and is_model_file(export):
         made = make_servable(Path(export), settings, imports, progress)
         export, settings, temporary = made.export, made.settings, made.temporary
     server: EmbeddedServer
-    if in_child:
+    if settings.workers > 1:
+        from .serve_workers import WorkerServers
+
+        if on_access is not None:
+            raise ArgumentError("--access_log and --workers exclude each other; give one of them")
+        server = WorkerServers(export, port, rest_port, settings, on_event or _log, imports, trust=trust)
+    elif in_child:
+        from .embedded import ChildServer
+
         server = ChildServer(export, port, rest_port, settings, imports, trust=trust)
     else:
+        from .embedded import LocalServer
+
         server = LocalServer(export, port, rest_port, settings, on_event or _log, on_access, imports, trust=trust)
     if temporary is not None:
         weakref.finalize(server, temporary.cleanup)

@@ -46,6 +46,7 @@ class ServeSettings:
     host: str = _flag("127.0.0.1", "Address to listen on.", "ADDRESS")
     max_message_bytes: int = _flag(1 << 30, "Largest gRPC message.", minimum=1)
     max_body_bytes: int = _flag(128 << 20, "Largest REST body, decompressed.", minimum=1)
+    workers: int = _flag(1, "Processes that serve on these ports.", minimum=1)
     grace_seconds: float = _flag(10.0, "Seconds that running requests get when the server stops.", minimum=0)
 
     grpc_socket_path: str | None = _flag(None, "Also listen for gRPC on this Unix socket; alone with --port 0.", "PATH")

@@ -34,10 +34,10 @@ _TYPE_URL = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
 
 
 class DataPlane:
-    """Answers requests from the models of a manager."""
+    """Answers requests from the models of a manager; `workers` is how many processes do so on the same ports."""
 
-    def __init__(self, manager: ModelManager, inference: Inference) -> None:
-        self.manager, self.inference = manager, inference
+    def __init__(self, manager: ModelManager, inference: Inference, workers: int = 1) -> None:
+        self.manager, self.inference, self._workers = manager, inference, workers
 
     @property
     def metrics(self) -> Metrics:
@@ -143,6 +143,12 @@ class DataPlane:
         Raises:
             StatusError: for a configuration that is refused, or a new model of which no version loads.
         """
+        if self._workers > 1:
+            raise StatusError(
+                Code.FAILED_PRECONDITION,
+                f"the server has {self._workers} workers, of which a reload would reach one; change its "
+                "--model_config_file, which all follow with --model_config_file_poll_wait_seconds",
+            )
         configs = configs_from_message(request.config, [config.name for config in self.manager.configs()])
         self.manager.reload(configs)
         reply = ReloadConfigResponse()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Callable
+
+from attnexport.core.errors import StorageError
 
 from .status import Code
 
@@ -20,3 +23,22 @@ def family(host: str) -> socket.AddressFamily:
 
 def no_access_log(entrypoint: str, api: str, model: str, code: Code, seconds: float) -> None:
     """Write no access log."""
+
+
+def reserve(host: str, port: int) -> socket.socket:
+    """Take a port of gRPC that several processes will listen on; 0 takes a free one.
+
+    Raises:
+        StorageError: if it is taken.
+    """
+    try:
+        with socket.create_server((host, port), family=family(host)) as alone:  # nobody else has it, sharing or not
+            port = alone.getsockname()[1]
+        reserved = socket.socket(family(host))
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        reserved.bind((host, port))
+    except OSError as error:
+        is_taken = error.errno == errno.EADDRINUSE
+        why = "another server is there; give another --port, or stop it" if is_taken else error.strerror or error
+        raise StorageError(f"gRPC cannot listen on {host}:{port}: {why}") from error
+    return reserved

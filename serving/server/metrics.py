@@ -13,6 +13,7 @@ from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from .recent import RecentTraffic
 from .status import Code
@@ -28,6 +29,9 @@ _OTHER_MODELS = "(unknown)"
 class Metrics:
     """The counters and histograms of one server.
 
+    Args:
+        folder: Where processes that count together do so, which is $PROMETHEUS_MULTIPROC_DIR of each.
+
     Attributes:
         recent: The inference requests of the last minutes, for the page.
 
@@ -38,7 +42,8 @@ class Metrics:
         {'OK': 1}
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: str | None = None) -> None:
+        self._folder = folder
         self._families: list[Counter | Histogram] = []
         self._unknown_models: set[str] = set()
         self._lock = threading.Lock()
@@ -107,8 +112,9 @@ class Metrics:
 
     def collect(self) -> Iterator[Metric]:
         """Every metric, with bounds as TF Serving writes them (`le="10"`), for the registry."""
-        for family in self._families:
-            for metric in family.collect():
+        sources = self._families if self._folder is None else [MultiProcessCollector(None, self._folder)]  # type: ignore[no-untyped-call]
+        for source in sources:
+            for metric in source.collect():
                 metric.samples = [
                     sample._replace(labels={**sample.labels, "le": f"{float(bound):.6g}"})
                     if (bound := sample.labels.get("le", "+Inf")) != "+Inf"

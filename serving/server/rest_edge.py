@@ -25,7 +25,7 @@ logging.getLogger("uvicorn.error").addHandler(logging.NullHandler())
 
 
 class RestEdge:
-    """An HTTP server over a data plane, not yet started.
+    """An HTTP server over a data plane, not yet started; on the listening socket `fd` if it is given.
 
     Attributes:
         port: Port it listens on.
@@ -34,13 +34,11 @@ class RestEdge:
         StorageError: if it cannot listen there.
     """
 
-    def __init__(self, plane: DataPlane, host: str, port: int, options: RestOptions, on_access: OnAccess) -> None:
+    def __init__(
+        self, plane: DataPlane, host: str, port: int, options: RestOptions, on_access: OnAccess, fd: int | None = None
+    ) -> None:
         self._app = RestApp(plane, options, on_access)
-        try:
-            self._socket = socket.create_server((host, port), family=family(host), backlog=512)
-        except OSError as error:
-            raise StorageError(f"REST cannot listen on {host}:{port}: {_why_not(error)}") from error
-        listen(self._socket)
+        self._socket = open_rest(host, port) if fd is None else socket.socket(fileno=fd)
         self.port = self._app.port = int(self._socket.getsockname()[1])
         self._server = uvicorn.Server(
             uvicorn.Config(
@@ -76,6 +74,20 @@ class RestEdge:
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(self._server.serve(sockets=[self._socket]))
+
+
+def open_rest(host: str, port: int) -> socket.socket:
+    """A listening socket for REST; port 0 takes a free one.
+
+    Raises:
+        StorageError: if it cannot listen there.
+    """
+    try:
+        listening = socket.create_server((host, port), family=family(host), backlog=512)
+    except OSError as error:
+        raise StorageError(f"REST cannot listen on {host}:{port}: {_why_not(error)}") from error
+    listen(listening)
+    return listening
 
 
 def _protocol() -> type[asyncio.Protocol]:

@@ -36,6 +36,9 @@ class ServerOptions:
         host: Address that both edges bind.
         port: Port of gRPC. 0 takes a free one; None listens on no port.
         rest_port: Port of REST. 0 takes a free one; None turns REST off.
+        rest_fd: A listening socket of REST that this process has inherited, in place of `rest_port`.
+        workers: How many processes serve on these ports. A reload would reach one, so that more than one refuse it.
+        metrics_folder: Where the processes count together; None counts in this one alone.
         grpc: Options of the gRPC edge.
         rest: Options of the REST edge.
         poll_seconds: Seconds between two scans for new versions; 0 scans only when a configuration comes.
@@ -57,6 +60,9 @@ class ServerOptions:
     host: str = "127.0.0.1"
     port: int | None = 8500
     rest_port: int | None = 8501
+    rest_fd: int | None = None
+    workers: int = 1
+    metrics_folder: str | None = None
     grpc: GrpcOptions = field(default_factory=GrpcOptions)
     rest: RestOptions = field(default_factory=RestOptions)
     poll_seconds: float = 1.0
@@ -112,7 +118,7 @@ class Server:
         on_access: OnAccess = no_access_log,
     ) -> None:
         self._options = options = options or ServerOptions()
-        inference = Inference(Metrics(), options.check_method_names, options.strict_shapes)
+        inference = Inference(Metrics(options.metrics_folder), options.check_method_names, options.strict_shapes)
         warm = warm_up(inference, options.warmup_iterations) if options.warmup else lambda version: None
         context = LoadContext(
             loader, warm, on_event, options.batching, options.max_load_retries, options.retry_interval_seconds
@@ -120,13 +126,14 @@ class Server:
         self.manager = ModelManager(
             context, poll_seconds=options.poll_seconds, allow_unavailable_labels=options.allow_unavailable_labels
         )
-        self.plane = DataPlane(self.manager, inference)
+        self.plane = DataPlane(self.manager, inference, options.workers)
         self._is_idle: bool | None = None  # set at the end
         self._stopping = threading.RLock()  # a signal handler may call `stop` during `stop`
         self._rest: RestEdge | None = None
         host = f"[{options.host}]" if ":" in options.host else options.host
-        if options.rest_port is not None:
-            self._rest = RestEdge(self.plane, options.host, options.rest_port, options.rest, on_access)
+        if options.rest_port is not None or options.rest_fd is not None:
+            rest = options.rest_port or 0, options.rest, on_access, options.rest_fd
+            self._rest = RestEdge(self.plane, options.host, *rest)
         try:
             address = None if options.port is None else f"{host}:{options.port}"
             self._grpc = GrpcEdge(self.plane, address, options.grpc, on_access)

@@ -1,5 +1,7 @@
 """Builds the images and runs each as its own user: `make images`, with docker if it is there, else with buildah.
 
+`--if-possible` takes buildah alone, and ends with one line where that cannot run anything on this machine.
+
 With buildah nothing is pulled: debootstrap makes Debian with Python 3.11 under the name that the Dockerfiles ask for.
 The image of TensorFlow Serving is a stand-in, the toolkit's with the embedded server as `tensorflow_model_server`. It
 shows that the files of a deployment work together, not how TensorFlow Serving itself behaves.
@@ -43,12 +45,32 @@ class Engine:
 
     Args:
         storage: A directory for buildah's images.
+        is_docker: Whether it is docker.
     """
 
-    def __init__(self, storage: Path) -> None:
-        self.is_docker = _works(["docker", "info"])
+    def __init__(self, storage: Path, *, is_docker: bool) -> None:
+        self.is_docker = is_docker
         self._environment = {**os.environ, "BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "vfs"}
         self._buildah = ["buildah", "--root", str(storage / "root"), "--runroot", str(storage / "run")]
+
+    def problem(self, folder: Path) -> str | None:
+        """Why buildah can run nothing on this machine; None if it can."""
+        if os.geteuid() != 0:
+            return "that takes root"
+        if missing := [name for name in ("buildah", "debootstrap") if not shutil.which(name)]:
+            return f"{' and '.join(missing)} is not installed"
+        listed = subprocess.run(["ldd", "/bin/true"], capture_output=True, text=True, check=False).stdout
+        for path in ("/bin/true", *(word for word in listed.split() if word.startswith("/"))):
+            (folder / path[1:]).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, folder / path[1:])
+        try:
+            container = self._call([*self._buildah, "from", "scratch"]).strip()
+            self._call([*self._buildah, "copy", "-q", container, str(folder), "/"])
+            self._call([*self._buildah, "run", container, "--", "/bin/true"])
+            self._call([*self._buildah, "rm", container])
+        except SystemExit as error:
+            return f"buildah can run nothing here: {str(error).strip().splitlines()[-1]}"
+        return None
 
     def build(self, tag: str, file: Path, context: Path) -> None:
         """Build an image."""
@@ -248,12 +270,17 @@ def _pip_files() -> list[str]:
 
 def main() -> None:
     """Build and run everything; ends with a message where something fails."""
-    if not (_works(["docker", "info"]) or (shutil.which("buildah") and shutil.which("debootstrap"))):
-        raise SystemExit("neither docker nor buildah and debootstrap are installed")
+    if_possible = sys.argv[1:] == ["--if-possible"]
+    is_docker = not if_possible and _works(["docker", "info"])
     with tempfile.TemporaryDirectory(prefix="attnexport-images-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        engine = Engine(folder)
+        engine = Engine(folder, is_docker=is_docker)
+        if not is_docker and (problem := engine.problem(folder / "probe")):
+            if not if_possible:
+                raise SystemExit(f"docker does not work, and {problem}")
+            _say(f"images are not built: {problem}")
+            return
         engine.base(PYTHON, folder / "debian")
         from attnexport.exporter import PresetConfig
         from attnexport.workflows.export import export_saved_model

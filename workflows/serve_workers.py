@@ -1,0 +1,239 @@
+"""`serve --workers`: several processes that serve on the same ports, watched by this one."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from attnexport.core.child_process import Child
+from attnexport.core.errors import ArgumentError, AttnexportError, ContentError, ProcessError
+from attnexport.core.progress import Progress, silent
+from attnexport.core.user_modules import ModuleFile, import_modules, load_modules
+
+from .serve_settings import Port, ServeSettings
+from .serve_share import Share
+from .served import EmbeddedServer, ServeResult
+
+_MAX_SECONDS = 3600.0  # of loading or draining
+_LOOK_SECONDS = 0.5  # between two looks at a worker
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds before a worker that keeps dying is started again
+_WARNING = "warning: "
+_STABLE_SECONDS = 60.0  # a worker that ran for so long starts anew with the first pause
+
+
+class WorkerServers(EmbeddedServer):
+    """A server of several processes. What happens in them is told with the number of the worker."""
+
+    def __init__(
+        self,
+        export: str | Path | None,
+        port: Port,
+        rest_port: Port | None,
+        settings: ServeSettings,
+        on_event: Callable[[str], None],
+        imports: Sequence[str] = (),
+        *,
+        trust: bool = False,
+    ) -> None:
+        from attnexport.serving.server.edges import reserve
+        from attnexport.serving.server.rest_edge import open_rest
+
+        from .serve_options import server_options
+        from .serve_sources import model_source
+
+        _check(settings, port)
+        model_source(export, settings)  # what cannot be served is refused here, not in every worker
+        options = server_options(settings, port=port, rest_port=rest_port)
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        self._ending = threading.Event()
+        self._state: ServeResult | None = None
+        with ExitStack() as stack:
+            reserved = stack.enter_context(reserve(options.host, options.port or 0))
+            grpc_port, rest_fd = int(reserved.getsockname()[1]), None
+            self.grpc_address = f"{host}:{grpc_port}"
+            if options.rest_port is not None:
+                listening = stack.enter_context(open_rest(options.host, options.rest_port))
+                rest_fd = listening.fileno()
+                self.rest_address = f"http://{host}:{listening.getsockname()[1]}"
+            self._sockets = stack.pop_all()
+        self._metrics = tempfile.TemporaryDirectory(prefix="attnexport-workers-")
+        share = Share(settings.workers, grpc_port, rest_fd, self._metrics.name)
+        self._workers = [
+            _Worker(number, None if export is None else Path(export), settings, share, on_event, trust=trust)
+            for number in range(1, settings.workers + 1)
+        ]
+        self._imports = imports
+
+    def start(self, progress: Progress = silent, *, own_process: bool = True) -> None:
+        modules = import_modules(self._imports)
+        progress("loading models")
+        first, *others = self._workers
+        self._state = first.start(modules)  # alone: what it packs the others map
+        with ThreadPoolExecutor(len(others)) as pool:
+            list(pool.map(lambda each: each.start(modules), others))
+        for each in self._workers:
+            each.watch(self._ending)
+
+    def close(self) -> bool:
+        self._ending.set()
+        for each in self._workers:
+            each.end_watch()
+        self._sockets.close()  # or connections would wait here when no worker takes them any more
+        with ThreadPoolExecutor(len(self._workers)) as pool:
+            list(pool.map(_Worker.close, self._workers))
+        self._metrics.cleanup()
+        return True
+
+    def state(self) -> ServeResult:
+        """As the first worker was when it started."""
+        return self._state or ServeResult(self.grpc_address, self.rest_address, ())
+
+    @property
+    def pids(self) -> list[int | None]:
+        """The processes of the workers."""
+        return [each.pid for each in self._workers]
+
+
+class _Worker:
+    """One of the processes: starts it, tells what happens in it, and starts it again when it dies."""
+
+    def __init__(
+        self,
+        number: int,
+        export: Path | None,
+        settings: ServeSettings,
+        share: Share,
+        on_event: Callable[[str], None],
+        *,
+        trust: bool,
+    ) -> None:
+        self._arguments, self._trust = (export, settings, share), trust
+        self._number, self._on_event = number, on_event
+        inherited = () if share.rest_fd is None else (share.rest_fd,)
+        self._child = Child(running="the server", timeout=_MAX_SECONDS, inherited=inherited)
+        self._modules: tuple[ModuleFile, ...] = ()
+        self._is_starting = False
+        self._watching: threading.Thread | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid
+
+    def start(self, modules: tuple[ModuleFile, ...] = ()) -> ServeResult:
+        self._modules, self._is_starting = modules or self._modules, True
+        try:
+            state = self._child.enter(_serving, *self._arguments, self._modules, self._trust)
+            self._tell(self._child.call(_events))
+        except ProcessError as error:
+            raise ContentError(f"a worker of the server did not start: {error}") from error
+        finally:
+            self._is_starting = False
+        return state
+
+    def watch(self, ending: threading.Event) -> None:
+        """Tell what happens in it, and start it again when it dies, until the event is set."""
+        self._watching = threading.Thread(target=self._watch, args=(ending,), name="worker", daemon=True)
+        self._watching.start()
+
+    def end_watch(self) -> None:
+        """Leave it to the caller alone."""
+        if self._watching is not None:
+            if self._is_starting:  # which may take long, and nobody wants it any more
+                self._child.kill()
+            self._watching.join()
+
+    def close(self) -> None:
+        """Drain it, then end it."""
+        try:
+            if self._child.pid is not None:
+                self._tell(self._child.call(_drain))
+        except AttnexportError as error:
+            self._say(f"{_WARNING}{error}")
+        finally:
+            self._child.close()
+
+    def _watch(self, ending: threading.Event) -> None:
+        pause, since = _FIRST_PAUSE, time.monotonic()
+        while not ending.wait(_LOOK_SECONDS):
+            try:
+                if self._child.pid is None:
+                    self.start()
+                    since = time.monotonic()
+                    self._say("it serves again")
+                self._tell(self._child.call(_events))
+            except AttnexportError as error:
+                if ending.is_set():
+                    return
+                if time.monotonic() - since > _STABLE_SECONDS:
+                    pause = _FIRST_PAUSE
+                self._say(f"{_WARNING}{error}; it is started again in {pause:g} s")
+                ending.wait(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _tell(self, events: Sequence[str]) -> None:
+        for event in events:
+            self._say(event)
+
+    def _say(self, event: str) -> None:
+        kind = _WARNING if event.startswith(_WARNING) else ""
+        self._on_event(f"{kind}worker {self._number}: {event.removeprefix(_WARNING)}")
+
+
+def _check(settings: ServeSettings, port: Port) -> None:
+    """Refuse what several processes cannot do together.
+
+    Raises:
+        ArgumentError: naming it.
+    """
+    if not hasattr(socket, "SO_REUSEPORT"):
+        raise ArgumentError("--workers needs a system whose processes can share a port, such as Linux; leave it out")
+    if settings.grpc_socket_path or port == 0:
+        raise ArgumentError(
+            "--grpc_socket_path and --workers exclude each other, since only one process can listen on a Unix socket; "
+            "give --port, or one worker"
+        )
+
+
+# What follows runs in the workers.
+_EVENTS: list[str] = []
+_SERVERS: list[EmbeddedServer] = []
+
+
+@contextmanager
+def _serving(
+    export: Path | None, settings: ServeSettings, share: Share, modules: tuple[ModuleFile, ...], trust: bool
+) -> Iterator[ServeResult]:
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = share.metrics  # before prometheus_client is imported
+    from .embedded import LocalServer
+
+    load_modules(modules)
+    server = LocalServer(
+        export, share.grpc_port, None, replace(settings, workers=1), _EVENTS.append, None, share=share, trust=trust
+    )
+    _SERVERS.append(server)
+    try:
+        server.start(own_process=True)
+        yield server.state()
+    finally:
+        server.close()
+
+
+def _events() -> list[str]:
+    """What has happened since the last call."""
+    events, _EVENTS[:] = list(_EVENTS), []
+    return events
+
+
+def _drain() -> list[str]:
+    """Stop the server once its requests are done; what has happened meanwhile."""
+    for server in _SERVERS:
+        server.close()
+    return _events()
