@@ -51,6 +51,7 @@ bench: $(VENV)/installed  ## Measure speed, as ratios of two sides in one run.
 	$(BIN)/python benchmarks/client.py
 	$(BIN)/python benchmarks/server.py
 	$(BIN)/python benchmarks/rest.py
+	$(BIN)/python benchmarks/workers.py
 	$(BIN)/python benchmarks/hostile_clients.py
 
 sbom: $(VENV)/installed  ## Write the bill of materials of a release, of what pip installs with it, in build/.

@@ -58,7 +58,7 @@ class Engine:
         if os.geteuid() != 0:
             return "that takes root"
         if missing := [name for name in ("buildah", "debootstrap") if not shutil.which(name)]:
-            return f"{' and '.join(missing)} is not installed"
+            return f"not installed: {', '.join(missing)}"
         listed = subprocess.run(["ldd", "/bin/true"], capture_output=True, text=True, check=False).stdout
         for path in ("/bin/true", *(word for word in listed.split() if word.startswith("/"))):
             (folder / path[1:]).parent.mkdir(parents=True, exist_ok=True)
