@@ -11,7 +11,7 @@ VENV := .venv$(if $(filter-out 3.11,$(VERSION)),-$(VERSION))
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check coverage lint docs bench zoo soak fuzz chaos images sbom clean remake
+.PHONY: help demo test check coverage lint docs bench zoo soak fuzz chaos images snippets sbom clean remake
 
 help:  ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,13 @@ chaos: $(VENV)/installed  ## Kill every writing command 300 times within ten min
 
 images: $(VENV)/installed  ## Build the images and run each as its user, with docker or buildah; takes minutes.
 	$(BIN)/python -m tests.docker.images $(IMAGES)
+
+LITERTJS := build/node_modules/@litertjs/core
+
+snippets: $(VENV)/installed  ## Run or compile the lines of `inspect --snippet`, with LiteRT.js from npm and kotlinc.
+	test -d $(LITERTJS) || npm install --silent --no-save --no-audit --no-fund --prefix build @litertjs/core@2.5.3
+	ATTNEXPORT_LITERTJS=$(CURDIR)/$(LITERTJS) $(if $(shell command -v kotlinc),ATTNEXPORT_KOTLINC=kotlinc) \
+	  $(BIN)/python -m pytest -q -rs tests/tflite/test_metadata.py
 
 fuzz: $(VENV)/installed  ## Feed a million inputs to each parser of bytes from outside; INPUTS=N for fewer.
 	$(BIN)/python -m tests.fuzzing --inputs $(or $(INPUTS),1000000) $(TARGETS)

@@ -142,7 +142,7 @@ def _joined(what: str, shape: Shape | None, parts: Sequence[tuple[Array, int, in
     first = parts[0][0]
     if any(count != rows for _, count, rows in parts):
         raise SamplesError(
-            f"{what} has shape {list(first.shape)} for a batch of {parts[0][2]}, which is no batch to cut: send a "
+            f"{what} has shape {list(first.shape)} for a batch of {parts[0][2]}, which cannot be cut into samples: send a "
             f"multiple of {parts[0][2]} samples"
         )
     if not all(part.dtype == first.dtype and np.array_equal(part, first, equal_nan=first.dtype.kind in "fc")

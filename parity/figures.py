@@ -16,7 +16,7 @@ class Figures:
 
     The defaults are the figures of outputs that are equal: no error, and an infinite `sqnr_db`. That is the only form
     of "equal" in memory; JSON has no infinity and writes null (see `finite_json`). If nothing could be measured, there
-    is no `Figures` at all.
+    is not a `Figures` at all.
 
     Attributes:
         samples: Number of samples; 0 if no output holds floats, so that values are equal or wrong and have no error.

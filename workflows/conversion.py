@@ -184,9 +184,6 @@ def _quantize(
         if search.chosen is not None:
             recipes.append(search.recipe)
     conversions = convert_prepared(prepared, recipes, rejected)
-    found = next((each for each in conversions if each.recipe.name == AUTO), None)
-    if search is not None and search.chosen is not None and found is not None:
-        search = search.with_overhead(len(found.content) - search.chosen.measured.size_bytes)
     return conversions, rejected, search
 
 

@@ -196,15 +196,16 @@ def _convert(opened: ModelVersion, request: ConversionRequest, progress: Progres
 
     entry, names = opened.entry, request.signatures
     notes: list[str] = []
-    kept: dict[str, list[str]] = {}
+    kept: dict[str, Sequence[str]] = {}
     with ExitStack() as stack:
         if opened.source is not None:
-            source = opened.source
+            source, kept, notes = opened.source, dict(opened.kept), list(opened.notes)
         elif entry is None:
             if opened.origin.saved_model is None:
                 check_exportable(opened.origin.model)
             progress("tracing its signatures")
-            source, kept, notes = open_like(newest_entry(opened.directory), opened.origin)
+            source, taken, notes = open_like(newest_entry(opened.directory), opened.origin)
+            kept.update(taken)
         elif opened.origin.saved_model is None:
             check_no_strings(entry, names)
             progress("opening the original")

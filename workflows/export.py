@@ -253,7 +253,7 @@ def export_directory(output: str | os.PathLike[str], name: str) -> ExportDirecto
 def _check_same_model(directory: ExportDirectory, source: ModelSource) -> None:
     """Refuse a version whose clients would have to change: a server goes over from the last one to it by itself.
 
-    More signatures and more outputs are no change for them, and neither is a size that was free.
+    More signatures, more outputs and a size that was free change nothing for them.
 
     Raises:
         ArgumentError: naming the signature.

@@ -39,7 +39,7 @@ def open_like(
     from attnexport.exporter import open_model
 
     given = {name: list(options[name]) for name in KEPT if options.get(name)}
-    past = _kept(previous) if previous is not None and origin.saved_model is None else {}
+    past = names_and_labels(previous) if previous is not None and origin.saved_model is None else {}
     taken = {name: value for name, value in past.items() if name not in given}
     if not taken or previous is None:
         return open_model(origin, **options), given, []
@@ -49,7 +49,8 @@ def open_like(
         note = f"names and labels of version {previous.version} were not taken over: {error}"
         return open_model(origin, **options), given, [note]
     what = " and ".join(name.replace("_", " ") for name in taken)
-    return source, {**given, **taken}, [f"{what} are those of version {previous.version}; --no-inherit forgets them"]
+    note = f"{what} are those of version {previous.version}; savedmodel --no-inherit forgets them"
+    return source, {**given, **taken}, [note]
 
 
 def differences(previous: VersionEntry, signatures: Sequence[Signature], labels: Sequence[str]) -> str | None:
@@ -66,13 +67,14 @@ def differences(previous: VersionEntry, signatures: Sequence[Signature], labels:
         ):
             if sorted(map(str, old)) != sorted(map(str, new)):
                 changes.append(f"{name} {what} {', '.join(map(str, new))} (it was {', '.join(map(str, old))})")
-    old_labels = _kept(previous).get("labels", [])
+    old_labels = names_and_labels(previous).get("labels", [])
     if old_labels != list(labels):
         changes.append(f"labels are {_listed(labels)} (they were {_listed(old_labels)})")
     return "; ".join(changes) or None
 
 
-def _kept(entry: VersionEntry) -> dict[str, list[str]]:
+def names_and_labels(entry: VersionEntry) -> dict[str, list[str]]:
+    """The names and labels that a version was given."""
     source: Mapping[str, Any] = entry.source
     return {name: list(source[name]) for name in KEPT if source.get(name)}
 

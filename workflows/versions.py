@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import filecmp
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from attnexport.core.errors import ArgumentError
 from attnexport.core.progress import Progress, silent
 
 from .export import DEFAULT_OUTPUT, export_directory
-from .inheritance import KEPT
+from .inheritance import KEPT, names_and_labels, newest_entry, open_like
 
 if TYPE_CHECKING:
     from attnexport.core.signature import TensorSpec
@@ -34,6 +34,8 @@ class ModelVersion:
         kind: Kind of the model's origin: "preset", "keras", "saved_model", "factory", "object" or "export".
         origin: Where to load the model from: the original that is kept in the version, if there is one.
         source: The model, if it had to be opened to find the version.
+        kept: The names and labels that `source` took over from the last version.
+        notes: What was taken over, in sentences.
     """
 
     directory: ExportDirectory
@@ -41,6 +43,8 @@ class ModelVersion:
     kind: str
     origin: ModelOrigin
     source: ModelSource | None = None
+    kept: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
 
 def check_place(model: Any, output: str | os.PathLike[str] | None, name: str | None) -> None:
@@ -111,7 +115,7 @@ def find_version(
         ModelError: if the model cannot be loaded.
     """
     from attnexport.core.user_modules import import_modules
-    from attnexport.exporter import open_model, open_source, open_version
+    from attnexport.exporter import open_source, open_version
     from attnexport.store import ExportDirectory
     from attnexport.store.kinds import is_export
 
@@ -128,30 +132,65 @@ def find_version(
     directory = export_directory(DEFAULT_OUTPUT if output is None else output, origin.name if name is None else name)
     kind, versions = str(origin.source["kind"]), directory.manifest().versions
     candidates = versions if version is None else (directory.manifest().entry(version),)
-    source = open_model(origin) if candidates and kind in _LOADED else None
-    entries = (each for each in reversed(candidates) if _is_of(directory, each, origin, source))
-    if (found := next(entries, None)) is not None:
-        kept = open_version(directory, found) if source is None else origin
-        return ModelVersion(directory, found, kind, kept, source)
+    if candidates and kind in _LOADED:
+        found = _find_loaded(directory, candidates, origin, kind)
+    else:
+        entries = (each for each in reversed(candidates) if _is_of(directory, each, origin))
+        entry = next(entries, None)
+        kept = origin if entry is None else open_version(directory, entry)
+        found = ModelVersion(directory, entry, kind, kept)
+    if found.entry is not None:
+        return found
     if version is not None:
         raise ArgumentError(
             f"version {version} of {directory.root} is not known to be of this model; name the export itself, "
             f"{directory.root}, to work on that version, or leave --version out"
         )
-    return ModelVersion(directory, None, kind, origin, source)
+    return found
 
 
-def _is_of(directory: ExportDirectory, entry: VersionEntry, origin: ModelOrigin, source: ModelSource | None) -> bool:
-    """Whether a version is of this very model."""
+def _find_loaded(
+    directory: ExportDirectory, candidates: Sequence[VersionEntry], origin: ModelOrigin, kind: str
+) -> ModelVersion:
+    """The newest version of a model that is in memory; without an entry, the model with the last version's names."""
+    from attnexport.exporter import open_model
+
+    opened: list[tuple[dict[str, list[str]], ModelSource]] = []  # a version may have been given other names
+    for entry in reversed(candidates):
+        given = names_and_labels(entry)
+        source = next((each for names, each in opened if names == given), None)
+        if source is None:
+            try:
+                source = open_model(
+                    origin,
+                    input_names=given.get("input_names", ()),
+                    output_names=given.get("output_names", ()),
+                    labels=given.get("labels"),
+                )
+            except ArgumentError:  # names of another model
+                continue
+            opened.append((given, source))
+        if _is_loaded(directory, entry, source):
+            return ModelVersion(directory, entry, kind, origin, source)
+    source, kept, notes = open_like(newest_entry(directory), origin)
+    return ModelVersion(directory, None, kind, origin, source, kept, notes)
+
+
+def _is_loaded(directory: ExportDirectory, entry: VersionEntry, source: ModelSource) -> bool:
+    """Whether a version is of a model in memory."""
+    from attnexport.exporter.gate import computes_as
+
+    saved_model = entry.artifact("saved_model")
+    kept = entry.artifact("keras") or saved_model
+    same = kept is not None and kept.content_hash == source.content_hash
+    # What is not in a configuration or a weight, such as an attribute set afterwards, is in no hash.
+    return same and saved_model is not None and computes_as(directory.root / saved_model.path, source)
+
+
+def _is_of(directory: ExportDirectory, entry: VersionEntry, origin: ModelOrigin) -> bool:
+    """Whether a version is of this very file or preset."""
     root = directory.root
     keras, saved_model = entry.artifact("keras"), entry.artifact("saved_model")
-    if source is not None:
-        from attnexport.exporter.gate import computes_as
-
-        kept = keras or saved_model
-        same = kept is not None and kept.content_hash == source.content_hash
-        # What is not in a configuration or a weight, such as an attribute set afterwards, is in no hash.
-        return same and saved_model is not None and computes_as(root / saved_model.path, source)
     if origin.keras_file:
         return keras is not None and _is_same(origin.keras_file, root / keras.path)
     if origin.saved_model:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from attnexport.parity import Case, distance
 from attnexport.tflite import RECIPES, LayerRule, Prepared, Recipe, TFLiteRunner, convert_prepared, prepare_calibration
 from attnexport.tflite.conversion import quantized
 from attnexport.tflite.graph import read_graph
+from attnexport.tflite.metadata import ModelMetadata, add_metadata
 from attnexport.tflite.search import Goal, SearchSpace, search
 from attnexport.tflite.search import workers as workers_module
 from attnexport.tflite.search.workers import Workers
@@ -41,6 +43,8 @@ def prepared(conversions: dict[str, Any], samples: Any) -> Prepared:
 
 
 def test_a_child_measures_what_the_file_does(prepared: Prepared) -> None:
+    metadata = ModelMetadata("classifier", 12, labels=("a", "b"))
+    prepared = replace(prepared, options=replace(prepared.options, metadata=metadata))
     with Workers(prepared, None, SearchSpace(calibrators=("minmax",))) as workers:
         int8 = RECIPES["int8"].altered(calibrator="minmax")
         found = workers.measure([INT4, int8])
@@ -53,7 +57,8 @@ def test_a_child_measures_what_the_file_does(prepared: Prepared) -> None:
         for case in prepared.cases:
             outputs = batched(runner, case.inputs, signature=case.signature)
             worst += [distance(wanted, outputs[name]).sqnr_db for name, wanted in (case.expected or {}).items()]
-        assert measured.size_bytes == len(content)
+        written = add_metadata(content, replace(metadata, recipe="auto"))
+        assert measured.size_bytes == len(written) > len(content), "as large as the file that is written"
         assert measured.sqnr_db == pytest.approx(min(worst))
         assert measured.figures is not None
         assert measured.figures.agreement is None  # the scores are of each step

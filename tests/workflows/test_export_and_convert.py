@@ -106,6 +106,27 @@ def test_the_same_model_in_memory_finds_its_version(tmp_path: Path) -> None:
         ax.convert(small_model(seed=1), "dynamic", output=tmp_path, name="m", version=1)
 
 
+def test_a_model_in_memory_takes_over_names_and_labels(tmp_path: Path) -> None:
+    """As the command does with a file: for the same model, whose version is found by them, and for the next one."""
+    from attnexport.tflite.metadata import read_metadata
+
+    labels = ("bad", "so so", "good")
+    ax.export_saved_model(
+        small_model(pooling="average"), output=tmp_path, name="m", labels=labels, output_names=["opinion"], warmup=0
+    )
+    same = ax.convert(small_model(pooling="average"), "float16", output=tmp_path, name="m")
+    assert (same.version, [note for note in same.notes if "exported" in note]) == (1, [])
+    other = ax.convert(small_model(pooling="average", seed=1), "dynamic", output=tmp_path, name="m")
+    assert other.version == 2
+    assert "output names and labels are those of version 1; savedmodel --no-inherit forgets them" in other.notes
+    for result in (same, other):
+        [file] = result.files
+        assert [spec.name for spec in file.conversion.signatures["serving_default"].outputs] == ["opinion"]
+        metadata = read_metadata(file.conversion.content)
+        assert metadata is not None
+        assert metadata.labels == labels
+
+
 def test_failures_of_recipes_are_in_the_result_unless_all_fail(tmp_path: Path) -> None:
     from attnexport.tflite import RECIPES, Recipe
 

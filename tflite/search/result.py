@@ -134,21 +134,6 @@ class SearchResult:
             sentences.append(f"The best named recipe is {named.name}: {named.measured}.")
         return " ".join(sentences)
 
-    def with_overhead(self, size_bytes: int) -> SearchResult:
-        """The same result, with every file larger by what is written into it besides the model."""
-
-        def larger(trial: Trial) -> Trial:
-            size = trial.measured.size_bytes
-            measured = replace(trial.measured, size_bytes=size + size_bytes) if size else trial.measured
-            return replace(trial, measured=measured)
-
-        trials = tuple(map(larger, self.trials))
-        places = (number for number, each in enumerate(self.trials) if each is self.chosen)
-        place = next(places, None)
-        if place is not None or self.chosen is None:
-            return replace(self, trials=trials, chosen=None if place is None else trials[place])
-        return replace(self, trials=trials, chosen=larger(self.chosen))
-
     def _cost(self, trial: Trial) -> tuple[float, ...]:
         measured = trial.measured
         size = (float(measured.size_bytes), -measured.sqnr_db)

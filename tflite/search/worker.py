@@ -26,6 +26,7 @@ from attnexport.tflite.fitted_weights import WeightFitter
 from attnexport.tflite.float_core import place
 from attnexport.tflite.gate import check_recipe
 from attnexport.tflite.graph import read_graph
+from attnexport.tflite.metadata import ModelMetadata, add_metadata
 from attnexport.tflite.quantization import quantize
 from attnexport.tflite.recipes import Recipe
 from attnexport.tflite.runner import TFLiteRunner
@@ -46,6 +47,10 @@ class Bench:
             calibrator: {name: (low, high) for name, (low, high) in ranges.items()}
             for calibrator, ranges in setup["ranges"].items()
         }
+        described = setup["metadata"]
+        self._metadata = (
+            None if described is None else ModelMetadata(**{**described, "labels": tuple(described["labels"])})
+        )
         self._fitter = WeightFitter.load(directory / "fits.npz", self._model, self._graph)
         self._cases = {name: [_Case(directory, each) for each in cases] for name, cases in setup["cases"].items()}
         self._float = TFLiteRunner(self._model)
@@ -77,7 +82,8 @@ class Bench:
             latencies = measure(calls, rounds=_ROUNDS, seconds=_SECONDS)
             beside = latencies["float"].p50_ms
             ratio = latencies[""].p50_ms / beside
-        return Measurement(len(content), ratio, beside, figures, min_column_sqnr_db=budget.min_column_sqnr_db)
+        size = len(content if self._metadata is None else add_metadata(content, self._metadata))  # as it is written
+        return Measurement(size, ratio, beside, figures, min_column_sqnr_db=budget.min_column_sqnr_db)
 
     def race(self, recipes: Sequence[Recipe], rounds: int, seconds: float) -> list[float]:
         """Medians in ms of float32, of float32 again, which shows the noise, and of candidates, from calls in turn."""

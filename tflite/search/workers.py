@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,7 +26,7 @@ from attnexport.tflite.preparation import Prepared
 from attnexport.tflite.recipes import Recipe
 from attnexport.tflite.statistics import ranges
 
-from .goal import Measurement
+from .goal import SEARCHED, Measurement
 from .space import SearchSpace
 from .worker import measure_candidate, race_candidates
 
@@ -54,7 +55,9 @@ class Workers:
         root = Path(self._directory.name)
         (root / "model.tflite").write_bytes(prepared.model)
         cases = _cases(prepared, evaluation, space.labels_for)
+        metadata = prepared.options.metadata
         setup = {
+            "metadata": None if metadata is None else asdict(replace(metadata, recipe=SEARCHED)),
             "ranges": {each: ranges(prepared.statistics, each) for each in space.calibrators},
             "cases": {
                 what: [_write(root / f"{what}{at}.npz", *each) for at, each in enumerate(several)]
