@@ -142,8 +142,8 @@ def _joined(what: str, shape: Shape | None, parts: Sequence[tuple[Array, int, in
     first = parts[0][0]
     if any(count != rows for _, count, rows in parts):
         raise SamplesError(
-            f"{what} has shape {list(first.shape)} for a batch of {parts[0][2]}, which cannot be cut into samples: send a "
-            f"multiple of {parts[0][2]} samples"
+            f"{what} has shape {list(first.shape)} for a batch of {parts[0][2]}, which cannot be cut into samples: "
+            f"send a multiple of {parts[0][2]} samples"
         )
     if not all(part.dtype == first.dtype and np.array_equal(part, first, equal_nan=first.dtype.kind in "fc")
                for part, _, _ in parts):  # fmt: skip
