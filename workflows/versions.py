@@ -136,9 +136,8 @@ def find_version(
         found = _find_loaded(directory, candidates, origin, kind)
     else:
         entries = (each for each in reversed(candidates) if _is_of(directory, each, origin))
-        entry = next(entries, None)
-        kept = origin if entry is None else open_version(directory, entry)
-        found = ModelVersion(directory, entry, kind, kept)
+        newest = next(entries, None)
+        found = ModelVersion(directory, newest, kind, open_version(directory, newest) if newest else origin)
     if found.entry is not None:
         return found
     if version is not None:
