@@ -5,17 +5,21 @@ again by zoo_measure.py, which shares no code with attnexport. TFLiteConverter a
 the same of the same samples. Sizes, latencies and seconds are ratios of two sides of the same run.
 
     python benchmarks/zoo.py [--only NAME] [--output FILE.md] [--seconds N]
+
+The rows of each model go to FILE.jsonl as soon as they are known, and a model that is in there is not measured again: a
+run that was cut off goes on where it ended.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import tempfile
 import time
 import traceback
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -65,6 +69,7 @@ class Row:
     speed: float | None = None
     peers: dict[str, tuple[float, float]] = field(default_factory=dict)  # SQNR and size over ours
     seconds: float | None = None
+    day: str = ""
 
     @property
     def judgement(self) -> str:
@@ -102,7 +107,8 @@ def examine(name: str, foreign: Foreign, directory: Path) -> list[Row]:
     model = foreign.build()
     calibration, evaluation = foreign.samples(CALIBRATION, 11), foreign.samples(EVALUATION, 12)
     expected = _outputs(model, evaluation)
-    rows = {recipe: Row(name, foreign.family, recipe) for recipe in RECIPES}
+    day = time.strftime("%-d %B %Y")
+    rows = {recipe: Row(name, foreign.family, recipe, day=day) for recipe in RECIPES}
     given, held_out = (_named(model, each) for each in (calibration, evaluation))
     start = time.perf_counter()
     exported = export_saved_model(model, directory / "export", name="m")
@@ -217,11 +223,11 @@ def _outputs(model: keras.Model, samples: dict[str, Array]) -> dict[str, Array]:
     return {f"output_{at}": np.asarray(each) for at, each in enumerate(several)}
 
 
-def table(rows: list[Row], failures: dict[str, str], seconds: float) -> str:
+def table(rows: list[Row], failures: dict[str, str], left: list[str]) -> str:
     """The rows as Markdown, with date and versions."""
     versions = ", ".join(f"{each} {version(each)}" for each in PACKAGES)
     lines = [
-        f"Measured on {time.strftime('%-d %B %Y')} in {seconds / 60:.0f} minutes on a shared machine: Python "
+        f"Measured on {', '.join(dict.fromkeys(row.day for row in rows))} on a shared machine: Python "
         f"{platform.python_version()}, {versions}.",
         "",
         f"| {' | '.join(TITLES)} |",
@@ -233,7 +239,17 @@ def table(rows: list[Row], failures: dict[str, str], seconds: float) -> str:
     wrong = [row for row in judged if row.judgement != "right"]
     models = len({row.model for row in rows})
     lines.append(f"\n{models} models, {len(rows)} files wanted, {len(judged)} judged, {len(wrong)} verdicts wrong.")
+    if left:
+        lines.append(f"\nNot measured: {', '.join(left)}.")
     return "\n".join(lines) + "\n"
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of earlier runs."""
+    if not path.exists():
+        return []
+    documents = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [Row(**{**each, "peers": {name: tuple(pair) for name, pair in each["peers"].items()}}) for each in documents]
 
 
 def main() -> None:
@@ -243,23 +259,31 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("zoo.md"), help="Where the table goes.")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="Begin no model after this.")
     options = parser.parse_args()
-    chosen = {name: each for name, each in (TRAINED | MODELS).items() if not options.only or name in options.only}
-    rows: list[Row] = []
+    known = options.output.with_suffix(".jsonl")
+    rows = read_rows(known)
+    done = {row.model for row in rows}
+    every = TRAINED | MODELS
+    chosen = {name: each for name, each in every.items() if name not in done and name in (options.only or every)}
     failures: dict[str, str] = {}
     begun = time.perf_counter()
     for name, foreign in chosen.items():
         if time.perf_counter() - begun > options.seconds:
-            failures[name] = "not begun: the time was over"
-            continue
+            break
         keras.backend.clear_session()
+        start = time.perf_counter()
         with tempfile.TemporaryDirectory() as directory, Terminal().only_ours():
             try:
-                rows += examine(name, foreign, Path(directory))
+                made = examine(name, foreign, Path(directory))
             except Exception as error:
                 failures[name] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
                 traceback.print_exc()
-        options.output.write_text(table(rows, failures, time.perf_counter() - begun), encoding="utf-8")
-        print(f"{name}: {failures.get(name, 'done')}", flush=True)
+                made = []
+        rows += made
+        with known.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(asdict(row)) + "\n" for row in made)
+        left = [each for each in every if each not in {row.model for row in rows} | failures.keys()]
+        options.output.write_text(table(rows, failures, left), encoding="utf-8")
+        print(f"{name}: {failures.get(name, 'done')}, {time.perf_counter() - start:.0f} s", flush=True)
     print(options.output.read_text(encoding="utf-8"))
 
 

@@ -221,7 +221,7 @@ def tflite(
         terminal.note(f"interrupted after {len(result.search.trials)} candidates: the best so far was taken")
     terminal.show(result)
     for each in result.rejected:
-        terminal.problem(str(each.error))
+        terminal.problem(". ".join(filter(None, (str(each.error), each.advice))))
     if result.interrupted:
         raise click.exceptions.Exit(INTERRUPTED)
     if result.rejected:

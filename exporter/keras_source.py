@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from attnexport.parity import Case
 from .content import keras_hash
 from .endpoint import Endpoint, TracedEndpoint, check_endpoint_names, trace
 from .endpoints import OFFERED, model_endpoints
-from .lengths import at_length
+from .lengths import at_length, length_of
 from .model_inputs import ModelInputs, fix_shapes_of, fix_size, model_inputs
 from .model_source import ModelSource
 from .models.float32 import OTHER_FLOATS, in_float32, needs_float32, quantized_by_keras
@@ -147,8 +147,10 @@ class KerasSource(ModelSource):
         signatures: Sequence[str] = (),
     ) -> KerasSource:
         is_narrow, longest = needs_float32(self.model), max(steps, default=None)
-        if not is_narrow and self._fix(longest, shapes) == self.inputs:
-            return self._with_lengths(steps, signatures)
+        fixed = self._fix(longest, shapes)
+        if not is_narrow and fixed == self.inputs:
+            return self._with_lengths(steps, signatures, _of_length(fixed, longest))
+        free = [one.name for one, other in zip(self.inputs, fixed, strict=True) if one != other]
         rebuilt = in_float32(self.model) if is_narrow else self.model
         source = KerasSource.open(
             replace(self.origin, load=lambda: rebuilt),
@@ -159,7 +161,7 @@ class KerasSource(ModelSource):
             signatures=[name for name in signatures or self.signatures if name in OFFERED],
             labels=self.labels,
             classify="classify" in (signatures or self.signatures),
-        )._with_lengths(steps, signatures)
+        )._with_lengths(steps, signatures, free or _of_length(fixed, longest))
         if not is_narrow:
             return replace(source, origin=self.origin)
         mode = quantized_by_keras(self.model)
@@ -178,19 +180,25 @@ class KerasSource(ModelSource):
         fixed = self.inputs if steps is None else fix_size(self.inputs, 1, "steps", steps)
         return fix_shapes_of(fixed, shapes or {}, {old: new for new, old in self.names.items()})
 
-    def _with_lengths(self, steps: Sequence[int], signatures: Sequence[str]) -> KerasSource:
+    def with_lengths_of(self, names: Iterable[str]) -> KerasSource:
+        known = {each.endpoint.name: each.endpoint for each in self.endpoints}
+        free = [spec.name for spec in self.inputs if spec.shape and spec.shape[1:2] == (None,)]
+        lengths = [(known[found[0]], found[1]) for name in names if (found := length_of(name)) and found[0] in known]
+        return self._with([at_length(each, steps, free) for each, steps in lengths] if free else [])
+
+    def _with_lengths(self, steps: Sequence[int], signatures: Sequence[str], free: Sequence[str]) -> KerasSource:
         """The source with each signature at each shorter length, too; its own is the longest."""
         if len(steps) < 2:
             return self
         chosen = [each for each in self.endpoints if each.endpoint.name in (signatures or self.signatures)]
-        others = [at_length(each.endpoint, length) for each in chosen for length in sorted(set(steps) - {max(steps)})]
-        return type(self).of(
-            self.origin,
-            self.model_inputs,
-            [*self.endpoints, *map(trace, others)],
-            output_names=self.output_names,
-            labels=self.labels,
-        )
+        shorter = sorted(set(steps) - {max(steps)})
+        return self._with([at_length(each.endpoint, length, free) for each in chosen for length in shorter])
+
+    def _with(self, others: Sequence[Endpoint]) -> KerasSource:
+        """The source with further endpoints."""
+        endpoints = [*self.endpoints, *map(trace, others)]
+        feeds = {each.endpoint.name: each.endpoint.feed for each in endpoints if each.endpoint.feed}
+        return replace(self, reference=KerasRunner(endpoints), feeds=feeds, endpoints=tuple(endpoints))
 
 
 def check_exportable(model: Any) -> None:
@@ -244,6 +252,11 @@ def _precision(model: Any) -> str:
     """The lowest precision that a layer computes in."""
     computed = computes_in(model)
     return next((each for each in ("bfloat16", "float16") if each in computed), "float32")
+
+
+def _of_length(specs: Sequence[TensorSpec], steps: int | None) -> list[str]:
+    """The inputs of this length."""
+    return [spec.name for spec in specs if (spec.shape or ())[1:2] == (steps,)]
 
 
 def _tried(inputs: ModelInputs) -> Arrays:

@@ -133,6 +133,13 @@ class ModelSource(ABC):
         """
         return self
 
+    def with_lengths_of(self, names: Iterable[str]) -> ModelSource:
+        """The source with those of these signatures that are its own at fixed steps (`steps_N`, `NAME_steps_N`).
+
+        A SavedModel has none.
+        """
+        return self
+
     def check_offered(self, names: Iterable[str]) -> None:
         """Refuse the names of signatures that are not open.
 

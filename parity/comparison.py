@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from attnexport.core.runner import Runner, batched
@@ -44,6 +44,7 @@ def compare(
     reference_name: str = "Keras",
     candidate_name: str = "the artifact",
     require_finite: bool = False,
+    class_names: Sequence[str] = (),
 ) -> Verdict:
     """Run every case through both and judge each output.
 
@@ -60,6 +61,7 @@ def compare(
         reference_name: What messages call the reference.
         candidate_name: What messages call the candidate.
         require_finite: Whether every NaN and infinity of the candidate is a failure.
+        class_names: Names of the columns of an output that has as many, for tables and messages.
 
     Returns:
         The verdict: true if every output passed.
@@ -86,12 +88,18 @@ def compare(
     budget_of(precision)
     findings: list[Finding] = []
     for case in cases:
-        findings += _compare_case(reference, candidate, case, precision, limits, require_finite)
+        findings += _compare_case(reference, candidate, case, precision, limits, require_finite, class_names)
     return Verdict(reference_name, candidate_name, precision, tuple(findings))
 
 
 def _compare_case(
-    reference: Runner, candidate: Runner, case: Case, precision: str, limits: Limits | None, require_finite: bool
+    reference: Runner,
+    candidate: Runner,
+    case: Case,
+    precision: str,
+    limits: Limits | None,
+    require_finite: bool,
+    class_names: Sequence[str],
 ) -> list[Finding]:
     expected = case.expected
     if expected is None:
@@ -111,7 +119,7 @@ def _compare_case(
             continue
         tally = Tally(step=budget_of(precision).step)
         tally.add(right, other)
-        measured = tally.result()
+        measured = tally.result().named(class_names)
         judgement = judge(measured, precision, limits, output=name, noise=noise, columns=tally.columns)
         problem = "; ".join(judgement.problems) or None
         figures = measured if judgement.is_comparable else None

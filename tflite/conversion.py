@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from attnexport.core.errors import AttnexportError, ModelError
+from attnexport.core.errors import AttnexportError, ModelError, ParityError
 from attnexport.core.progress import Progress, silent
 from attnexport.core.runner import Runner
 from attnexport.core.signature import Signature
 from attnexport.parity import Case, Verdict
 
+from .advice import advice
 from .calibration import Calibration
 from .candidates import best, candidates
 from .float_core import place
@@ -27,14 +28,22 @@ from .processor import int8_note
 from .recipes import Recipe
 
 _MAX_MEASURED = 64  # held-out samples on which ways to quantize are measured
+_SHARE_WITHOUT_A_NOTE = 0.95  # of the weights; small ones stay float32 by design
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """A recipe whose file did not pass its gate, or could not be made."""
+    """A recipe whose file did not pass its gate, or could not be made.
+
+    Attributes:
+        recipe: The recipe.
+        error: Why there is no file.
+        advice: What helps in this case, if that is known.
+    """
 
     recipe: Recipe
     error: AttnexportError
+    advice: str = ""
 
 
 @dataclass(frozen=True)
@@ -160,7 +169,9 @@ def convert_prepared(
         except AttnexportError as error:
             if rejected is None:
                 raise
-            rejected.append(Rejected(recipe, error))
+            is_parity = isinstance(error, ParityError)
+            helps = advice(prepared.model, prepared.graph, recipe, _few(prepared.cases)) if is_parity else ""
+            rejected.append(Rejected(recipe, error, helps))
     return conversions
 
 
@@ -191,6 +202,7 @@ def _convert(prepared: Prepared, recipe: Recipe, place_of: str) -> Conversion:
                 allow_flex=options.allow_flex,
                 max_size=options.max_size,
                 child=child,
+                class_names=() if options.metadata is None else options.metadata.labels,
             )
     return Conversion(
         recipe,
@@ -243,7 +255,12 @@ def _notes(recipe: Recipe, graph: Graph, calibration: Calibration) -> list[str]:
             "compared; an app must link the Flex delegate, and should be tested on its device"
         )
     shares = weight_shares(graph)
-    if not recipe.layers and recipe.weights != "float32" and shares and shares.get(recipe.weights, 0.0) < 1:
+    if (
+        not recipe.layers
+        and recipe.weights != "float32"
+        and shares
+        and shares.get(recipe.weights, 0.0) < _SHARE_WITHOUT_A_NOTE
+    ):
         left = sorted(
             {
                 operator.name

@@ -7,7 +7,7 @@ table has a scale for each row. It takes a list of row numbers, so there is a RE
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from .flatbuffer_check import text_of
 from .graph import parse_model
+from .graph_edit import SubgraphEditor, shape_of
 
 _LEAST_DB = 35.0  # of a table with one scale; normally distributed numbers have 39
 _PER_ROW_VERSION = 4  # of the operator: a scale for each row, and 4 bits
@@ -80,17 +81,17 @@ class _Lookup:
     """A GATHER of a subgraph, in the objects of the schema."""
 
     def __init__(self, model: Any, subgraph: Any, gather: Any) -> None:
-        from ai_edge_litert.tools.flatbuffer_utils import schema_fb
-
-        self._schema, self._model, self._subgraph, self._gather = schema_fb, model, subgraph, gather
+        self._editor = SubgraphEditor(model, subgraph)
+        self._model, self._subgraph, self._gather = model, subgraph, gather
 
     def can_have(self, weights: str) -> bool:
         """Whether it reads whole rows of a table of floats that can have this type."""
-        code, kinds = self._model.operatorCodes[self._gather.opcodeIndex], self._schema.BuiltinOperator
+        code, kinds = self._model.operatorCodes[self._gather.opcodeIndex], self._editor.schema.BuiltinOperator
         if weights == "float32" or code.builtinCode != kinds.GATHER:
             return False
         rows, table = self._tensor(1), self._tensor(0)
-        buffer, options, types = self._model.buffers[table.buffer], self._gather.builtinOptions, self._schema.TensorType
+        buffer, options = self._model.buffers[table.buffer], self._gather.builtinOptions
+        types = self._editor.schema.TensorType
         return (
             (options is None or (not options.axis and not options.batchDims))
             and bool(buffer.size or (buffer.data is not None and len(buffer.data)))
@@ -99,7 +100,7 @@ class _Lookup:
             # The kernel finds rows of 4 bits by whole bytes.
             and (weights != "int4" or table.shape[1] % 2 == 0)
             and rows.type in (types.INT32, types.INT64)
-            and _shape(self._subgraph.tensors[self._gather.outputs[0]]).count(-1) <= 1
+            and shape_of(self._subgraph.tensors[self._gather.outputs[0]]).count(-1) <= 1
         )
 
     def can_have_one_scale(self, content: bytes) -> bool:
@@ -124,64 +125,29 @@ class _Lookup:
 
     def operators(self, weights: str) -> list[Any]:
         """The operators that do the same, and give its output."""
-        types, (at, output) = self._schema.TensorType, (int(self._gather.inputs[1]), int(self._gather.outputs[0]))
-        shape, width = _shape(self._subgraph.tensors[output]), int(self._tensor(0).shape[1])
+        types, at, output = self._editor.schema.TensorType, int(self._gather.inputs[1]), int(self._gather.outputs[0])
+        shape, width = shape_of(self._subgraph.tensors[output]), int(self._tensor(0).shape[1])
         name, made = self._subgraph.tensors[output].name, []
         if self._tensor(1).type == types.INT64:
-            cast = self._schema.CastOptionsT()
+            cast = self._editor.schema.CastOptionsT()
             cast.inDataType, cast.outDataType = types.INT64, types.INT32
-            narrow = self._add_tensor(name + b"/cast", types.INT32, _shape(self._tensor(1)))
-            made.append(self._operator("CAST", [at], narrow, cast))
+            narrow = self._editor.add_tensor(name + b"/cast", types.INT32, shape_of(self._tensor(1)))
+            made.append(self._editor.operator("CAST", [at], narrow, cast))
             at = narrow
         count = -1 if -1 in shape else int(np.prod(shape, dtype=int)) // width
-        rows = self._add_tensor(name + b"/rows", types.INT32, [count])
-        found = self._add_tensor(name, types.FLOAT32, [count, width])
+        rows = self._editor.add_tensor(name + b"/rows", types.INT32, [count])
+        found = self._editor.add_tensor(name, types.FLOAT32, [count, width])
         self._subgraph.tensors[output].name = shaped(text_of(name)).encode()
         version = 1 if weights == "float16" else _PER_ROW_VERSION
         return [
             *made,
-            self._reshape(at, rows, [count]),
-            self._operator("EMBEDDING_LOOKUP", [rows, int(self._gather.inputs[0])], found, version=version),
-            self._reshape(found, output, shape),
+            self._editor.reshape(at, rows, [count]),
+            self._editor.operator("EMBEDDING_LOOKUP", [rows, int(self._gather.inputs[0])], found, version=version),
+            self._editor.reshape(found, output, shape),
         ]
 
     def _tensor(self, place: int) -> Any:
         return self._subgraph.tensors[self._gather.inputs[place]]
-
-    def _add_tensor(self, name: bytes, dtype: int, shape: Sequence[int]) -> int:
-        tensor = self._schema.TensorT()
-        tensor.name, tensor.type, tensor.buffer = name, dtype, 0
-        tensor.shape = np.array([abs(size) for size in shape], np.int32)
-        if -1 in shape:
-            tensor.shapeSignature = np.array(shape, np.int32)
-        self._subgraph.tensors.append(tensor)
-        return len(self._subgraph.tensors) - 1
-
-    def _reshape(self, source: int, target: int, shape: Sequence[int]) -> Any:
-        options = self._schema.ReshapeOptionsT()
-        options.newShape = np.array(shape, np.int32)
-        return self._operator("RESHAPE", [source], target, options)
-
-    def _operator(self, kind: str, inputs: list[int], output: int, options: Any = None, version: int = 1) -> Any:
-        operator = self._schema.OperatorT()
-        operator.opcodeIndex = self._code(kind, version)
-        operator.inputs, operator.outputs = np.array(inputs, np.int32), np.array([output], np.int32)
-        if options is not None:
-            operator.builtinOptionsType = getattr(self._schema.BuiltinOptions, type(options).__name__[:-1])
-            operator.builtinOptions = options
-        return operator
-
-    def _code(self, kind: str, version: int) -> int:
-        """The index of a kernel's code, which is added if there is none."""
-        number = getattr(self._schema.BuiltinOperator, kind)
-        for index, each in enumerate(self._model.operatorCodes):
-            if each.builtinCode == number and each.version == version:
-                return index
-        code = self._schema.OperatorCodeT()
-        code.builtinCode = code.deprecatedBuiltinCode = number
-        code.version = version
-        self._model.operatorCodes.append(code)
-        return len(self._model.operatorCodes) - 1
 
 
 def _values(buffer: Any, content: bytes) -> np.ndarray[Any, Any]:
@@ -189,9 +155,3 @@ def _values(buffer: Any, content: bytes) -> np.ndarray[Any, Any]:
     if buffer.data is None:
         return np.frombuffer(content, np.float32, int(buffer.size) // 4, int(buffer.offset))
     return np.frombuffer(bytes(buffer.data), np.float32)
-
-
-def _shape(tensor: Any) -> list[int]:
-    """A tensor's shape, -1 for free dimensions."""
-    declared = tensor.shapeSignature if tensor.shapeSignature is not None else tensor.shape
-    return [int(size) for size in (declared if declared is not None else ())]

@@ -16,10 +16,10 @@ from functools import partial
 
 from .graph import Graph, Operator, Subgraph
 from .recipes import LayerRule, Recipe
+from .small_weights import small_operators
 from .units import unit_operators
 
 _OPERATOR = re.compile(r"[A-Z][A-Z0-9_]*")
-_LOOPS = {"IF", "WHILE"}
 # Their outputs hold values of their input, and have its scale and zero point.
 _VALUE_PRESERVING = {
     *("BROADCAST_TO", "EXPAND_DIMS", "RESHAPE", "SLICE", "SPLIT", "SQUEEZE", "STRIDED_SLICE", "TRANSPOSE", "UNPACK"),
@@ -94,7 +94,7 @@ def place(graph: Graph, recipe: Recipe) -> Places:
         if operator.outputs
     }
     layers = tuple((rule, names) for rule, names in rules if names)
-    kept_float = tuple(find(graph, recipe.keep_float))
+    kept_float = tuple(dict.fromkeys([*find(graph, recipe.keep_float), *small_operators(graph, recipe)]))
     tables = tuple(_matching(graph, ["GATHER"]))
     return Places(kept_float, layers, scopes, _right_operands(graph, frozenset(kept_float)), tables)
 

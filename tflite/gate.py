@@ -48,6 +48,7 @@ def gate_tflite(
     allow_flex: bool = False,
     max_size: int | None = None,
     child: Child | None = None,
+    class_names: Sequence[str] = (),
 ) -> Passed:
     """Read a .tflite, run it in a child process, and compare it with its original.
 
@@ -62,6 +63,7 @@ def gate_tflite(
         allow_flex: Allow Flex operators; a file that has some is not run here, nor compared.
         max_size: Bytes it may have at most.
         child: A child process to run it in; one of its own if None.
+        class_names: Names of the columns of an output that has as many.
 
     Raises:
         GateError: if it is not what the recipe claims.
@@ -102,6 +104,7 @@ def gate_tflite(
             reference_name=reference_name,
             candidate_name=f"the {recipe.name} .tflite",
             require_finite=True,
+            class_names=class_names,
         )
         verdict.require()
     except AttnexportError as error:

@@ -16,6 +16,7 @@ from attnexport.core.errors import ModelError, first_line
 from .embeddings import Lookups, shaped, with_lookups
 from .fitted_weights import FittedModel, WeightFitter
 from .float_core import Places
+from .integer_forms import with_integer_forms
 from .io_types import with_integer_io
 from .recipes import LayerRule, Recipe
 from .recipes.recipe import FITTED
@@ -62,12 +63,9 @@ def quantize(
     fitted = FittedModel(model)
     if fitter is not None and (bits := _fitted_bits(recipe, weight_algorithm, places, fitter)):
         fitted = fitter.fit(bits)
+    model = with_integer_forms(fitted.model) if recipe.integer_only else fitted.model
     tables = _tables(recipe, places)
-    lookups = (
-        with_lookups(fitted.model, {name: each.weights for name, each in tables.items()})
-        if tables
-        else Lookups(fitted.model)
-    )
+    lookups = with_lookups(model, {name: each.weights for name, each in tables.items()}) if tables else Lookups(model)
     ranges = {**(ranges or {}), **{shaped(name): ranges[name] for name in tables if ranges and name in ranges}}
     centred = _centre(ranges or {}, places.centred)
     statistics = _statistics(centred, ranks or {}) if recipe.needs_calibration else {}

@@ -115,7 +115,7 @@ def convert_source(
         expected = batched(source.reference, evaluation.inputs)
         names = entry.source.get("labels") or ()
         judged = judged_output(expected, evaluation.labels, chosen=request.labels_for, class_names=names)
-        figures = [_evaluate(each, evaluation, expected, judged) for each in conversions]
+        figures = [_evaluate(each, evaluation, expected, judged, names) for each in conversions]
         if evaluation.labels is not None and judged is not None and len(expected) > 1:
             notes.append(f"accuracy is that of output {judged!r}")
     states = store(directory, entry, conversions, calibration, force=request.force)
@@ -187,7 +187,9 @@ def _quantize(
     return conversions, rejected, search
 
 
-def _evaluate(conversion: Conversion, samples: Samples, expected: Arrays, judged: str | None) -> Figures | None:
+def _evaluate(
+    conversion: Conversion, samples: Samples, expected: Arrays, judged: str | None, class_names: Sequence[str]
+) -> Figures | None:
     """SQNR of the worst output, and what else the judged one has; None if nothing here can run the file."""
     if conversion.graph.flex_operators:
         return None
@@ -195,7 +197,7 @@ def _evaluate(conversion: Conversion, samples: Samples, expected: Arrays, judged
         outputs = batched(runner, samples.inputs)
     step = budget_of(conversion.recipe.precision).step
     measured = {
-        name: evaluate(wanted, outputs[name], samples.labels if name == judged else None, step=step)
+        name: evaluate(wanted, outputs[name], samples.labels if name == judged else None, step=step).named(class_names)
         for name, wanted in sorted(expected.items())
         if wanted.dtype.kind == "f"
     }

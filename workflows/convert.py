@@ -239,7 +239,8 @@ def _check_files(result: ConvertResult) -> ConvertResult:
     message = "; ".join(str(each.error) for each in result.rejected)
     kinds = [type(each.error) for each in result.rejected]
     if all(issubclass(kind, ParityError) for kind in kinds):
-        error: AttnexportError = ParityError(f"{message}. {_ADVICE}")
+        helps = dict.fromkeys(each.advice or _ADVICE for each in result.rejected)
+        error: AttnexportError = ParityError(". ".join((message, *helps)))
     else:  # more samples would not help
         error = next(kind for kind in kinds if not issubclass(kind, ParityError))(message)
     for note in result.notes:

@@ -71,7 +71,10 @@ class ConvertResult(Result):
             "version": self.version,
             "directory": str(self.directory),
             "files": [_file_document(each) for each in self.files],
-            "rejected": [{"recipe": each.recipe.name, "message": str(each.error)} for each in self.rejected],
+            "rejected": [
+                {"recipe": each.recipe.name, "message": str(each.error), "advice": each.advice}
+                for each in self.rejected
+            ],
             "search": None if self.search is None else search_document(self.search, self.recipe_path),
             "notes": list(self.notes),
         }

@@ -15,6 +15,7 @@ from attnexport.core.limits import MAX_VERSION
 from attnexport.core.printable import printable
 from attnexport.core.progress import Progress, silent
 
+from .consent import check_named, check_same_model
 from .inheritance import differences, newest_entry, open_like
 from .result import Block, Line, Result, Table
 from .sizes import kilobytes
@@ -219,7 +220,8 @@ def export_source(
     from attnexport.exporter import export_version
 
     if not new_signature:
-        _check_same_model(directory, source)
+        check_same_model(directory, source)
+        check_named(directory, source)
     previous = newest_entry(directory)
     details: dict[str, Any] = {name: list(value) for name, value in (kept or {}).items()}
     if source.origin.declared:
@@ -248,26 +250,6 @@ def export_directory(output: str | os.PathLike[str], name: str) -> ExportDirecto
         if each.exists() and not each.is_dir():
             raise StorageError(f"cannot write {root}: {each} is not a directory")
     return ExportDirectory(root)
-
-
-def _check_same_model(directory: ExportDirectory, source: ModelSource) -> None:
-    """Refuse a version whose clients would have to change: a server goes over from the last one to it by itself.
-
-    More signatures, more outputs and a size that was free change nothing for them.
-
-    Raises:
-        ArgumentError: naming the signature.
-    """
-    versions = directory.manifest().versions
-    kept = versions[-1].artifact("saved_model") if versions else None
-    for old in kept.signatures if kept else ():
-        new = source.signatures.get(old.name)
-        if new is None or not new.answers(old):
-            raise ArgumentError(
-                f"version {versions[-1].version} of {directory.root} has {old}, and this model "
-                f"{'lacks that signature' if new is None else f'has {new}'}; a server that watches the directory would "
-                "swap one for the other: give another --name, or --new-signature if that is meant"
-            )
 
 
 def check_texts(what: str, texts: Iterable[str]) -> list[str]:

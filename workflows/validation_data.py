@@ -25,7 +25,9 @@ from attnexport.core.errors import first_line
 from attnexport.core.progress import Progress
 from attnexport.core.samples import SampleSource
 from attnexport.exporter import ModelSource, open_model, open_version
+from attnexport.exporter.lengths import length_of
 from attnexport.exporter.models import import_modules
+from attnexport.exporter.models.sources import ModelOrigin
 from attnexport.parity import Limits
 from attnexport.parity.checks import Batch, Subject, Validation
 from attnexport.parity.edge_cases import edge_cases
@@ -99,8 +101,10 @@ def open_compared(
     labels = entry.source.get("labels") if origin.saved_model is None else None
     if origin.keras_file is not None:
         _check_loadable(origin.keras_file)
-    opened = open_model(origin, labels=labels)
-    precision, original = opened.precision, stack.enter_context(closing(opened.in_float32()))
+    opened = _open(origin, labels)
+    at_lengths = {each.name for artifact in entry.artifacts for each in artifact.signatures} - opened.signatures.keys()
+    original = stack.enter_context(closing(opened.in_float32().with_lengths_of(sorted(at_lengths))))
+    precision = opened.precision
     steps = _steps_of(entry, original)
     if evaluation is None:
         data = synthetic_data(original, steps)
@@ -147,6 +151,21 @@ def _check_loadable(path: Path) -> None:
         raise GateError(f"{path} is not what was exported: {first_line(error)}; export it again") from error
     if missing:
         raise GateError(f"{path} is not what was exported: it has no {', '.join(sorted(missing))}; export it again")
+
+
+def _open(origin: ModelOrigin, labels: Sequence[str] | None) -> ModelSource:
+    """Open the original; a SavedModel that does not load was exported, and is not what was exported.
+
+    Raises:
+        GateError: It is a SavedModel of the export that does not load.
+        ModelError: Keras cannot load it.
+    """
+    try:
+        return open_model(origin, labels=labels)
+    except ModelError as error:
+        if origin.saved_model is None:
+            raise
+        raise GateError(f"{error}; it is not what was exported: export it again") from error
 
 
 def _judged(
@@ -207,10 +226,13 @@ def other_lengths(original: ModelSource, data: Data, subjects: Sequence[Subject]
     return list(dict.fromkeys(notes))
 
 
-def why_not_compared(original: ModelSource, name: str) -> str | None:
+def why_not_compared(original: ModelSource, data: Data, name: str) -> str | None:
     """Why a signature cannot be compared; None if it can."""
     if name not in original.signatures:
         return "the original offers no such endpoint by itself"
+    feed = original.feeds.get(name)
+    if feed and length_of(name) and not takes(original.signatures[name], feed(data.samples.inputs)):
+        return "the samples are shorter"
     takes_strings = any(spec.dtype == "string" for spec in original.signatures[name].inputs)
     if takes_strings and name not in original.feeds:
         return "it takes strings, and their content is unknown"

@@ -31,7 +31,13 @@ from .validation_data import (
 )
 from .validation_result import ValidationResult
 from .validation_structure import notes_on_hashes, structure_checks, uncompared
-from .validation_subjects import embedded_server_subjects, open_subjects, server_subjects, without_damaged
+from .validation_subjects import (
+    embedded_server_subjects,
+    open_subjects,
+    server_subjects,
+    without_damaged,
+    without_half,
+)
 from .version_candidates import version_candidates
 
 if TYPE_CHECKING:
@@ -61,13 +67,14 @@ def run_validation(
     searched = () if report is None else read_search(directory, entry)
     with ExitStack() as stack:
         compared = open_compared(directory, entry, evaluation, imports, limits, stack, progress, labels_for)
-        subjects = open_subjects(directory, entry, stack)
+        subjects, notes_on_half = without_half(open_subjects(directory, entry, stack), compared.data.samples.inputs)
         sound = without_damaged(entry, subjects)
         if server is not None:
             subjects += server_subjects(server, model, entry, stack)
         if serve:
             subjects += embedded_server_subjects(directory, sound, serve, imports, stack, progress)
         signatures, notes = _signatures(compared, subjects)
+        notes += notes_on_half
         for path in recorded:
             progress(f"reading {path}")
             artifacts = device_artifacts(entry)
@@ -113,7 +120,7 @@ def run_validation(
 def _signatures(compared: Compared, subjects: Sequence[Subject]) -> tuple[list[str], list[str]]:
     """The signatures that can be compared, and notes on what cannot."""
     names = sorted({name for each in subjects for name in each.runner.signatures})
-    reasons = {name: why_not_compared(compared.original, name) for name in names}
+    reasons = {name: why_not_compared(compared.original, compared.data, name) for name in names}
     notes = [*compared.notes]
     notes += [f"signature {name!r} is not compared: {reason}" for name, reason in reasons.items() if reason]
     notes += other_lengths(compared.original, compared.data, subjects)

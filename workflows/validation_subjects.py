@@ -7,12 +7,15 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from attnexport.core.errors import ArgumentError, ContentError, GateError, ModelError, ServingError
 from attnexport.core.progress import Progress
 from attnexport.core.runner import Runner
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays
 from attnexport.exporter import EagerSavedModelRunner, SavedModelRunner
 from attnexport.parity import Subject
+from attnexport.parity.checks import HALF
 from attnexport.serving import Client, ClientRunner
 from attnexport.store import Artifact, ExportDirectory, VersionEntry
 from attnexport.tflite import CompiledModelRunner, TFLiteRunner
@@ -67,6 +70,22 @@ def _in_half(artifact: Artifact, path: Path, stack: ExitStack) -> list[Subject]:
     except ModelError:
         return []
     return [Subject.in_half(artifact, runner)]
+
+
+def without_half(subjects: Sequence[Subject], inputs: Arrays) -> tuple[list[Subject], list[str]]:
+    """The subjects that can be judged on these inputs, and a note on half precision if it cannot hold them."""
+    greatest = float(np.finfo(np.float16).max)
+    for name, array in inputs.items():
+        if array.dtype.kind != "f" or not array.size:
+            continue
+        value = max(float(array.max()), -float(array.min()))
+        if value > greatest and any(each.runtime == HALF for each in subjects):
+            note = (
+                f"half precision is not compared: input {name!r} holds {value:g}, and float16 ends at {greatest:g}; a "
+                "phone's GPU computes in it by default: scale that before the model"
+            )
+            return [each for each in subjects if each.runtime != HALF], [note]
+    return list(subjects), []
 
 
 def server_subjects(address: str, model: str, entry: VersionEntry, stack: ExitStack) -> list[Subject]:

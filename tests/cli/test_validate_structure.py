@@ -169,8 +169,8 @@ def test_an_artifact_that_nothing_was_compared_with_does_not_pass(opened: Any) -
 class Fake:
     """A server of what it is told, and INTERNAL for every call."""
 
-    def __init__(self, version: int, names: tuple[str, ...]) -> None:
-        self.version, self.names = version, names
+    def __init__(self, version: int, names: tuple[str, ...], saved_model: Path | None) -> None:
+        self.version, self.names, self.saved_model = version, names, saved_model
 
     def metadata(self, request: Any, context: Any) -> Any:
         from tensorflow_serving.apis import get_model_metadata_pb2 as pb2
@@ -179,6 +179,12 @@ class Fake:
         reply.model_spec.name = request.model_spec.name
         reply.model_spec.version.value = self.version
         signatures = pb2.SignatureDefMap()
+        if self.saved_model is not None:
+            from tensorflow.core.protobuf import saved_model_pb2
+
+            content = saved_model_pb2.SavedModel.FromString((self.saved_model / "saved_model.pb").read_bytes())
+            for name, definition in content.meta_graphs[0].signature_def.items():
+                signatures.signature_def[name].CopyFrom(definition)
         for name in self.names:
             definition = signatures.signature_def[name]
             definition.method_name = "tensorflow/serving/predict"
@@ -197,14 +203,14 @@ class Fake:
 
 
 @pytest.fixture
-def fake_server() -> Iterator[Callable[[int, tuple[str, ...]], str]]:
+def fake_server() -> Iterator[Callable[..., str]]:
     from tensorflow_serving.apis.prediction_service_pb2_grpc import add_PredictionServiceServicer_to_server
 
     servers = []
 
-    def start(version: int, names: tuple[str, ...]) -> str:
+    def start(version: int, names: tuple[str, ...] = (), saved_model: Path | None = None) -> str:
         server = grpc.server(futures.ThreadPoolExecutor(2))
-        fake: Any = Fake(version, names)
+        fake: Any = Fake(version, names, saved_model)
         fake.GetModelMetadata = fake.metadata
         for name in ("Predict", "Classify", "Regress", "MultiInference"):
             setattr(fake, name, fake.refuse)
@@ -259,6 +265,30 @@ def test_a_server_that_refuses_every_call_is_6_not_5(
     assert not Validation("Keras", (*verdict.checks, answered)).only_servers_failed
 
 
+def test_internal_from_every_call_of_a_server_is_exit_code_6(
+    attnexport: Run, exported: Path, digits: Any, fake_server: Any
+) -> None:
+    """It has every signature that was exported, so that nothing else is wrong with it."""
+    address = fake_server(1, saved_model=exported / "saved_model/1")
+    code, out, err = attnexport("validate", exported, "--server", address, "--evaluation", digits.evaluation)
+    assert (code, "INTERNAL" in err) == (6, True), (code, err)
+    assert "saved_model/1" in out
+
+
+def test_a_saved_model_that_is_the_original_and_does_not_load_is_5(
+    attnexport: Run, tmp_path: Path, forget_hashes: Any
+) -> None:
+    import tensorflow as tf
+
+    twice = tf.function(lambda x: {"y": 2 * x}, [tf.TensorSpec((None, 3), tf.float32, name="x")])
+    tf.saved_model.save(tf.Module(), "twice", signatures=twice)
+    assert attnexport("savedmodel", "twice", "--quiet")[0] == 0
+    (tmp_path / "export/twice/saved_model/1/saved_model.pb").write_bytes(b"\0\1\2")
+    forget_hashes(tmp_path / "export/twice")
+    code, _, err = attnexport("validate", "export/twice")
+    assert (code, "it is not what was exported: export it again" in err) == (5, True), (code, err)
+
+
 def test_only_reported_is_not_called_passed(attnexport: Run, exported: Path, digits: Any, tmp_path: Path) -> None:
     """Made-up samples say nothing about what was calibrated on real ones."""
     code, out, err = attnexport("validate", exported, "--write-digest", "m.sha256")
@@ -273,3 +303,18 @@ def test_only_reported_is_not_called_passed(attnexport: Run, exported: Path, dig
     code, _, err = attnexport("validate", exported, "--digest", short[:-1] + ("1" if short.endswith("0") else "0"))
     assert (code, "is expected" in err) == (5, True), err
     assert attnexport("validate", exported, "--digest", "gone.sha256")[0] == 2
+
+
+def test_half_precision_is_not_judged_on_what_float16_does_not_hold(opened: Any) -> None:
+    """Incomes of 70,000 are infinite there: that says nothing about the file."""
+    from attnexport.workflows.validation_subjects import without_half
+
+    subjects = opened[2]
+    inputs = {"rows": np.full((2, 8, 8), 65504, np.float32)}
+    kept, notes = without_half(subjects, inputs)
+    assert (len(kept), notes) == (len(subjects), [])
+    assert "half precision" in {each.runtime for each in kept}
+    inputs["rows"][1, 0, 0] = -70000
+    kept, [note] = without_half(subjects, inputs)
+    assert "input 'rows' holds 70000, and float16 ends at 65504" in note
+    assert "half precision" not in {each.runtime for each in kept}

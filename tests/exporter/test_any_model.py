@@ -15,6 +15,7 @@ from attnexport.exporter import open_model
 from attnexport.exporter.models.float32 import in_float32
 from attnexport.workflows.convert import convert
 from attnexport.workflows.export import export_saved_model
+from attnexport.workflows.validate import validate
 
 pytestmark = pytest.mark.slow
 
@@ -139,6 +140,16 @@ def test_several_lengths_share_one_file_and_any_axis_can_be_fixed(tmp_path: Path
         "steps_4": (1, 4, 3),
     }
     assert len(several.conversion.content) < 1.2 * len(one.conversion.content)
+    samples = np.random.default_rng(0).normal(size=(9, 8, 3)).astype(np.float32)
+    for evaluation, is_compared in ({"x": samples}, True), ({"x": samples[:, :3]}, False):
+        verdict = validate(tmp_path / "m2", evaluation=evaluation)
+        figures = {
+            (each.runtime, each.signature): each.measured
+            for each in verdict.verdict.checks
+            if each.artifact == "tflite/1/m2.dynamic.tflite" and not each.is_edge
+        }
+        assert (("interpreter", "steps_4") in figures) == is_compared
+        assert ("signature 'steps_4' is not compared: the samples are shorter" in verdict.notes) != is_compared
     image = keras.Input((8, None, 1), name="image")
     pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(2, 3)(image))
     [file] = convert(keras.Model(image, pooled, name="i"), shapes={"image": (1, 8, 12, 1)}, output=tmp_path).files
@@ -152,3 +163,17 @@ def test_a_version_that_other_clients_need_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match=r"would swap one for the other: .* --new-signature"):
         export_saved_model(other, tmp_path, name="m")
     assert export_saved_model(other, tmp_path, name="m", new_signature=True).entry.version == 2
+
+
+def test_an_unnamed_model_never_becomes_a_version_of_another_by_accident(tmp_path: Path) -> None:
+    """Keras calls every model without a name alike; of the same signatures, a server would swap one for the other."""
+    model = _functional()
+    model.name = "functional"
+    first = export_saved_model(model, tmp_path)
+    assert export_saved_model(model, tmp_path).entry.version == 2, "the very same model"
+    other = _functional()
+    other.name = "functional"
+    with pytest.raises(ArgumentError, match=r"has a model already, and 'functional' is Keras's name .* pass name="):
+        export_saved_model(other, tmp_path)
+    assert export_saved_model(other, tmp_path, new_signature=True).entry.version == 3
+    assert export_saved_model(other, tmp_path, name="other").directory != first.directory

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -91,6 +92,7 @@ def test_a_model_in_memory_is_exported_and_converted(tmp_path: Path, monkeypatch
     )
     assert [file.path.name for file in converted.files] == ["small.float32.tflite", "small.int8.tflite"]
     assert not converted.rejected
+    assert re.search(r" [012] \([abc]\): [\d.]+ dB ", str(converted)), "the worst column by its label"
     assert "Parity is against Keras, on 10 held-out samples." in str(converted)
     assert [each["recipe"] for each in json.loads(converted.to_json())["files"]] == ["float32", "int8"]
     assert "<td>small.int8.tflite</td>" in converted._repr_html_()
