@@ -263,7 +263,7 @@ def main() -> None:
     rows = read_rows(known)
     done = {row.model for row in rows}
     every = TRAINED | MODELS
-    chosen = {name: each for name, each in every.items() if name not in done and name in (options.only or every)}
+    chosen = {name: every[name] for name in (options.only or every) if name not in done}
     failures: dict[str, str] = {}
     begun = time.perf_counter()
     for name, foreign in chosen.items():

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from attnexport.core.errors import ArgumentError, ModelError, no_such
+from attnexport.core.errors import ArgumentError, no_such
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature, duplicates, usable_name
 
 from .classify import classify_endpoint
@@ -137,14 +137,16 @@ def _attention_names(model: Any, calls: list[str]) -> list[str]:
 
 
 def _name_outputs(outputs: Any, names: Sequence[str], own: Sequence[str]) -> Tensors:
-    """Outputs by name: the given names, a dict's keys, the layers' own, or `output`, `output_0`, `output_1`."""
+    """Outputs by name: the given names, a dict's keys, the layers' own, or `output`, `output_0`, `output_1`.
+
+    A dict in a dict gives `outer_inner`, a list in one `outer_0`.
+    """
     flat = keras.tree.flatten(outputs)
     if names and len(names) != len(flat):
         raise ArgumentError(f"{len(names)} names were given for the model's {len(flat)} output(s)")
     if isinstance(outputs, dict):
-        if any(keras.tree.is_nested(each) for each in outputs.values()):
-            raise ModelError("the model gives nested outputs; a signature gives a flat dict of tensors")
-        own = _usable(sorted(outputs))  # the order in which keras.tree flattens it
+        # Of nested ones, the keys and numbers on the way: a signature gives a flat dict of tensors.
+        own = _usable(["_".join(map(str, path)) for path, _ in keras.tree.flatten_with_path(outputs)])
     numbered = ["output"] if len(flat) == 1 else [f"output_{index}" for index in range(len(flat))]
     return dict(zip(names or own or numbered, flat, strict=True))
 

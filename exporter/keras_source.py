@@ -26,7 +26,7 @@ from .model_inputs import ModelInputs, fix_shapes_of, fix_size, model_inputs
 from .model_source import ModelSource
 from .models.float32 import OTHER_FLOATS, in_float32, needs_float32, quantized_by_keras
 from .models.sources import ModelOrigin
-from .models.traits import computes_in, flat_layers, integers_below
+from .models.traits import computes_in, flat_layers, integers_below, runs_otherwise_in_graphs
 from .reloading import why_not_original
 from .runners import KerasRunner
 from .saved_model import write_saved_model
@@ -95,7 +95,7 @@ class KerasSource(ModelSource):
         """The source of a model with endpoints that were traced of it."""
         return cls(
             origin,
-            KerasRunner(endpoints),
+            KerasRunner(endpoints, in_graph=runs_otherwise_in_graphs(inputs.model) is not None),
             "Keras",
             {each.endpoint.name: each.endpoint.feed for each in endpoints if each.endpoint.feed},
             names={new: old for new, old in inputs.keras_names.items() if new != old},
@@ -198,7 +198,8 @@ class KerasSource(ModelSource):
         """The source with further endpoints."""
         endpoints = [*self.endpoints, *map(trace, others)]
         feeds = {each.endpoint.name: each.endpoint.feed for each in endpoints if each.endpoint.feed}
-        return replace(self, reference=KerasRunner(endpoints), feeds=feeds, endpoints=tuple(endpoints))
+        runner = KerasRunner(endpoints, in_graph=runs_otherwise_in_graphs(self.model) is not None)
+        return replace(self, reference=runner, feeds=feeds, endpoints=tuple(endpoints))
 
 
 def check_exportable(model: Any) -> None:
@@ -238,6 +239,11 @@ def _with_batch(traced: TracedEndpoint, batch: int | None) -> TracedEndpoint:
 
 
 def _notes(model: Any) -> tuple[str, ...]:
+    if (layer := runs_otherwise_in_graphs(model)) is not None:
+        return (
+            f"layer {layer!r} gets integers, which Keras's image layers round eagerly and not in a graph: the original "
+            "is compared as predict runs it, in a graph",
+        )
     # A model without inputs of its own was built by a call, of which Keras keeps the shapes alone.
     has_tokens = any(isinstance(layer, keras.layers.Embedding) for layer in flat_layers(model))
     if getattr(model, "inputs", None) or not has_tokens:

@@ -18,9 +18,10 @@ from attnexport.core.runner import Runner
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays
 from attnexport.parity import Case, compare, distance
 
-from .endpoint import Endpoint, Tensors, TracedEndpoint
+from .endpoint import Endpoint, Tensors, TracedEndpoint, trace
 from .model_inputs import ModelInputs, model_inputs
 from .models.keras_file import load_keras_file
+from .models.traits import runs_otherwise_in_graphs
 from .runners import KerasRunner
 from .tracer import KerasTracer
 
@@ -51,8 +52,11 @@ def why_not_original(
         outputs = keras.tree.flatten(loaded.call(tensors))
         return dict(zip((spec.name for spec in signature.outputs), outputs, strict=True))
 
-    runner = KerasRunner([TracedEndpoint(Endpoint(DEFAULT_SIGNATURE, call, live.specs), None, signature)])
+    endpoint = Endpoint(DEFAULT_SIGNATURE, call, live.specs)
+    in_graph = runs_otherwise_in_graphs(live.model) is not None
     try:
+        traced = trace(endpoint) if in_graph else TracedEndpoint(endpoint, None, signature)
+        runner = KerasRunner([traced], in_graph=in_graph)
         verdict = compare(reference, runner, cases, precision=precision, require_finite=True)
     except AttnexportError as error:
         return f"does not run when it is loaded again: {error}"

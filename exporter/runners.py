@@ -23,10 +23,16 @@ from .tensorflow_errors import reason
 
 
 class KerasRunner:
-    """Runs the endpoints of a live Keras model eagerly: what every artifact is compared with."""
+    """Runs the endpoints of a live Keras model: what every artifact is compared with.
 
-    def __init__(self, endpoints: Sequence[TracedEndpoint]) -> None:
+    Args:
+        endpoints: The endpoints.
+        in_graph: Run their graphs, and not the layers eagerly.
+    """
+
+    def __init__(self, endpoints: Sequence[TracedEndpoint], *, in_graph: bool = False) -> None:
         self._endpoints = {each.endpoint.name: each for each in endpoints}
+        self._in_graph = in_graph
 
     @property
     def signatures(self) -> Mapping[str, Signature]:
@@ -35,8 +41,10 @@ class KerasRunner:
     def run(self, inputs: Arrays, signature: str = DEFAULT_SIGNATURE) -> Arrays:
         find_signature(self.signatures, signature).check_inputs(inputs)
         tensors = {name: tf.convert_to_tensor(array) for name, array in inputs.items()}
+        traced = self._endpoints[signature]
+        function = traced.function if self._in_graph else traced.endpoint.function
         try:
-            outputs = self._endpoints[signature].endpoint.function(tensors)
+            outputs = function(tensors)
         except Exception as error:  # a user's layers may raise anything
             raise ModelError(f"Keras fails on signature {signature!r}: {reason(error)}") from error
         return {name: np.asarray(tf.convert_to_tensor(output)) for name, output in outputs.items()}

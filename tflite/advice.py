@@ -6,6 +6,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from attnexport.core.errors import AttnexportError, GateError
 from attnexport.core.signature import Arrays
 from attnexport.parity import budget_of
@@ -18,12 +20,13 @@ from .quantization import quantize
 from .recipes import Recipe
 
 _NEAR_DB = 1.0
+_OTHER_UNITS = 100.0  # times as wide as another column
 
 
 def advice(
     model: bytes, graph: Graph, recipe: Recipe, cases: Mapping[str, Arrays], expected: Mapping[str, Arrays]
 ) -> str:
-    """That the recipe's weights are what limits it, so that other samples cannot help; empty if they are not.
+    """What limits a recipe, if other samples cannot help: its inputs' one scale, or its weights; else empty.
 
     Args:
         model: The float32 .tflite.
@@ -35,6 +38,11 @@ def advice(
     needed = budget_of(recipe.precision).min_sqnr_db if recipe.min_sqnr_db is None else recipe.min_sqnr_db
     if needed is None or recipe.layers or not recipe.integer_activations:
         return ""
+    if recipe.io_type != "float32" and (named := _of_several_units(cases)):
+        return (
+            f"input {named!r} has columns of very different ranges, and {recipe.io_type} inputs have one step for all "
+            "of them: normalize before the model, give each unit an input of its own, or leave the inputs float32"
+        )
     alone = Recipe(recipe.name, recipe.weights, "float32", keep_float=recipe.keep_float)
     try:
         content = quantize(model, alone, places=place(graph, alone))
@@ -58,3 +66,14 @@ def advice(
         f"samples do not help {recipe.name}: use float16, or -q auto --min-sqnr {needed:g}, which keeps layers "
         "that need it in a finer type"
     )
+
+
+def _of_several_units(cases: Mapping[str, Arrays]) -> str | None:
+    """The first input that is a table whose columns have very different ranges."""
+    for inputs in cases.values():
+        for name, array in inputs.items():
+            if array.dtype.kind == "f" and array.ndim == 2 and len(array):
+                widths = np.abs(array).max(axis=0)
+                if widths.min() > 0 and widths.max() > _OTHER_UNITS * widths.min():
+                    return name
+    return None

@@ -42,13 +42,13 @@ def load_keras_file(path: Path) -> Any:
                 "write it as a registered layer, save the model again, and name the layer's "
                 "module with --import MODULE"
             ) from error
-        hint = ""
-        if "QuantizedDTypePolicy" in json.dumps(config):
-            hint = (
-                "it was quantized by Keras (model.quantize), whose file Keras itself does not read: hand the model "
-                "over live, as package.module:factory or to export_saved_model; "
-            )
-        raise ModelError(f"{path} cannot be loaded: {hint}{reason(error)}") from error
+        if "could not be loaded" in str(error) and "QuantizedDTypePolicy" in json.dumps(config):
+            raise ModelError(
+                f"{path} was quantized by Keras (model.quantize) with layers, such as attention, that Keras itself "
+                "does not read back from a file: hand the model over live, as package.module:factory or to "
+                "export_saved_model, or save it before you quantize it"
+            ) from error
+        raise ModelError(f"{path} cannot be loaded: {reason(error)}") from error
 
 
 def load_h5_file(path: Path) -> Any:

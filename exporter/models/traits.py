@@ -24,6 +24,19 @@ def integers_below(model: Any) -> int | None:
     return min(vocabularies, default=None)
 
 
+def runs_otherwise_in_graphs(model: Any) -> str | None:
+    """The name of the first layer that Keras computes otherwise eagerly than in a graph; None if it has none.
+
+    Its image layers round what they make of integers when they run eagerly. In a graph, as `predict` and every export
+    run them, they get floats and do not.
+    """
+    if not any(keras.backend.is_int_dtype(each.dtype) for each in getattr(model, "inputs", None) or []):
+        return None
+    layers = (layer for layer in flat_layers(model) if not isinstance(layer, keras.Model))
+    bases = {layer.name: [base.__name__ for base in type(layer).__mro__] for layer in layers}
+    return next((name for name, names in bases.items() if "BaseImagePreprocessingLayer" in names), None)
+
+
 def has_generated_name(operation: Any) -> bool:
     """Whether Keras made the name of a layer or a model from its class."""
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", type(operation).__name__)

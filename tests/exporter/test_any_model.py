@@ -177,3 +177,26 @@ def test_an_unnamed_model_never_becomes_a_version_of_another_by_accident(tmp_pat
         export_saved_model(other, tmp_path)
     assert export_saved_model(other, tmp_path, new_signature=True).entry.version == 3
     assert export_saved_model(other, tmp_path, name="other").directory != first.directory
+
+
+def test_nested_outputs_are_named_by_the_way_to_them(tmp_path: Path, described: Any) -> None:
+    x = keras.Input((3,), name="x")
+    dense = [keras.layers.Dense(units)(x) for units in (2, 4, 5)]
+    outputs = {"head": {"one": dense[0], "two 2": dense[1]}, "more": [dense[2], (dense[0],)]}
+    result = export_saved_model(keras.Model(x, outputs, name="m"), tmp_path)
+    assert described(result)["serving_default"] == (
+        "serving_default(x: float32 [?, 3]) -> (head_one: float32 [?, 2], head_two_2: float32 [?, 4], "
+        "more_0: float32 [?, 5], more_1_0: float32 [?, 2])"
+    )
+
+
+def test_image_layers_on_integers_are_compared_as_predict_runs_them(tmp_path: Path) -> None:
+    """Eagerly Keras rounds what Resizing makes of integers; in a graph, and so in every export, it does not."""
+    x = keras.Input((9, 9, 3), dtype="uint8", name="pixels")
+    resized = keras.layers.Rescaling(1 / 255)(keras.layers.Resizing(6, 6)(x))
+    model = keras.Model(x, keras.layers.Dense(2)(keras.layers.Flatten()(resized)), name="m")
+    result = export_saved_model(model, tmp_path)
+    assert result.verdict
+    assert "compared as predict runs it" in " ".join(result.notes)
+    assert result.entry.artifact("keras") is not None
+    assert validate(result.directory)

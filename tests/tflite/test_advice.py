@@ -1,0 +1,37 @@
+"""What is said to help a recipe whose file has too little SQNR."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from attnexport.tflite import RECIPES, Rejected
+
+
+def rejected(to_tflite: Callable[..., Any], model: Any, recipe: Any, samples: Any) -> Rejected:
+    """The recipe's failure."""
+    failed: list[Rejected] = []
+    assert to_tflite(model, recipe, samples, rejected=failed) == {}
+    [found] = failed
+    return found
+
+
+def test_more_samples_are_not_advised_where_the_weights_are_the_limit(
+    to_tflite: Callable[..., Any], multi_head: Any, samples: Any
+) -> None:
+    found = rejected(to_tflite, multi_head, RECIPES["int16x8"].altered(min_sqnr_db=70), samples)
+    assert found.advice.startswith("int8 weights alone, with float activations, leave ")
+    assert "use float16, or -q auto --min-sqnr 70" in found.advice
+
+
+def test_one_step_for_ages_and_incomes_is_named(to_tflite: Callable[..., Any]) -> None:
+    units = np.array([40.0, 50000.0, 1.0], np.float32)
+    x = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32) * units
+    inputs = keras.Input((3,), name="x")
+    normal = keras.layers.Rescaling((1 / units).tolist())(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Dense(8, activation="tanh")(normal)))
+    found = rejected(to_tflite, model, RECIPES["int8"].altered(io="int8"), x)
+    assert "input 'x' has columns of very different ranges, and int8 inputs have one step for all" in found.advice
