@@ -103,6 +103,7 @@ class KerasSource(ModelSource):
             words=vocabularies(inputs),
             precision=_precision(inputs.model),
             notes=_notes(inputs.model),
+            quantized_by=quantized_by_keras(inputs.model),
             tracer=KerasTracer(inputs),
             model_inputs=inputs,
             endpoints=tuple(endpoints),

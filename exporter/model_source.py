@@ -39,7 +39,7 @@ class ModelSource(ABC):
         tracer: Shows what the model's layers compute; None without a Keras model.
         narrow: Runs the model as it was, if this one is that model rebuilt in float32; else None.
         narrow_precision: The row of parity's table of budgets that the rebuilt model is held to against it.
-        quantized_by: Keras's name of its own quantization, if the model was rebuilt from such a one.
+        quantized_by: Keras's name of its own quantization, if the model has it, or was rebuilt from such a one.
         has_adapters: Whether it was rebuilt to merge LoRA's adapters.
     """
 

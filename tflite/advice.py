@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from attnexport.core.errors import AttnexportError, GateError
-from attnexport.core.signature import Arrays
-from attnexport.parity import budget_of
+from attnexport.parity import Case, budget_of
 
 from .candidates import worst_figures
 from .float_core import place
@@ -23,17 +22,14 @@ _NEAR_DB = 1.0
 _OTHER_UNITS = 100.0  # times as wide as another column
 
 
-def advice(
-    model: bytes, graph: Graph, recipe: Recipe, cases: Mapping[str, Arrays], expected: Mapping[str, Arrays]
-) -> str:
+def advice(model: bytes, graph: Graph, recipe: Recipe, cases: Sequence[Case]) -> str:
     """What limits a recipe, if other samples cannot help: its inputs' one scale, or its weights; else empty.
 
     Args:
         model: The float32 .tflite.
         graph: Its contents.
         recipe: The recipe, whose file has too little SQNR.
-        cases: Held-out inputs `[n, ...]` by signature.
-        expected: The original's outputs.
+        cases: Held-out samples, with the original's outputs.
     """
     needed = budget_of(recipe.precision).min_sqnr_db if recipe.min_sqnr_db is None else recipe.min_sqnr_db
     if needed is None or recipe.layers or not recipe.integer_activations:
@@ -49,13 +45,13 @@ def advice(
         with tempfile.TemporaryDirectory() as directory:
             file = Path(directory) / "weights.tflite"
             file.write_bytes(content)
-            [probed] = probe_all([file], list(cases.items()))
+            [probed] = probe_all([file], [(case.signature, case.inputs) for case in cases])
         if isinstance(probed, GateError):
             return ""
         budget = budget_of(recipe.precision)
         sqnr_db = min(
-            worst_figures(expected[name], probed.outputs.run(inputs, name), budget).sqnr_db
-            for name, inputs in cases.items()
+            worst_figures(case.expected or {}, probed.outputs.run(case.inputs, case.signature), budget).sqnr_db
+            for case in cases
         )
     except AttnexportError:  # the recipe's own failure is what counts
         return ""
@@ -68,10 +64,10 @@ def advice(
     )
 
 
-def _of_several_units(cases: Mapping[str, Arrays]) -> str | None:
+def _of_several_units(cases: Sequence[Case]) -> str | None:
     """The first input that is a table whose columns have very different ranges."""
-    for inputs in cases.values():
-        for name, array in inputs.items():
+    for case in cases:
+        for name, array in case.inputs.items():
             if array.dtype.kind == "f" and array.ndim == 2 and len(array):
                 widths = np.abs(array).max(axis=0)
                 if widths.min() > 0 and widths.max() > _OTHER_UNITS * widths.min():

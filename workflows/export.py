@@ -226,6 +226,8 @@ def export_source(
     details: dict[str, Any] = {name: list(value) for name, value in (kept or {}).items()}
     if source.origin.declared:
         details["declared_inputs"] = True
+    if source.quantized_by:
+        details["quantized_by"] = source.quantized_by
     done = export_version(source, directory, version=version, warmup=warmup, details=details, progress=progress)
     artifact = next(each for each in done.entry.artifacts if each.kind == "saved_model")
     notes = list(done.notes)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from attnexport.core import (
     DEFAULT_SIGNATURE,
     Arrays,
-    GateError,
     ModelError,
     Samples,
     SamplesError,
@@ -21,19 +18,20 @@ from attnexport.core import (
     load_samples,
     synthetic_samples,
 )
-from attnexport.core.errors import first_line
 from attnexport.core.progress import Progress
 from attnexport.core.samples import SampleSource
-from attnexport.exporter import ModelSource, open_model, open_version
+from attnexport.exporter import ModelSource
 from attnexport.exporter.lengths import length_of
 from attnexport.exporter.models import import_modules
-from attnexport.exporter.models.sources import ModelOrigin
 from attnexport.parity import Limits
 from attnexport.parity.checks import Batch, Subject, Validation
 from attnexport.parity.edge_cases import edge_cases
 from attnexport.parity.labelled import judged_output
 from attnexport.parity.validation import narrows, takes
 from attnexport.store import ExportDirectory, VersionEntry
+
+from .validation_original import check_loadable, check_unchanged, open_exported
+from .versions import open_original
 
 _BATCH = 256
 _SYNTHETIC = 64
@@ -95,13 +93,13 @@ def open_compared(
     """
     import_modules(imports)
     progress("comparing hashes")
-    _check_unchanged(directory, entry)
+    check_unchanged(directory, entry)
     progress("opening the original")
-    origin = open_version(directory, entry)
+    origin = open_original(directory, entry)
     labels = entry.source.get("labels") if origin.saved_model is None else None
     if origin.keras_file is not None:
-        _check_loadable(origin.keras_file)
-    opened = _open(origin, labels)
+        check_loadable(origin.keras_file)
+    opened = open_exported(origin, labels)
     at_lengths = {each.name for artifact in entry.artifacts for each in artifact.signatures} - opened.signatures.keys()
     original = stack.enter_context(closing(opened.in_float32().with_lengths_of(sorted(at_lengths))))
     precision = opened.precision
@@ -121,51 +119,6 @@ def open_compared(
     return Compared(
         original, data, (*samples.notes, *_note_on_labels(original, samples, judged, labels_for)), precision
     )
-
-
-def _check_unchanged(directory: ExportDirectory, entry: VersionEntry) -> None:
-    """Refuse artifacts that are not what was exported.
-
-    Raises:
-        GateError: Names those that are gone or were changed.
-    """
-    changes = [(artifact.path, artifact.change(directory.root)) for artifact in entry.artifacts]
-    wrong = [f"{path} {change}" for path, change in changes if change]
-    if wrong:
-        raise GateError(
-            f"version {entry.version} of {directory.root} is not what was exported: {', '.join(wrong)} since; export "
-            "it again"
-        )
-
-
-def _check_loadable(path: Path) -> None:
-    """Refuse a file that is not a Keras file any more; what Keras itself says of one that is, is not a change of it.
-
-    Raises:
-        GateError: It is not what was exported.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            missing = {"config.json", "metadata.json", "model.weights.h5"} - set(archive.namelist())
-    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
-        raise GateError(f"{path} is not what was exported: {first_line(error)}; export it again") from error
-    if missing:
-        raise GateError(f"{path} is not what was exported: it has no {', '.join(sorted(missing))}; export it again")
-
-
-def _open(origin: ModelOrigin, labels: Sequence[str] | None) -> ModelSource:
-    """Open the original; a SavedModel that does not load was exported, and is not what was exported.
-
-    Raises:
-        GateError: It is a SavedModel of the export that does not load.
-        ModelError: Keras cannot load it.
-    """
-    try:
-        return open_model(origin, labels=labels)
-    except ModelError as error:
-        if origin.saved_model is None:
-            raise
-        raise GateError(f"{error}; it is not what was exported: export it again") from error
 
 
 def _judged(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attnexport.core.errors import ArgumentError
+from attnexport.core.errors import ArgumentError, ModelError
 from attnexport.core.progress import Progress, silent
 
 from .export import DEFAULT_OUTPUT, export_directory
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from attnexport.exporter.models import ModelOrigin
     from attnexport.store import ExportDirectory, VersionEntry
 
+QUANTIZED_BY = "quantized_by"  # in a version's source: how Keras quantized the model
 _LOADED = ("factory", "h5", "object")  # origins of which a version keeps no copy to compare with
 
 
@@ -124,7 +125,13 @@ def find_version(
         directory = ExportDirectory(Path(model))
         entry = directory.newest() if version is None else directory.manifest().entry(version)
         kind = str(entry.source.get("kind", "export"))
-        kept = open_version(directory, entry)
+        kept = open_original(directory, entry)
+        if kept.saved_model is not None and (mode := entry.source.get(QUANTIZED_BY)):
+            raise ModelError(
+                f"version {entry.version} of {directory.root} was quantized by Keras ({mode}) and keeps no .keras, as "
+                "Keras cannot read it back; TFLite's converter needs the model with float weights: convert it live "
+                "(package.module:factory, or attnexport.convert(model) from Python)"
+            )
         return ModelVersion(directory, entry, kind, replace(kept, declared=tuple(inputs) or kept.declared))
     progress("loading the model")
     origin = open_source(model, imports)
@@ -186,6 +193,36 @@ def _is_loaded(directory: ExportDirectory, entry: VersionEntry, source: ModelSou
     return same and saved_model is not None and computes_as(directory.root / saved_model.path, source)
 
 
+def open_original(directory: ExportDirectory, entry: VersionEntry) -> ModelOrigin:
+    """The original of a version, as `exporter.open_version` gives it, or the model that it was, built again.
+
+    A model that Keras quantized, and cannot read back, is kept as a SavedModel alone. Its .tflite files are made of its
+    float weights, which the factory's model has, and are compared with that.
+
+    Raises:
+        ArgumentError: if a module cannot be found.
+        ManifestError: if the version has no original.
+        ModelError: if the original is gone, or the factory fails.
+    """
+    from attnexport.exporter import open_model, open_source, open_version
+    from attnexport.exporter.gate import computes_as
+
+    kept = open_version(directory, entry)
+    factory = str(entry.source.get("factory", ""))
+    # Only modules that the version imports, which was trusted for that.
+    if kept.saved_model is None or QUANTIZED_BY not in entry.source or factory.partition(":")[0] not in entry.imports:
+        return kept
+    given = names_and_labels(entry)
+    names = {name: tuple(given.get(name, ())) for name in ("input_names", "output_names")}
+    live = replace(open_source(factory, entry.imports), name=directory.name, **names)
+    source = open_model(live)
+    try:
+        # Not by its hash, since Keras numbers layers anew each time that they are built.
+        return live if computes_as(kept.saved_model, source) else kept
+    finally:
+        source.close()
+
+
 def _is_of(directory: ExportDirectory, entry: VersionEntry, origin: ModelOrigin) -> bool:
     """Whether a version is of this very file or preset."""
     root = directory.root
@@ -195,7 +232,7 @@ def _is_of(directory: ExportDirectory, entry: VersionEntry, origin: ModelOrigin)
     if origin.saved_model:
         return keras is None and saved_model is not None and _is_same(origin.saved_model, root / saved_model.path)
     # A preset is seeded.
-    details = {key: value for key, value in entry.source.items() if key not in KEPT}
+    details = {key: value for key, value in entry.source.items() if key not in (*KEPT, QUANTIZED_BY)}
     return details == {**origin.source, "imports": list(origin.imports)}
 
 

@@ -200,3 +200,28 @@ def test_image_layers_on_integers_are_compared_as_predict_runs_them(tmp_path: Pa
     assert "compared as predict runs it" in " ".join(result.notes)
     assert result.entry.artifact("keras") is not None
     assert validate(result.directory)
+
+
+def test_a_quantized_model_that_keras_cannot_read_back_is_converted_from_its_factory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "quantized_attention.py").write_text(
+        "import keras\n"
+        "def build():\n"
+        "    keras.utils.set_random_seed(0)\n"
+        "    x = keras.Input((6, 16), name='x')\n"
+        "    y = keras.layers.Dense(3)(keras.layers.MultiHeadAttention(2, 8)(x, x))\n"
+        "    model = keras.Model(x, y, name='q')\n"
+        "    model.quantize('int8', filters=lambda layer: isinstance(layer, (keras.layers.Dense, "
+        "keras.layers.EinsumDense)))\n"
+        "    return model\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    exported = export_saved_model("quantized_attention:build", tmp_path / "export")
+    assert exported.entry.artifact("keras") is None, "this Keras reads it back: the version could keep it"
+    converted = convert(exported.directory, "float32")
+    assert "was quantized by Keras (int8)" in " ".join(converted.notes)
+    assert validate(exported.directory)
+    live = export_saved_model(__import__("quantized_attention").build(), tmp_path / "export", name="live")
+    with pytest.raises(ModelError, match=r"was quantized by Keras \(int8\) and keeps no \.keras"):
+        convert(live.directory, "float32")
