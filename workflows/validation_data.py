@@ -66,12 +66,15 @@ class Compared:
         data: The samples.
         notes: What the user should know, a sentence each.
         precision: The row of the table of budgets that the original computes in, before it was opened in float32.
+        quantized: The original as Keras quantized it, which the SavedModel computes; None if it did not. The .tflite
+            files are made of its float weights, and compared with `original`.
     """
 
     original: ModelSource
     data: Data
     notes: tuple[str, ...]
     precision: str = "float32"
+    quantized: ModelSource | None = None
 
 
 def open_compared(
@@ -102,23 +105,22 @@ def open_compared(
     opened = open_exported(origin, labels)
     at_lengths = {each.name for artifact in entry.artifacts for each in artifact.signatures} - opened.signatures.keys()
     original = stack.enter_context(closing(opened.in_float32().with_lengths_of(sorted(at_lengths))))
-    precision = opened.precision
+    precision, quantized = opened.precision, opened if opened.quantized_by else None
     steps = _steps_of(entry, original)
     if evaluation is None:
         data = synthetic_data(original, steps)
         notes = [f"without evaluation samples, {data.name} are compared: they test the computation, not its use"]
         if limits == Limits() and any(artifact.calibrated_on_given for artifact in entry.artifacts):
             notes.append("errors of artifacts calibrated on your samples are reported but not enforced")
-        return Compared(original, data, tuple(notes), precision)
+        return Compared(original, data, tuple(notes), precision, quantized)
     aliases = {old: new for new, old in entry.names.items()}
     samples = load_samples(evaluation, original.inputs, aliases)
     if limits.max_accuracy_drop is not None and samples.labels is None:
         raise SamplesError("max_accuracy_drop needs evaluation samples with 'labels'")
     judged = _judged(original, samples, labels_for, labels or ())
     data = Data(samples, f"{len(samples)} evaluation samples", given=True, steps=steps, judged=judged)
-    return Compared(
-        original, data, (*samples.notes, *_note_on_labels(original, samples, judged, labels_for)), precision
-    )
+    notes = [*samples.notes, *_note_on_labels(original, samples, judged, labels_for)]
+    return Compared(original, data, tuple(notes), precision, quantized)
 
 
 def _judged(

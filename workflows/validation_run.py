@@ -41,6 +41,7 @@ from .validation_subjects import (
 from .version_candidates import version_candidates
 
 if TYPE_CHECKING:
+    from attnexport.exporter import ModelSource
     from attnexport.parity import Validation
 
 
@@ -136,7 +137,12 @@ def _compare(
     progress: Progress,
 ) -> Validation:
     original, data = compared.original, compared.data
-    done, total = 0, count_batches(original, data, signatures)
+    groups: list[tuple[ModelSource, Sequence[Subject]]] = [(original, subjects)]
+    if compared.quantized is not None:
+        files = [each for each in subjects if each.artifact.startswith("tflite/")]
+        groups = [(compared.quantized, [each for each in subjects if each not in files]), (original, files)]
+    groups = [(source, group) for source, group in groups if group]
+    done, total = 0, len(groups) * count_batches(original, data, signatures)
 
     def count(batch: Batch) -> None:
         nonlocal done
@@ -144,12 +150,16 @@ def _compare(
         progress("comparing", done=done, total=total)
 
     progress("comparing", done=0, total=total)
-    return parity.validate(
-        original.reference,
-        subjects,
-        batches(original, data, signatures),
-        limits=limits,
-        reference_name=original.reference_name,
-        class_names=class_names,
-        on_batch=count,
-    )
+    verdicts = [
+        parity.validate(
+            source.reference,
+            group,
+            batches(source, data, [each for each in signatures if each in source.signatures]),
+            limits=limits,
+            reference_name=original.reference_name,
+            class_names=class_names,
+            on_batch=count,
+        )
+        for source, group in groups
+    ]
+    return parity.Validation(original.reference_name, tuple(check for each in verdicts for check in each.checks))
