@@ -213,8 +213,12 @@ def open_original(directory: ExportDirectory, entry: VersionEntry) -> ModelOrigi
     if kept.saved_model is None or QUANTIZED_BY not in entry.source or factory.partition(":")[0] not in entry.imports:
         return kept
     given = names_and_labels(entry)
-    names = {name: tuple(given.get(name, ())) for name in ("input_names", "output_names")}
-    live = replace(open_source(factory, entry.imports), name=directory.name, **names)
+    live = replace(
+        open_source(factory, entry.imports),
+        name=directory.name,
+        input_names=tuple(given.get("input_names", ())),
+        output_names=tuple(given.get("output_names", ())),
+    )
     source = open_model(live)
     try:
         # Not by its hash, since Keras numbers layers anew each time that they are built.
