@@ -11,7 +11,7 @@ from .graph import Graph, Operator, Subgraph
 from .recipes import Recipe
 
 # Flags of processors that multiply and add int8 in one instruction: x86, and Arm's dot products.
-_INT8_PRODUCTS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
+INT8_PRODUCTS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
 _MOST_OF_CORE = 0.3  # of the products; at 128 steps of 256 features it is 0.17, at 512 steps 0.45
 
 
@@ -35,7 +35,7 @@ def int8_note(graph: Graph, recipe: Recipe, flags: frozenset[str] | None = None)
         flags: Features of the processor; those of this one if None.
     """
     flags = processor_flags() if flags is None else flags
-    if not flags or flags & _INT8_PRODUCTS or recipe.integer_only or recipe.weights != "int8":
+    if not flags or flags & INT8_PRODUCTS or recipe.integer_only or recipe.weights != "int8":
         return None
     if recipe.activations not in ("int8", "dynamic") or (share := core_share(graph)) < _MOST_OF_CORE:
         return None
