@@ -123,6 +123,7 @@ def test_names_of_exports_that_cannot_be_deployed(attnexport: Run, manifest: Pat
     code, out, err = attnexport("deploy", tmp_path / name, "--target", "docker", "--output", tmp_path / "out")
     assert code == (0 if name in ("file",) else 2), err
     check_printed(out + err)
+    assert printable(name)[:4] in run_all(attnexport, ["list", tmp_path])
 
 
 def test_samples_and_values(attnexport: Run, exported_classifier: Any, tmp_path: Path) -> None:
@@ -188,6 +189,14 @@ class NamedModel:
 
     def close(self) -> None:
         """Nothing is open."""
+
+
+def test_a_result_in_a_notebook_has_no_markup_of_a_file(manifest: Path) -> None:
+    from attnexport.workflows.inspect import inspect
+
+    page = inspect(manifest)._repr_html_()
+    assert "alert(1)" in page
+    check_page(page, {"script": 0, "img": 0})
 
 
 @pytest.fixture

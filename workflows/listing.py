@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnexport.core.errors import ArgumentError, ContentError
+from attnexport.core.printable import printable
 from attnexport.core.progress import Progress, silent
 
 from .connection import Connection
@@ -66,10 +67,10 @@ class ListResult(Result):
             ]
         rows = [
             (
-                str(each.path),
+                printable(str(each.path)),  # a name of a directory may have a line break
                 ", ".join(map(str, each.versions)),
-                each.created[:16].replace("T", " "),
-                ", ".join(each.artifacts) or each.problem,
+                printable(each.created[:16].replace("T", " ")),
+                printable(", ".join(each.artifacts) or each.problem),
                 each.validation,
             )
             for each in self.exports
