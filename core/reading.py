@@ -24,10 +24,11 @@ def check_filled(path: Path) -> None:
     """Refuse a file that says to be far larger than what is on disk: one with holes, which takes nothing to make.
 
     Args:
-        path: A regular file.
+        path: The file.
 
     Raises:
-        ContentError: if it has more than 1 GiB, and more than `MAX_RATIO` times what it takes on disk.
+        ContentError: if it has more than 1 GiB, and more than `MAX_RATIO` times what it takes on disk; or if it is not
+            a regular file.
 
     Example:
         >>> import tempfile
@@ -43,6 +44,8 @@ def check_filled(path: Path) -> None:
 
 
 def _check_filled(status: os.stat_result, what: str) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise ContentError(f"{what} is not a regular file")
     stored = getattr(status, "st_blocks", None)  # of 512 bytes, as POSIX has it; Windows has none
     if stored is not None and status.st_size > max(1 << 30, MAX_RATIO * 512 * stored):
         raise ContentError(
