@@ -71,4 +71,5 @@ def check_plain(root: Path, path: str) -> None:
     for each in (root / path).rglob("*"):
         if each.is_symlink() or not (each.is_file() or each.is_dir()):
             raise StorageError(f"{each} is a link or a special file, which is not copied; put the file itself there")
-        check_filled(each)
+        if each.is_file():
+            check_filled(each)
