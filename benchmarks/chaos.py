@@ -155,13 +155,15 @@ def chaos() -> None:
                 process = run(lines[command], folder / "log")
                 (killed if kill(process, folder, chance, usual[command]) else finished)[command] += 1
                 check(folder)
+            print(f"{killed.total()} kills, all of them left everything whole: "
+                  + ", ".join(f"{count} of {command}" for command, count in sorted(killed.items()))
+                  + f"; {finished.total()} commands ended before", flush=True)  # fmt: skip
+            for left in temporaries(folder / "export"):
+                os.utime(left, (0, 0))  # as if they were old: a file that holds no lock may still be written
             for words in lines.values():
                 whole(words, folder)
         check(folder)
         assert not (left := temporaries(folder / "export")), f"{left} is left"
-    print(f"{killed.total()} kills, all of them left everything whole: "
-          + ", ".join(f"{count} of {command}" for command, count in sorted(killed.items()))
-          + f"; {finished.total()} commands ended before")  # fmt: skip
 
 
 if __name__ == "__main__":

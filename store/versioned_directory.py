@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import stat
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -18,6 +20,7 @@ from .records import KINDS
 
 LOCK = ".lock"
 TEMPORARY = ".tmp-"
+_ABANDONED_SECONDS = 600.0  # a file that is written at once is in its place long before
 
 
 class VersionedDirectory:
@@ -102,6 +105,11 @@ class VersionedDirectory:
                     shutil.rmtree(leftover, ignore_errors=True)
             except Timeout:
                 continue  # its export is still running
+        for leftover in self.root.glob(f"*/{TEMPORARY}*"):  # reports, digests and the like, which hold no lock
+            with suppress(FileNotFoundError):
+                status = leftover.lstat()
+                if not stat.S_ISDIR(status.st_mode) and time.time() - status.st_mtime > _ABANDONED_SECONDS:
+                    leftover.unlink()
 
     def _settle(self, journal: Journal) -> None:
         manifest = read_manifest(self.root)

@@ -177,6 +177,18 @@ def test_killed_at_any_moment_the_old_state_stands_and_the_next_export_sweeps(
     assert tree(root) == whole(root, *known, following)
 
 
+def test_a_report_that_was_cut_off_is_swept_once_it_is_old(tmp_path: Path) -> None:
+    root = tmp_path / "m"
+    export(root)
+    (root / "digest").mkdir()
+    for name in (".tmp-1.sha256", ".tmp-2.sha256", "1.sha256"):
+        (root / "digest" / name).write_text("half")
+    os.utime(root / "digest" / ".tmp-1.sha256", (0, 0))
+    os.utime(root / "digest" / "1.sha256", (0, 0))
+    export(root)
+    assert {path.name for path in (root / "digest").iterdir()} == {".tmp-2.sha256", "1.sha256"}
+
+
 @pytest.mark.parametrize("moment", ["rename:1", "rename:2", "unlink:1", "unlink:2", "unlink:3", "unlink:4", "rmdir:1"])
 def test_a_sweep_killed_at_any_moment_leaves_no_half_of_what_it_takes_away(
     tmp_path: Path, moment: str, fork_python: Callable[..., subprocess.CompletedProcess[str]]
