@@ -163,7 +163,8 @@ def chaos() -> None:
             for words in lines.values():
                 whole(words, folder)
         check(folder)
-        assert not (left := temporaries(folder / "export")), f"{left} is left"
+        left = temporaries(folder / "export")
+        assert not left, f"{left} is left"
 
 
 if __name__ == "__main__":
