@@ -150,8 +150,10 @@ def _assets(program: Program, path: Path) -> Iterator[str]:
     folder = path / "assets"
     inside = os.path.realpath(path)
     for name in dict.fromkeys(program.assets.values()):
-        file = folder / name
-        target = os.path.realpath(file)
+        if "\0" in name:
+            yield f"its asset {name!r} has no name of a file"
+            continue
+        target = os.path.realpath(folder / name)
         if os.path.isabs(name) or ".." in Path(name).parts or os.path.commonpath([inside, target]) != inside:
             yield f"its asset {name!r} is not inside it"
 

@@ -175,6 +175,7 @@ def test_an_asset_is_a_file_of_the_saved_model(tmp_path: Path) -> None:
     asset.unlink()
     os.mkfifo(asset)
     assert refusals(message, tmp_path) == ["its file 'assets/a' is not a regular one"]
+    assert refusals(program(assets={"f": "a\0b"}), tmp_path)[0] == "its asset 'a\\x00b' has no name of a file"
     asset.unlink()
     with asset.open("wb") as file:
         file.truncate(1 << 40)
