@@ -22,9 +22,11 @@ Nothing here knows of exit codes, gRPC or HTTP: the edges translate, each in one
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, Self
 
 _CODES = re.compile(r"\x1b\[\d*m")  # of terminals, for bold
@@ -172,6 +174,31 @@ def check_size(name: str, value: Any, least: int = 1, most: int | None = None) -
     if most is not None and value > most:
         raise ArgumentError(f"{name} must be at most {most}; received {value!r}")
     return value
+
+
+def check_path(name: str, value: Any) -> Path:
+    """Check that a value is a path.
+
+    Args:
+        name: How the message calls it.
+        value: The value.
+
+    Returns:
+        The path.
+
+    Raises:
+        ArgumentError: if it is not.
+
+    Example:
+        >>> check_path("export", "export/classifier").name
+        'classifier'
+        >>> check_path("export", 5)
+        Traceback (most recent call last):
+        attnexport.core.errors.ArgumentError: export must be a path; received int
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise ArgumentError(f"{name} must be a path; received {type(value).__name__}")
+    return Path(value)
 
 
 def first_line(error: BaseException, limit: int = 300) -> str:

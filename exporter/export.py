@@ -86,7 +86,7 @@ def export_version(
     notes += source.notes
     if "serve" in source.signatures:
         notes.append("its signature 'serve' makes the TFLite converter ignore the others")
-    progress("computing what is right")
+    progress("running the original")
     cases, not_compared = gate_cases(source, samples)
     notes += not_compared
     with directory.stage() as stage:

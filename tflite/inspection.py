@@ -201,5 +201,6 @@ def _advice(graph: Graph, signatures: tuple[SignatureInspection, ...]) -> list[s
             )
         elif heavy or delegated.partitions > 1 + len(delegated.inside):
             left = f", and leaves {', '.join(heavy)} to slower kernels" if heavy else ""
-            advice.append(f"{name}: XNNPACK takes it in {delegated.partitions} partitions{left}")
+            pieces = "1 partition" if delegated.partitions == 1 else f"{delegated.partitions} partitions"
+            advice.append(f"{name}: XNNPACK takes it in {pieces}{left}")
     return advice

@@ -16,7 +16,7 @@ from .choices import AUTO, RECIPES, recipe_name
 from .conversion_samples import check_calibrated, check_samples
 from .conversion_search import SearchOptions, search_request
 from .convert_result import ConvertResult
-from .export import check_texts, export_source
+from .export import check_model, check_texts, export_source
 from .inheritance import newest_entry, open_like
 from .versions import check_place, find_version, kind_of_model
 
@@ -72,8 +72,8 @@ def convert(
     Args:
         model: A `keras.Model`, a PresetConfig, the path of a `.keras` file, an export or a SavedModel, or a factory's
             `package.module:function`.
-        recipes: How to quantize: names (see `choices.RECIPES`), `Recipe`s or their JSON files; "auto" searches for a
-            recipe.
+        recipes: How to quantize: "float32", "float16", "dynamic", "int8", "int16x8", "int4", `Recipe`s or their JSON
+            files; "auto" searches for a recipe.
         calibration: Samples to find ranges with (a path, arrays `[n, ...]` by input name, or an array); every fifth is
             held out to compare on. Synthetic ones if None.
         evaluation: Samples, with or without labels, to report accuracy on.
@@ -121,6 +121,7 @@ def convert(
         >>> [(file.path.name, file.state) for file in result.files]
         [('small.dynamic.tflite', 'new')]
     """
+    check_model(model)
     given = [recipes] if isinstance(recipes, str | os.PathLike) or not isinstance(recipes, Sequence) else list(recipes)
     given = [recipe_name(each) if isinstance(each, str) else each for each in given]
     signatures, imports = check_texts("signatures", signatures), check_texts("imports", imports)

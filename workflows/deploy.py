@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from attnexport.core.errors import ArgumentError
+from attnexport.core.errors import ArgumentError, check_path
 from attnexport.core.progress import Progress, silent
 
 from .result import Block, Line, Result
@@ -116,9 +116,10 @@ def deploy(
 
     from .deploy_files import check_output, write_deployment
 
-    if not (Path(export) / FILE_NAME).exists():
+    root, output = check_path("export", export), check_path("output", output)
+    if not (root / FILE_NAME).exists():
         raise ArgumentError(f"{export} is not an export directory (no {FILE_NAME})")
-    directory, output = ExportDirectory(Path(export)), Path(output)
+    directory = ExportDirectory(root)
     entry = directory.newest() if version is None else directory.manifest().entry(version)
     saved_model = entry.artifact("saved_model")
     if saved_model is None:

@@ -157,6 +157,7 @@ def export_saved_model(
         >>> bool(result.verdict)
         True
     """
+    check_model(model)
     if version is not None:
         check_size("version", version, most=MAX_VERSION)
     checked = check_texts("imports", imports)
@@ -252,6 +253,16 @@ def export_directory(output: str | os.PathLike[str], name: str) -> ExportDirecto
         if each.exists() and not each.is_dir():
             raise StorageError(f"cannot write {root}: {each} is not a directory")
     return ExportDirectory(root)
+
+
+def check_model(model: Any) -> None:
+    """Refuse what cannot be a model, before TensorFlow is loaded to tell.
+
+    Raises:
+        ArgumentError: naming its type.
+    """
+    if not isinstance(model, str) and type(model).__module__ == "builtins":
+        raise ArgumentError(f"model must be a keras.Model or a path; received {type(model).__name__}")
 
 
 def check_texts(what: str, texts: Iterable[str]) -> list[str]:

@@ -11,6 +11,7 @@ from attnexport.core.errors import ArgumentError, ContentError
 from attnexport.core.printable import printable
 from attnexport.core.progress import Progress, silent
 
+from .export import check_model
 from .node_data import check_node_data, delegated, write_node_data
 from .result import Block, Line, Result, Table
 from .sizes import kilobytes
@@ -81,6 +82,7 @@ def inspect(
         >>> inspect(model).contents.weight_bytes
         {'float32': 40}
     """
+    check_model(artifact)
     if not isinstance(artifact, str | Path):
         return InspectionResult("keras", None, _inspect_keras(artifact, None, imports))
     from attnexport.store.trust import check_modules, trusting

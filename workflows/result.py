@@ -81,6 +81,10 @@ class Result(ABC):
         """The result as a notebook shows it: with pictures, if there are any, which are drawn only here."""
         return self.blocks()
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """What IPython shows in a terminal: the tables, not all the fields."""
+        printer.text(str(self))
+
     def _repr_html_(self) -> str:
         return "\n".join(map(_block_html, self.notebook_blocks()))
 

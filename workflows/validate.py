@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attnexport.core.errors import ArgumentError, StorageError
+from attnexport.core.errors import ArgumentError, StorageError, check_path
 from attnexport.core.progress import Progress, silent
 from attnexport.parity.limits import Limits
 
@@ -193,9 +193,10 @@ def _open_export(export: str | Path, version: int | None) -> tuple[ExportDirecto
     from attnexport.store import ExportDirectory
     from attnexport.store.manifest import FILE_NAME
 
-    if not (Path(export) / FILE_NAME).exists():
+    root = check_path("export", export)
+    if not (root / FILE_NAME).exists():
         raise ArgumentError(f"{export} is not an export directory: it has no {FILE_NAME}")
-    directory = ExportDirectory(Path(export))
+    directory = ExportDirectory(root)
     return directory, directory.newest() if version is None else directory.manifest().entry(version)
 
 

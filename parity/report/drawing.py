@@ -48,11 +48,13 @@ class Picture:
         svg: The SVG document, legible on light and dark paper.
         alt: What it shows, in words.
         caption: The line below it.
+        points: Places in it that have a text to show under the pointer: percent from the left, from the top, the text.
     """
 
     svg: str
     alt: str
     caption: str
+    points: tuple[tuple[float, float, str], ...] = ()
 
     @property
     def source(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import compress
 from typing import TYPE_CHECKING, Any
 
@@ -34,20 +35,24 @@ def trade_offs(candidates: Sequence[Candidate]) -> list[Picture]:
     if not candidates:
         return []
     timed = all(each.latency_ms > 0 for each in candidates)
-    description = "; ".join(
+    texts = [
         f"{each.name}: {each.size_bytes / 1000:.0f} kB, "
         + (f"{each.latency_ms:.3g} ms, " if timed else "")
         + decibels(each.sqnr_db)
         for each in candidates
-    )
+    ]
+    description = "; ".join(texts)
     sizes, latencies = [each.size_bytes / 1000 for each in candidates], [each.latency_ms for each in candidates]
-    pictures = [_over(candidates, "size in kB", sizes, f"SQNR over size. {description}")]
+    pictures = [_over(candidates, "size in kB", sizes, texts, f"SQNR over size. {description}")]
     if timed:
-        pictures.append(_over(candidates, "latency of a sample in ms", latencies, f"SQNR over latency. {description}"))
+        what = "latency of a sample in ms"
+        pictures.append(_over(candidates, what, latencies, texts, f"SQNR over latency. {description}"))
     return pictures
 
 
-def _over(candidates: Sequence[Candidate], what: str, values: Sequence[float], alt: str) -> Picture:
+def _over(
+    candidates: Sequence[Candidate], what: str, values: Sequence[float], texts: Sequence[str], alt: str
+) -> Picture:
     front = non_dominated(candidates)
     finite = [each.sqnr_db for each in candidates if math.isfinite(each.sqnr_db)]
     top = max(finite, default=0.0) * 1.12 + 5  # the height of candidates that are equal
@@ -55,6 +60,8 @@ def _over(candidates: Sequence[Candidate], what: str, values: Sequence[float], a
     heights = [
         each.sqnr_db if math.isfinite(each.sqnr_db) else top if each.sqnr_db > 0 else bottom for each in candidates
     ]
+
+    points: list[tuple[float, float, str]] = []
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
@@ -79,8 +86,12 @@ def _over(candidates: Sequence[Candidate], what: str, values: Sequence[float], a
         # Of many, only these: more numbers could not be read.
         shown = [not numbered or each in front or each.chosen for each in candidates]
         _label(figure, axes, list(compress(zip(values, heights, labels, strict=True), shown)))
+        for x, y, text in zip(values, heights, texts, strict=True):
+            across, up = figure.transFigure.inverted().transform(axes.transData.transform((x, y)))
+            points.append((round(100 * across, 2), round(100 - 100 * up, 2), text))
 
-    return picture(draw, (4.7, 3.3), alt, what.partition(" ")[0].capitalize() + " and error")
+    drawn = picture(draw, (4.7, 3.3), alt, what.partition(" ")[0].capitalize() + " and error")
+    return replace(drawn, points=tuple(points))
 
 
 def _edge(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

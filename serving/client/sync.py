@@ -24,7 +24,7 @@ class Client:
     Args:
         addresses: `HOST:PORT` of a server, or of several that serve the same models: they take turns, and one that
             fails is skipped.
-        model: The model of calls that name none.
+        model: Model of calls that do not name one.
         timeout: Seconds that a call may take, with its retries.
         connect_timeout: Seconds after which a connection that is not made counts as refused.
         retry: What happens when no server answers.

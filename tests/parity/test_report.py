@@ -6,6 +6,7 @@ import base64
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 
 from attnexport.parity import Validation
 from attnexport.parity.report import Report, WorstSample, render
+from attnexport.parity.report.trade_off import trade_offs
 from tests.browser import Browser
 from tests.hostile import NAMES
 
@@ -195,6 +197,23 @@ def test_a_search_is_folded_classes_have_names_and_versions_stand_beside_each_ot
     assert 'title="2 of class &lt;b&gt;zero given one"' in text
     for words in ("Beside version 1", "40.0 dB → 42.3 dB", "33 kB → 31 kB", "19 kB → gone"):
         assert words in text
+
+
+@pytest.mark.parametrize("searched", [False, True])
+def test_each_mark_has_its_figures_under_the_pointer(
+    reports: dict[str, Report], pages: dict[str, str], searched: bool
+) -> None:
+    candidates = reports["passed"].searched if searched else reports["passed"].candidates
+    for drawn in trade_offs(candidates):
+        svg = ElementTree.fromstring(drawn.svg)
+        _, _, width, height = map(float, svg.attrib["viewBox"].split())
+        marks = [each.attrib for each in svg.iter("{http://www.w3.org/2000/svg}use")]
+        assert [text.partition(":")[0] for _, _, text in drawn.points] == [each.name for each in candidates]
+        for left, top, text in drawn.points:
+            x, y = left * width / 100, top * height / 100
+            apart = min(np.hypot(float(each["x"]) - x, float(each["y"]) - y) for each in marks)
+            assert apart < 2, f"{text} is not where its mark is"  # in points; a mark has 7
+            assert f'<i style="left: {left}%; top: {top}%" title="{escape(text)}"></i>' in pages["passed"]
 
 
 def test_columns_sort_by_number_and_back(pages: dict[str, str], tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -96,6 +98,9 @@ def test_a_model_in_memory_is_exported_and_converted(tmp_path: Path, monkeypatch
     assert "Parity is against Keras, on 10 held-out samples." in str(converted)
     assert [each["recipe"] for each in json.loads(converted.to_json())["files"]] == ["float32", "int8"]
     assert "<td>small.int8.tflite</td>" in converted._repr_html_()
+    shown = io.StringIO()
+    converted._repr_pretty_(SimpleNamespace(text=shown.write), False)
+    assert shown.getvalue() == str(converted)
 
 
 def test_the_same_model_in_memory_finds_its_version(tmp_path: Path) -> None:
@@ -160,8 +165,20 @@ def test_arguments_are_checked_before_tensorflow_is_loaded(run_python: Callable[
         "for wrong in ({'recipes': 'int9'}, {'recipes': 'auto'}, {'calibration': 'nowhere.npz'}, {'imports': 'x'}):\n"
         "    try: ax.convert('m.keras', **wrong)\n"
         "    except ArgumentError as error: print(error)\n"
+        "for call in (ax.convert, ax.export_saved_model, ax.validate, ax.inspect, "
+        "lambda each: ax.deploy(each, 'o', target='docker')):\n"
+        "    try: call(5)\n"
+        "    except ArgumentError as error: print(error)\n"
         "assert not {'tensorflow', 'keras'} & set(sys.modules)\n"
     )
     done = run_python(code)
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 4
+    told = done.stdout.splitlines()
+    assert len(told) == 9
+    assert told[4:] == [
+        "model must be a keras.Model or a path; received int",
+        "model must be a keras.Model or a path; received int",
+        "export must be a path; received int",
+        "model must be a keras.Model or a path; received int",
+        "export must be a path; received int",
+    ]
