@@ -54,7 +54,8 @@ def fit_integers(weights: Array, moments: Array, bits: int) -> Integers:
     Example:
         >>> import numpy as np
         >>> always_equal = np.ones((2, 2))  # of two inputs only the sum of their weights counts
-        >>> fit_integers(np.array([[7.0, 0.4]]), always_equal, bits=4).weights.sum().round(1)
+        >>> fitted = fit_integers(np.array([[7.0, 0.4]]), always_equal, bits=4)
+        >>> print(fitted.weights.sum().round(1))
         7.4
     """
     weights = weights.astype(np.float64)
@@ -62,10 +63,9 @@ def fit_integers(weights: Array, moments: Array, bits: int) -> Integers:
     least = float(np.finfo(np.float32).tiny)
     damped += np.eye(len(damped)) * max(_DAMPING * float(np.diag(damped).mean()), least)
     most = 2.0 ** (bits - 1) - 1
-    nearest = _nearest(weights, damped, most, _FACTORS[:1])
-    start = _nearest(weights, damped, most, _FACTORS)
-    values = _descend(weights, start, _sequential(weights, start.scales, damped, most), damped, most)
-    return _better(weights, damped, nearest, _better(weights, damped, start, values))
+    nearest, start = _nearest(weights, damped, most)
+    values = _descend(weights, start.integers, _sequential(weights, start.integers.scales, damped, most), damped, most)
+    return _better(nearest, _better(start, _Rated.of(values, weights, damped))).integers
 
 
 def output_errors(weights: Array, rounded: Array, moments: Array) -> Array:
@@ -75,26 +75,37 @@ def output_errors(weights: Array, rounded: Array, moments: Array) -> Array:
     return products
 
 
-def _nearest(weights: Array, moments: Array, most: float, factors: tuple[float, ...]) -> Integers:
-    """Rounded to the nearest, each row with the best of some scales."""
+@dataclass(frozen=True)
+class _Rated:
+    """Integers with the error of each output, `[outputs]`, which costs a product of whole matrices."""
+
+    integers: Integers
+    errors: Array
+
+    @classmethod
+    def of(cls, integers: Integers, weights: Array, moments: Array) -> _Rated:
+        return cls(integers, output_errors(weights, integers.weights, moments))
+
+
+def _nearest(weights: Array, moments: Array, most: float) -> tuple[_Rated, _Rated]:
+    """Rounded to the nearest: with the scale that holds the greatest weight of each row, and with the best of some."""
     bound = np.maximum(np.abs(weights).max(axis=1), 1e-9)
-    best: Integers | None = None
-    for factor in factors:
+    rated = []
+    for factor in _FACTORS:
         scales = _float32(factor * bound / most)
         values = np.clip(np.rint(weights / scales[:, None]), -most, most)
-        each = Integers(values, scales)
-        best = each if best is None else _better(weights, moments, best, each)
-    assert best is not None  # noqa: S101 - there is at least one factor
-    return best
+        rated.append(_Rated.of(Integers(values, scales), weights, moments))
+    best = rated[0]
+    for each in rated[1:]:
+        best = _better(best, each)
+    return rated[0], best
 
 
-def _better(weights: Array, moments: Array, first: Integers, second: Integers) -> Integers:
+def _better(first: _Rated, second: _Rated) -> _Rated:
     """Of each row the one with the smaller error."""
-    errors = [output_errors(weights, each.weights, moments) for each in (first, second)]
-    chosen = errors[1] < errors[0]
-    return Integers(
-        np.where(chosen[:, None], second.values, first.values), np.where(chosen, second.scales, first.scales)
-    )
+    chosen, one, other = second.errors < first.errors, first.integers, second.integers
+    integers = Integers(np.where(chosen[:, None], other.values, one.values), np.where(chosen, other.scales, one.scales))
+    return _Rated(integers, np.where(chosen, second.errors, first.errors))
 
 
 def _sequential(weights: Array, scales: Array, moments: Array, most: float) -> Array:

@@ -14,7 +14,7 @@ from .graph import Graph
 from .tracer import TFLiteTracer, call_inputs
 
 _ROWS = 4096  # of a layer's input that are counted at once
-MAX_INPUTS = 4096  # of a layer whose moments are collected; they take the square of it
+MAX_INPUTS = 2048  # of a layer whose moments are collected; they take the square of it
 
 
 @dataclass

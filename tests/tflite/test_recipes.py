@@ -133,7 +133,7 @@ def test_json_that_is_no_recipe_is_refused(text: str, told: str, tmp_path: Path)
         (("(", "int8"), "tensors '(' is not a regular expression"),
         (("x", "int5"), "no weights 'int5'"),
         (("x", "int4", "int8"), "no activations for int4 weights 'int8'"),
-        (("x", "int8", "dynamic", "gptq"), "no weight algorithm 'gptq'"),
+        (("x", "int8", "dynamic", "hqq"), "no weight algorithm 'hqq'"),
     ],
 )
 def test_layers_that_cannot_be_are_refused(values: tuple[str, ...], told: str) -> None:
