@@ -55,9 +55,12 @@ class _Levels(click.ParamType[Any]):
     renamed={"--input": "--samples", "--batch": "--batch-size"},
 )
 @click.argument("artifacts", nargs=-1, metavar="[ARTIFACT]...")
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads per artifact.")
+@click.option(
+    "--threads", metavar="N", type=click.IntRange(1), default=1, show_default=True, help="Threads per artifact."
+)
 @click.option(
     "--rounds",
+    metavar="N",
     type=click.IntRange(MIN_ROUNDS),
     default=DEFAULT_ROUNDS,
     show_default=True,
@@ -66,7 +69,7 @@ class _Levels(click.ParamType[Any]):
 @click.option("--import", "imports", multiple=True, metavar="MODULE", help="Module that registers your own layers.")
 @optional_connection_options
 @version_options
-@click.option("--signature", default="serving_default", show_default=True, help="Signature to call.")
+@click.option("--signature", metavar="NAME", default="serving_default", show_default=True, help="Signature to call.")
 @click.option("--samples", metavar="FILE", help="Samples to send: .npz, .npy or .json. [generated]")
 @click.option("--batch-size", type=int, metavar="N", default=1, show_default=True, help="Samples in each call.")
 @click.option(
@@ -78,6 +81,7 @@ class _Levels(click.ParamType[Any]):
 )
 @click.option(
     "--seconds",
+    metavar="SECONDS",
     type=float,
     default=DEFAULT_SECONDS,
     show_default=True,

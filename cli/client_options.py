@@ -19,7 +19,9 @@ Parameters = ParamSpec("Parameters")
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
 _OPTIONS = (
-    click.option("--timeout", type=float, default=30.0, show_default=True, help="Seconds a call may take."),
+    click.option(
+        "--timeout", metavar="SECONDS", type=float, default=30.0, show_default=True, help="Seconds a call may take."
+    ),
     click.option("--tls", is_flag=True, help="Connect with TLS, trusting the system's certificate authorities."),
     click.option("--tls-ca", metavar="FILE", help="Connect with TLS, trusting this certificate authority (PEM)."),
     click.option("--tls-cert", metavar="FILE", help="Client certificate (PEM), with --tls-key."),
@@ -61,8 +63,8 @@ def optional_connection_options(
 def version_options(function: AnyFunction) -> AnyFunction:
     """Add --version and --label to a command."""
     for option in (
-        click.option("--label", help="Use the version with this label."),
-        click.option("--version", type=click.IntRange(0), help="Version to use. [the newest]"),
+        click.option("--label", metavar="LABEL", help="Use the version with this label."),
+        click.option("--version", metavar="N", type=click.IntRange(0), help="Version to use. [the newest]"),
     ):
         function = option(function)
     return function

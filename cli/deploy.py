@@ -19,17 +19,18 @@ from .terminal import Terminal
     "--target", type=Choice("target", get_args(workflow.Target)), required=True, help="Docker compose or Kubernetes."
 )
 @click.option("--output", metavar="DIR", required=True, type=click.Path(path_type=Path), help="Directory to write.")
-@click.option("--version", type=int, help="Version to copy into the image. [the newest]")
+@click.option("--version", metavar="N", type=int, help="Version to copy into the image. [the newest]")
 @click.option("--image", metavar="NAME:TAG", help="Name of the image. [NAME:VERSION]")
 @click.option(
     "--tf-serving-version",
     metavar="TAG",
     help="Tag of the tensorflow/serving image. [the newest that is known to exist]",
 )
-@click.option("--cpus", type=int, default=2, show_default=True, help="Processors and threads per server.")
-@click.option("--replicas", type=int, default=2, show_default=True, help="Fewest servers (Kubernetes).")
+@click.option("--cpus", metavar="N", type=int, default=2, show_default=True, help="Processors and threads per server.")
+@click.option("--replicas", metavar="N", type=int, default=2, show_default=True, help="Fewest servers (Kubernetes).")
 @click.option(
     "--max-batch",
+    metavar="N",
     type=int,
     help="Most samples joined into one call; 1 turns batching off. [what fits the model, if it has a batch]",
 )

@@ -99,16 +99,18 @@ _PRESET_OPTIONS = (
         show_default=True,
         help="Model to build if no MODEL is given.",
     ),
-    click.option("--features", type=int, default=64, show_default=True, help="Features per step."),
-    click.option("--d-k", type=int, help="The attention's d_k. [64; several heads: d_model / num_heads]"),
-    click.option("--num-heads", type=int, default=8, show_default=True, help="Heads (multi-head presets)."),
-    click.option("--d-model", type=int, default=64, show_default=True, help="Width (multi-head presets)."),
-    click.option("--units", type=int, default=128, show_default=True, help="Hidden units (classifiers)."),
-    click.option("--classes", type=int, default=10, show_default=True, help="Classes (classifiers)."),
+    click.option("--features", metavar="N", type=int, default=64, show_default=True, help="Features per step."),
+    click.option("--d-k", metavar="N", type=int, help="The attention's d_k. [64; several heads: d_model / num_heads]"),
+    click.option(
+        "--num-heads", metavar="N", type=int, default=8, show_default=True, help="Heads (multi-head presets)."
+    ),
+    click.option("--d-model", metavar="N", type=int, default=64, show_default=True, help="Width (multi-head presets)."),
+    click.option("--units", metavar="N", type=int, default=128, show_default=True, help="Hidden units (classifiers)."),
+    click.option("--classes", metavar="N", type=int, default=10, show_default=True, help="Classes (classifiers)."),
     click.option(
         "--pooling", type=Choice("pooling", POOLINGS), help="Pool the steps into one prediction (classifiers). [none]"
     ),
-    click.option("--seed", type=int, default=0, show_default=True, help="Seed of the weights."),
+    click.option("--seed", metavar="N", type=int, default=0, show_default=True, help="Seed of the weights."),
 )
 
 

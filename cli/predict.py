@@ -27,7 +27,7 @@ from .terminal import Terminal
     required=True,
     help="An .npz or .json with one array per input, or an .npy for a single input; - reads stdin.",
 )
-@click.option("--signature", default="serving_default", show_default=True, help="Signature to run.")
+@click.option("--signature", metavar="NAME", default="serving_default", show_default=True, help="Signature to run.")
 @click.option("--max-batch", type=int, metavar="N", help="Most samples in one call. [all]")
 @click.option("--output", metavar="FILE", help="Write the outputs to this .npz, .json or .csv instead.")
 def predict(

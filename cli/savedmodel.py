@@ -34,19 +34,22 @@ _MAX_LABELS_BYTES = 1 << 24
 @click.option(
     "--input-name",
     "input_names",
+    metavar="NAME",
     multiple=True,
     help="Name of an input, in order (of a dict's sorted keys); repeatable.",
 )
 @click.option(
     "--output-name",
     "output_names",
+    metavar="NAME",
     multiple=True,
     help="Name of an output, in order (of a dict's sorted keys); repeatable.",
 )
-@click.option("--batch", type=int, help="Fix the batch to this size. [free]")
+@click.option("--batch", metavar="N", type=int, help="Fix the batch to this size. [free]")
 @click.option(
     "--signature",
     "signatures",
+    metavar="NAME",
     multiple=True,
     help="Signature to export beside serving_default: attention, classify; repeatable. [all that the model offers]",
 )

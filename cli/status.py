@@ -16,7 +16,7 @@ from .terminal import Terminal
 
 @command("status", example="attnexport status --server 127.0.0.1:8500 --model classifier --wait")
 @server_options
-@click.option("--version", type=click.IntRange(0), help="Only this version. [all]")
+@click.option("--version", metavar="N", type=click.IntRange(0), help="Only this version. [all]")
 @click.option("--wait", is_flag=True, help="Wait until a version is AVAILABLE, for --timeout seconds at most.")
 def status(terminal: Terminal, connection: Connection, version: int | None, wait: bool) -> None:
     """Show which versions of a model are served.

@@ -73,14 +73,15 @@ class Size(click.ParamType[int]):
     metavar="RECIPE",
     help=f"{', '.join(RECIPES)}, {AUTO} (a search), or a recipe's JSON file; repeatable. [float32]",
 )
-@click.option("--version", type=int, help="Version to add to. [the newest]")
+@click.option("--version", metavar="N", type=int, help="Version to add to. [the newest]")
 @click.option("--calibration", metavar="FILE", help="Samples to calibrate with; every fifth is held out to compare on.")
 @click.option("--evaluation", metavar="FILE", help="Samples, with or without labels, to report accuracy on.")
 @click.option("--labels-for", metavar="OUTPUT", help="Output that labels are of. [the one whose classes they fit]")
-@click.option("--batch", type=click.IntRange(1), help="Samples per call. [1]")
+@click.option("--batch", metavar="N", type=click.IntRange(1), help="Samples per call. [1]")
 @click.option(
     "--signature",
     "signatures",
+    metavar="NAME",
     multiple=True,
     help="Signature to add to serving_default, such as attention; repeatable.",
 )
@@ -97,7 +98,12 @@ class Size(click.ParamType[int]):
     type=Choice("calibrator", ("auto", *CALIBRATORS)),
     help="How ranges are found. [auto: the best one on held-out samples]",
 )
-@click.option("--min-sqnr", type=float, metavar="DB", help="Least SQNR against the original. [the recipe's budget]")
+@click.option(
+    "--min-sqnr",
+    type=float,
+    metavar="DB",
+    help="Least signal-to-quantization-noise ratio (SQNR). [the recipe's budget]",
+)
 @click.option("--max-size", type=Size(), help="Fail if a file is larger: 500000, 500k, 1.5M.")
 @click.option("--allow-flex", is_flag=True, help="Allow TensorFlow operators, which LiteRT alone cannot run.")
 @click.option("--keep-failed", is_flag=True, help="Keep files that fail their checks, under failed/.")
@@ -128,6 +134,7 @@ class Size(click.ParamType[int]):
 )
 @click.option(
     "--trials",
+    metavar="N",
     type=click.IntRange(1),
     help=f"Most candidates to measure. [{DEFAULT_TRIALS}]",
 )

@@ -22,19 +22,25 @@ attnexport validate export/classifier --min-sqnr 40 --layers
 
 @command("validate", example=_EXAMPLE)
 @click.argument("export", type=click.Path(path_type=Path))
-@click.option("--version", type=int, help="Version to validate. [the newest]")
+@click.option("--version", metavar="N", type=int, help="Version to validate. [the newest]")
 @click.option("--against", type=int, metavar="VERSION", help="Put the artifacts and figures of this version beside.")
 @click.option("--evaluation", metavar="FILE", help="Samples to compare on, with labels or without. [synthetic]")
 @click.option("--labels-for", metavar="OUTPUT", help="Output that labels are of. [the one whose classes they fit]")
 @click.option("--import", "imports", multiple=True, metavar="MODULE", help="Module that registers custom layers.")
 @click.option("--server", metavar="HOST:PORT", help="Also compare the SavedModel that this server serves.")
-@click.option("--model", help="Name the server serves it under. [the export's]")
+@click.option("--model", metavar="NAME", help="Name the server serves it under. [the export's]")
 @click.option("--serve", is_flag=True, help="Also compare over gRPC, served by the embedded server.")
-@click.option("--rtol", type=float, help="With --atol: elements may differ by atol + rtol * |original|.")
-@click.option("--atol", type=float, help="See --rtol.")
-@click.option("--min-sqnr", type=float, metavar="DB", help="Least SQNR in dB. [by precision]")
-@click.option("--min-agreement", type=float, help="Least share of samples with the original's top class, 0 to 1.")
-@click.option("--max-accuracy-drop", type=float, help="Most accuracy to lose, in percentage points.")
+@click.option(
+    "--rtol", metavar="SHARE", type=float, help="With --atol: elements may differ by atol + rtol * |original|."
+)
+@click.option("--atol", metavar="NUMBER", type=float, help="See --rtol.")
+@click.option(
+    "--min-sqnr", type=float, metavar="DB", help="Least signal-to-quantization-noise ratio (SQNR). [by precision]"
+)
+@click.option(
+    "--min-agreement", metavar="SHARE", type=float, help="Least share of samples with the original's top class, 0 to 1."
+)
+@click.option("--max-accuracy-drop", metavar="POINTS", type=float, help="Most accuracy to lose, in percentage points.")
 @click.option("--layers", is_flag=True, help="Show which tensor inside each .tflite loses how many decibels.")
 @click.option(
     "--node-data", metavar="FILE.json", help="Write what each tensor loses, for Model Explorer to colour its graph."
