@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -60,3 +61,45 @@ def answered(connection: socket.socket) -> tuple[int, Any, bool]:
     answer = http.client.HTTPResponse(connection)
     answer.begin()
     return answer.status, json.loads(answer.read()), answer.will_close
+
+
+class Load:
+    """Clients that ask over kept connections, one after the other, until the server closes these.
+
+    Attributes:
+        answers: How many came, whole.
+        wrong: Those that were not 200.
+    """
+
+    def __init__(self, url: str, body: bytes, path: str = PREDICT, clients: int = 6) -> None:
+        self._place, self._path, self._body = urlparse(url).netloc, path, body
+        self.answers = 0
+        self.wrong: list[tuple[int, bytes]] = []
+        self._came = threading.Semaphore(0)
+        self._clients = [threading.Thread(target=self._ask) for _ in range(clients)]
+        for client in self._clients:
+            client.start()
+        for _ in range(10 * clients):
+            assert self._came.acquire(timeout=60)
+
+    def _ask(self) -> None:
+        with contextlib.closing(http.client.HTTPConnection(self._place, timeout=60)) as connection:
+            while True:
+                try:
+                    connection.request("POST", self._path, self._body)
+                    answer = connection.getresponse()
+                except (ConnectionError, http.client.RemoteDisconnected):  # closed between two requests
+                    return
+                body = answer.read()  # raises if it is cut
+                if answer.status != 200:
+                    self.wrong.append((answer.status, body))
+                self._came.release()
+
+    def end(self) -> None:
+        """Wait until all connections are closed."""
+        for client in self._clients:
+            client.join(60)
+        assert not any(client.is_alive() for client in self._clients)
+        while self._came.acquire(blocking=False):
+            self.answers += 1
+        self.answers += 10 * len(self._clients)

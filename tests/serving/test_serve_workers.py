@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import json
 import os
 import shutil
@@ -11,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -28,6 +25,7 @@ from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc
 
 import attnexport as ax
 from attnexport.core.errors import ArgumentError, ContentError, StorageError
+from tests.serving.rest_connections import Load
 
 pytestmark = pytest.mark.slow
 REQUEST = b'{"instances": [[1.0, 2.0]]}'
@@ -167,31 +165,11 @@ def test_sigterm_drains_all_workers_and_ends_the_command_with_0(base: Path) -> N
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     document = json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")
-    place, asked, wrong = urlparse(document["rest"]).netloc, threading.Semaphore(0), []
-
-    def ask() -> None:
-        with contextlib.closing(http.client.HTTPConnection(place, timeout=60)) as connection:
-            while True:
-                try:
-                    connection.request("POST", "/v1/models/m:predict", REQUEST)
-                    answer = connection.getresponse()
-                except (ConnectionError, http.client.RemoteDisconnected):  # closed between two requests
-                    return
-                body = answer.read()  # raises if it is cut
-                asked.release()
-                if answer.status != 200:
-                    wrong.append((answer.status, body))
-
-    clients = [threading.Thread(target=ask) for _ in range(6)]
-    for client in clients:
-        client.start()
-    for _ in range(60):
-        assert asked.acquire(timeout=60)
+    load = Load(document["rest"], REQUEST)
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)
-    for client in clients:
-        client.join(60)
-    assert (process.returncode, out, wrong) == (0, "", []), err
-    host, port = place.split(":")
+    load.end()
+    assert (process.returncode, out, load.wrong) == (0, "", []), err
+    host, port = urlparse(document["rest"]).netloc.split(":")
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((host, int(port))).close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import os
 import signal
@@ -17,13 +16,14 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+from tests.serving.rest_connections import Load
 
 pytestmark = pytest.mark.slow
 
@@ -198,35 +198,13 @@ def test_sigterm_under_rest_load_answers_each_request_that_it_took_and_ends_with
     server = child(
         "--model_base_path", model_base, "--port=auto", "--rest_api_port=auto", "--access_log", "--grace_seconds=60"
     )
-    asked, wrong, counts = threading.Semaphore(0), [], []
-
-    def ask(count: int = 0) -> None:
-        with contextlib.closing(http.client.HTTPConnection(urlparse(server.document["rest"]).netloc)) as connection:
-            while True:
-                try:
-                    connection.request("POST", "/v1/models/default:predict", b'{"instances": [[1, 2, 3]]}')
-                    answer = connection.getresponse()
-                except (ConnectionError, http.client.RemoteDisconnected):  # closed between two requests
-                    counts.append(count)
-                    return
-                body = answer.read()  # raises if it is cut
-                count += 1
-                asked.release()
-                if answer.status != 200:
-                    wrong.append((answer.status, body))
-
-    clients = [threading.Thread(target=ask) for _ in range(6)]
-    for client in clients:
-        client.start()
-    for _ in range(60):
-        assert asked.acquire(timeout=60)
+    load = Load(server.document["rest"], b'{"instances": [[1, 2, 3]]}', "/v1/models/default:predict")
     begin = time.monotonic()
     code, _, err = server.end()
     assert time.monotonic() - begin < 60, "the grace"
-    for client in clients:
-        client.join(60)
-    assert (code, wrong) == (0, [])
-    assert err.count("REST Predict") == sum(counts) > 60
+    load.end()
+    assert (code, load.wrong) == (0, [])
+    assert err.count("REST Predict") == load.answers
 
 
 def slow_model(base: Path) -> Path:

@@ -7,7 +7,6 @@ import contextlib
 import http.client
 import re
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -159,33 +158,13 @@ def test_a_body_whose_end_is_ambiguous_smuggles_no_request(edge: Callable[[], Re
 
 
 def test_under_load_the_end_answers_what_runs_and_cuts_no_answer(edge: Callable[[], RestEdge]) -> None:
-    running, asked, wrong = edge(), threading.Semaphore(0), []
-
-    def ask() -> None:
-        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", running.port, timeout=30)) as connection:
-            while True:
-                try:
-                    connection.request("POST", asking.PREDICT, b'{"inputs": [[1, 2, 3]]}')
-                    answer = connection.getresponse()
-                except (ConnectionError, http.client.RemoteDisconnected):  # closed between two requests
-                    return
-                body = answer.read()  # raises if it is cut
-                asked.release()
-                if answer.status != 200:
-                    wrong.append((answer.status, body))
-
-    clients = [threading.Thread(target=ask) for _ in range(6)]
-    for client in clients:
-        client.start()
-    for _ in range(60):
-        assert asked.acquire(timeout=30)
+    running = edge()
+    load = asking.Load(f"http://127.0.0.1:{running.port}", b'{"inputs": [[1, 2, 3]]}')
     begin = time.monotonic()
     running.stop(20)
     assert time.monotonic() - begin < 20, "nothing waits for the end of the grace"
-    for client in clients:
-        client.join(30)
-    assert not any(client.is_alive() for client in clients)
-    assert wrong == []
+    load.end()
+    assert load.wrong == []
 
 
 def test_answers_are_sent_at_once() -> None:
