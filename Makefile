@@ -76,7 +76,7 @@ snippets: $(VENV)/installed  ## Run or compile the lines of `inspect --snippet`,
 fuzz: $(VENV)/installed  ## Feed a million inputs to each parser of bytes from outside; INPUTS=N for fewer.
 	$(BIN)/python -m tests.fuzzing --inputs $(or $(INPUTS),1000000) $(TARGETS)
 
-zoo: $(VENV)/installed  ## Convert models of others beside other tools, and judge the verdicts; the table goes to zoo.md.
+zoo: $(VENV)/installed  ## Convert models of others beside other tools, and judge the verdicts; zoo.md has the table, zoo.jsonl what is done.
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt --group zoo
 	$(BIN)/python benchmarks/zoo.py
 
