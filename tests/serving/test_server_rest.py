@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import socket
 import urllib.request
@@ -197,23 +196,6 @@ def test_refusals_are_json_with_tf_servings_http_code(serving: Any, path: str, b
 def test_other_methods_are_malformed(serving: Any) -> None:
     assert serving.http(PREDICT, {"inputs": ROWS}, method="PUT")[0] == 400
     assert serving.http(PREDICT)[0] == 400
-
-
-def test_gzip_is_unpacked_and_what_is_none_refused(serving: Any) -> None:
-    body, packed = json.dumps({"inputs": ROWS}).encode(), {"Content-Encoding": "gzip"}
-    assert serving.http(PREDICT, gzip.compress(body), packed)[0] == 200
-    assert serving.http(PREDICT, body, packed)[0] == 400
-    assert serving.http(PREDICT, gzip.compress(body)[:-12], packed)[0] == 400
-
-
-def test_bodies_are_limited_packed_ones_by_what_they_unpack_to(start_serving: Any, model_base: Any) -> None:
-    from attnexport.serving.server import ModelConfig, RestOptions
-
-    running = start_serving([ModelConfig("m", model_base)], rest=RestOptions(max_body_bytes=1000))
-    body = json.dumps({"inputs": ROWS * 100}).encode()
-    assert running.http(PREDICT, body)[0] == 413
-    assert running.http(PREDICT, gzip.compress(body), {"Content-Encoding": "gzip"})[0] == 413
-    assert running.http(PREDICT, {"inputs": ROWS})[0] == 200
 
 
 def test_the_decimals_read_back_as_the_same_floats() -> None:

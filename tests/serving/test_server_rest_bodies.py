@@ -32,6 +32,8 @@ from tests.serving.rest_connections import (
 )
 from tests.waiting_model import WaitingModel
 
+ROWS = [[1.5, -2.0, 3.25], [0.0, 4.0, -0.5]]
+
 
 @pytest.fixture
 def model() -> WaitingModel:
@@ -184,3 +186,20 @@ def test_many_members_and_much_behind_them_cost_no_more_than_their_length() -> N
         unpack(gzip.compress(b"{}") + bytes(64 << 20), 128 << 20)
     with pytest.raises(StatusError, match="the client disconnected"):
         unpack(gzip.compress(b"") * 200_000, 2, iter([True, False]).__next__)
+
+
+def test_gzip_is_unpacked_and_what_is_none_refused(serving: Any) -> None:
+    body, packed = json.dumps({"inputs": ROWS}).encode(), {"Content-Encoding": "gzip"}
+    assert serving.http(PREDICT, gzip.compress(body), packed)[0] == 200
+    assert serving.http(PREDICT, body, packed)[0] == 400
+    assert serving.http(PREDICT, gzip.compress(body)[:-12], packed)[0] == 400
+
+
+def test_bodies_are_limited_packed_ones_by_what_they_unpack_to(start_serving: Any, model_base: Any) -> None:
+    from attnexport.serving.server import ModelConfig, RestOptions
+
+    running = start_serving([ModelConfig("m", model_base)], rest=RestOptions(max_body_bytes=1000))
+    body = json.dumps({"inputs": ROWS * 100}).encode()
+    assert running.http(PREDICT, body)[0] == 413
+    assert running.http(PREDICT, gzip.compress(body), {"Content-Encoding": "gzip"})[0] == 413
+    assert running.http(PREDICT, {"inputs": ROWS})[0] == 200
