@@ -61,6 +61,9 @@ class Child:
         timeout: Seconds that one call may take.
         inherited: Open files that it gets, under the same numbers.
 
+    Attributes:
+        timeout: As given; may be changed before a call.
+
     Example:
         >>> import math
         >>> with Child() as child:
@@ -71,7 +74,7 @@ class Child:
     def __init__(
         self, *, running: str = "its process", timeout: float = DEFAULT_TIMEOUT, inherited: Sequence[int] = ()
     ) -> None:
-        self._running, self._timeout, self._inherited = running, timeout, inherited
+        self._running, self.timeout, self._inherited = running, timeout, inherited
         self._process: subprocess.Popen[bytes] | None = None
         self._stderr = b""
         self._entered = self._killed = False
@@ -155,7 +158,7 @@ class Child:
         self.close()
 
     def _ask(self, function: Callable[..., Any], args: Any, kwargs: Any, kind: Any, *, enter: bool) -> Any:
-        request = Request(name_of(function), list(args), dict(kwargs), enter, math.ceil(self._timeout))
+        request = Request(name_of(function), list(args), dict(kwargs), enter, math.ceil(self.timeout))
         try:
             reply = self._exchange(frame(request))
             if reply.error is None:
@@ -174,7 +177,7 @@ class Child:
         stdin, stdout = process.stdin, process.stdout
         assert stdin is not None  # noqa: S101 - both are pipes
         assert stdout is not None  # noqa: S101
-        deadline = time.monotonic() + self._timeout
+        deadline = time.monotonic() + self.timeout
         pending, received = memoryview(data), bytearray()
         with selectors.DefaultSelector() as selector:
             selector.register(stdout, selectors.EVENT_READ)
@@ -197,7 +200,7 @@ class Child:
                         )
                     if length is not None and len(received) >= length:
                         return read_reply(received[:length])
-        raise ProcessError(f"it hangs {self._running}: no reply within {self._timeout:g} s")
+        raise ProcessError(f"it hangs {self._running}: no reply within {self.timeout:g} s")
 
     def _start(self) -> subprocess.Popen[bytes]:
         package = sys.modules["attnexport"].__file__

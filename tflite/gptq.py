@@ -113,7 +113,10 @@ def _sequential(weights: Array, scales: Array, moments: Array, most: float) -> A
     order = np.argsort(-np.diag(moments), kind="stable")
     left, values = weights[:, order].copy(), np.empty_like(weights)
     # Row i of the factor says how an error of input i is best made good by the inputs after it.
-    factor = np.linalg.cholesky(np.linalg.inv(moments[np.ix_(order, order)])).T
+    try:
+        factor = np.linalg.cholesky(np.linalg.inv(moments[np.ix_(order, order)])).T
+    except np.linalg.LinAlgError:  # the moments of inputs far from zero are lost to rounding
+        return np.clip(np.rint(weights / scales[:, None]), -most, most)
     for start in range(0, len(order), _BLOCK):
         stop = min(start + _BLOCK, len(order))
         errors = np.empty((len(weights), stop - start))

@@ -22,11 +22,13 @@ class LayerInputs:
     """What a dense layer's inputs are like.
 
     Attributes:
+        origin: What both sums are taken around, `[inputs]`, lest rounding loses inputs that vary far from zero.
         total: Sum of the inputs, `[inputs]`.
         products: Sum of their products, `[inputs, inputs]`.
         count: Number of rows.
     """
 
+    origin: Array
     total: Array
     products: Array
     count: int = 0
@@ -36,7 +38,7 @@ class LayerInputs:
     @classmethod
     def of(cls, width: int) -> LayerInputs:
         """No rows yet, of so many inputs."""
-        return cls(np.zeros(width), np.zeros((width, width)))
+        return cls(np.zeros(width), np.zeros(width), np.zeros((width, width)))
 
     def add(self, rows: Array) -> None:
         """Add rows `[n, inputs]`; they count once `finish` was called."""
@@ -51,6 +53,9 @@ class LayerInputs:
             return
         wide = np.concatenate(self._waiting).astype(np.float64)
         self._waiting, self._rows = [], 0
+        if self.count == 0:
+            self.origin = wide.mean(axis=0)
+        wide -= self.origin
         self.total += wide.sum(axis=0)
         self.products += wide.T @ wide
         self.count += len(wide)
@@ -58,18 +63,24 @@ class LayerInputs:
     @property
     def mean(self) -> Array:
         """The mean input, `[inputs]`."""
-        return self.total / max(self.count, 1)
+        mean: Array = self.origin + self._shifted
+        return mean
 
     @property
     def moments(self) -> Array:
         """Second moments, `[inputs, inputs]`."""
-        return self.products / max(self.count, 1)
+        moments: Array = self.covariance + np.outer(self.mean, self.mean)
+        return moments
 
     @property
     def covariance(self) -> Array:
         """Moments around the mean, `[inputs, inputs]`: of what a bias cannot make good."""
-        covariance: Array = self.moments - np.outer(self.mean, self.mean)
+        covariance: Array = self.products / max(self.count, 1) - np.outer(self._shifted, self._shifted)
         return covariance
+
+    @property
+    def _shifted(self) -> Array:
+        return self.total / max(self.count, 1)
 
 
 def dense_inputs(graph: Graph) -> dict[int, list[str]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import signal
 import socket
 import tempfile
 import threading
@@ -23,7 +25,9 @@ from .serve_share import Share
 from .served import EmbeddedServer, ServeResult
 
 _MAX_SECONDS = 3600.0  # of loading or draining
-_LOOK_SECONDS = 0.5  # between two looks at a worker
+_LOOK_SECONDS = 0.5  # from one look at a worker to the next
+_ANSWER_SECONDS = 30.0  # after which a worker that says nothing is replaced
+_LEAVE_SECONDS = 5.0  # for a look that is under way, when the server ends
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds before a worker that keeps dying is started again
 _WARNING = "warning: "
 _STABLE_SECONDS = 60.0  # a worker that ran for so long starts anew with the first pause
@@ -78,7 +82,12 @@ class WorkerServers(EmbeddedServer):
         first, *others = self._workers
         self._state = first.start(modules)  # alone: what it packs the others map
         with ThreadPoolExecutor(len(others)) as pool:
-            list(pool.map(lambda each: each.start(modules), others))
+            try:
+                list(pool.map(lambda each: each.start(modules), others))
+            except BaseException:  # an interrupt, too: nobody waits for the others
+                for each in self._workers:
+                    each.kill()
+                raise
         for each in self._workers:
             each.watch(self._ending)
 
@@ -88,9 +97,9 @@ class WorkerServers(EmbeddedServer):
             each.end_watch()
         self._sockets.close()  # or connections would wait here when no worker takes them any more
         with ThreadPoolExecutor(len(self._workers)) as pool:
-            list(pool.map(_Worker.close, self._workers))
+            ended = list(pool.map(_Worker.close, self._workers))
         self._metrics.cleanup()
-        return True
+        return all(ended)
 
     def state(self) -> ServeResult:
         """As the first worker was when it started."""
@@ -131,11 +140,12 @@ class _Worker:
         self._modules, self._is_starting = modules or self._modules, True
         try:
             state = self._child.enter(_serving, *self._arguments, self._modules, self._trust)
+            self._child.timeout = _ANSWER_SECONDS
             self._tell(self._child.call(_events))
         except ProcessError as error:
             raise ContentError(f"a worker of the server did not start: {error}") from error
         finally:
-            self._is_starting = False
+            self._is_starting, self._child.timeout = False, _MAX_SECONDS
         return state
 
     def watch(self, ending: threading.Event) -> None:
@@ -146,17 +156,28 @@ class _Worker:
     def end_watch(self) -> None:
         """Leave it to the caller alone."""
         if self._watching is not None:
-            if self._is_starting:  # which may take long, and nobody wants it any more
-                self._child.kill()
+            if not self._is_starting:
+                self._watching.join(_LEAVE_SECONDS)
+            if self._watching.is_alive():  # it starts, which may take long, or is stuck
+                self.kill()
             self._watching.join()
 
-    def close(self) -> None:
-        """Drain it, then end it."""
+    def kill(self) -> None:
+        """End it at once, from any thread."""
+        self._child.kill()
+
+    def close(self) -> bool:
+        """Drain it, then end it; whether all its calls ended."""
         try:
-            if self._child.pid is not None:
-                self._tell(self._child.call(_drain))
+            if self._child.pid is None:
+                return True
+            has_ended, events = self._child.call(_drain)
+            self._tell(events)
         except AttnexportError as error:
             self._say(f"{_WARNING}{error}")
+            return False
+        else:
+            return has_ended
         finally:
             self._child.close()
 
@@ -168,15 +189,20 @@ class _Worker:
                     self.start()
                     since = time.monotonic()
                     self._say("it serves again")
+                self._child.timeout = _ANSWER_SECONDS
                 self._tell(self._child.call(_events))
-            except AttnexportError as error:
+            except (AttnexportError, OSError, RuntimeError) as error:  # no process or thread can be had
+                self._child.close()  # where it refused, it still runs
                 if ending.is_set():
                     return
                 if time.monotonic() - since > _STABLE_SECONDS:
                     pause = _FIRST_PAUSE
+                since = math.inf
                 self._say(f"{_WARNING}{error}; it is started again in {pause:g} s")
                 ending.wait(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
+            finally:
+                self._child.timeout = _MAX_SECONDS
 
     def _tell(self, events: Sequence[str]) -> None:
         for event in events:
@@ -214,6 +240,7 @@ def _serving(
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = share.metrics  # before prometheus_client is imported
     from .embedded import LocalServer
 
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it may go to every process of a service: the parent drains this one
     load_modules(modules)
     server = LocalServer(
         export, share.grpc_port, None, replace(settings, workers=1), _EVENTS.append, None, share=share, trust=trust
@@ -228,12 +255,12 @@ def _serving(
 
 def _events() -> list[str]:
     """What has happened since the last call."""
-    events, _EVENTS[:] = list(_EVENTS), []
+    events = list(_EVENTS)
+    del _EVENTS[: len(events)]  # threads may have added more
     return events
 
 
-def _drain() -> list[str]:
-    """Stop the server once its requests are done; what has happened meanwhile."""
-    for server in _SERVERS:
-        server.close()
-    return _events()
+def _drain() -> tuple[bool, list[str]]:
+    """Stop the server once its requests are done; whether all were, and what has happened meanwhile."""
+    [server] = _SERVERS
+    return server.close(), _events()

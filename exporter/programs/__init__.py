@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .checking import check_program, does_more_than_compute
-from .graph import MetaGraphs, operators_of
+from .graph import MetaGraphs, node_of, operators_of
 from .reading import read_saved_model
 
-__all__ = ["MetaGraphs", "check_program", "does_more_than_compute", "operators_of", "read_saved_model"]
+__all__ = ["MetaGraphs", "check_program", "does_more_than_compute", "node_of", "operators_of", "read_saved_model"]

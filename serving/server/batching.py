@@ -25,7 +25,7 @@ from .cancellation import Alive, abandoned
 from .loading import LoadedModel
 from .status import Code, StatusError, invalid
 
-_LOOK = 0.05  # seconds between two looks whether the client still waits
+_LOOK = 0.05  # seconds, then it is looked whether the client still waits
 
 
 @dataclass(frozen=True)

@@ -31,13 +31,15 @@ def reserve(host: str, port: int) -> socket.socket:
     Raises:
         StorageError: if it is taken.
     """
+    reserved = socket.socket(family(host))
     try:
         with socket.create_server((host, port), family=family(host)) as alone:  # nobody else has it, sharing or not
             port = alone.getsockname()[1]
-        reserved = socket.socket(family(host))
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):  # connections of a server before may linger
+            reserved.setsockopt(socket.SOL_SOCKET, option, 1)
         reserved.bind((host, port))
     except OSError as error:
+        reserved.close()
         is_taken = error.errno == errno.EADDRINUSE
         why = "another server is there; give another --port, or stop it" if is_taken else error.strerror or error
         raise StorageError(f"gRPC cannot listen on {host}:{port}: {why}") from error

@@ -23,6 +23,7 @@ DEFAULT_PATH = "/monitoring/prometheus/metrics"
 _MICROSECONDS = tuple(10 * 1.8**n for n in range(33))
 _COUNTS = tuple(float(2**n) for n in range(15))
 _MAX_UNKNOWN_MODELS = 100
+_MAX_UNKNOWN_NAME = 200  # characters that are kept of each
 _OTHER_MODELS = "(unknown)"
 
 
@@ -87,6 +88,7 @@ class Metrics:
 
     def unknown_model(self, name: str) -> str:
         """The label for requests to a model that does not exist: its name, or one label for all once there are many."""
+        name = name[:_MAX_UNKNOWN_NAME]
         with self._lock:
             if name not in self._unknown_models and len(self._unknown_models) >= _MAX_UNKNOWN_MODELS:
                 return _OTHER_MODELS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from contextlib import suppress
 
 from attnexport.core.signature import Arrays
 
@@ -37,17 +38,24 @@ class Pace:
         self._is_steady = is_steady
         self._quick: dict[Hashable, int] = {}  # quick calls in a row
 
-    def kind(self, signature: str, inputs: Arrays) -> Hashable:
-        """The kind of a call."""
+    def kind(self, signature: str, inputs: Arrays) -> Hashable | None:
+        """The kind of a call; None if it has strings, whose lengths no shape tells."""
+        if any(array.dtype.kind in "OSU" for array in inputs.values()):
+            return None
         return (signature, *[(name, array.shape) for name, array in inputs.items()])
 
-    def add(self, kind: Hashable, seconds: float) -> None:
+    def add(self, kind: Hashable | None, seconds: float) -> None:
         """Measure a call that ended: the seconds that its thread computed."""
+        if kind is None:
+            return
         if seconds > _QUICK_SECONDS:
             self._quick.pop(kind, None)
-        elif self._is_steady and (kind in self._quick or len(self._quick) < _MAX_KINDS):
+        elif self._is_steady:
+            if kind not in self._quick and len(self._quick) >= _MAX_KINDS:
+                with suppress(KeyError, RuntimeError, StopIteration):  # another thread changes it
+                    del self._quick[next(iter(self._quick))]
             self._quick[kind] = self._quick.get(kind, 0) + 1
 
-    def is_quick(self, kind: Hashable) -> bool:
+    def is_quick(self, kind: Hashable | None) -> bool:
         """Whether the last calls of this kind were quick."""
         return self._quick.get(kind, 0) >= _ENOUGH

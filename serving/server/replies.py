@@ -13,7 +13,7 @@ _MAX_BYTES = 1 << 28  # of all, beside two of the largest: then the oldest make 
 _SAFE = 1.0  # seconds that a reply may wait before it makes room
 _SLOWEST = 100_000  # bytes a second of a client that still reads
 _CALL_BYTES = 1024  # of a call beside its reply
-_TICK = 0.25  # seconds between two looks
+_TICK = 0.25  # seconds from one look to the next
 
 
 class Replies:

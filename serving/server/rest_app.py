@@ -26,7 +26,7 @@ from .rest_workers import RestWorkers, settle
 from .status import Code, StatusError, status_of
 
 _READ_THREADS = 2
-_QUICK_BYTES = 1 << 15  # of a request that the event loop may answer itself
+MAX_QUICK_BYTES = 1 << 15  # of a request that the event loop may answer itself
 _MAX_QUICK_TARGETS = 1000  # that are remembered
 _ORIGIN = re.compile(r"\Ahttps?://[^/]*", re.IGNORECASE)
 # A path and query of RFC 3986.
@@ -95,7 +95,7 @@ class RestApp:
 
     def may_be_quick(self, target: bytes, headers: list[tuple[bytes, bytes]], size: int) -> bool:
         """Whether `answer_at_once` may answer a POST of so many bytes."""
-        if size > _QUICK_BYTES or target.decode("latin-1") not in self._quick:
+        if size > MAX_QUICK_BYTES or target.decode("latin-1") not in self._quick:
             return False
         return all(name != b"content-encoding" for name, _ in headers)
 

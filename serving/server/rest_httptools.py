@@ -6,10 +6,11 @@ work of a small model's call. A small request to a model that was measured to be
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from .rest_app import MAX_QUICK_BYTES, RestApp
 from .rest_connections import MAX_HEAD_BYTES, Limited
 from .rest_replies import Reply
 
@@ -32,10 +33,11 @@ class LimitedHttpTools(Limited, HttpToolsProtocol):  # type: ignore[misc]
     """By httptools, with the bytes counted that are no body."""
 
     _extra = 0
+    _is_answered = False  # a request in what is being read; those behind it let others come first
     _body: bytearray | None = None  # of a request that may be answered on the spot, until all of it is here
 
     def data_received(self, data: bytes) -> None:
-        before = self.cycle
+        before, self._is_answered = self.cycle, False
         self._extra += len(data)
         super().data_received(data)
         if self.cycle is not before:
@@ -45,8 +47,8 @@ class LimitedHttpTools(Limited, HttpToolsProtocol):  # type: ignore[misc]
             self.refuse(431, "Request Header Fields Too Large", help_text)
 
     def on_headers_complete(self) -> None:
-        is_first = self.cycle is None or self.cycle.response_complete
-        if is_first and self.app.may_be_quick(self.url, self.headers, len(self.data)) and self._is_simple():
+        is_first = not self._is_answered and (self.cycle is None or self.cycle.response_complete)
+        if is_first and self._app.may_be_quick(self.url, self.headers, len(self.data)) and self._is_simple():
             self.end_timer()
             self._body = bytearray()
         else:
@@ -54,16 +56,18 @@ class LimitedHttpTools(Limited, HttpToolsProtocol):  # type: ignore[misc]
 
     def on_body(self, body: bytes) -> None:
         if self._body is not None:
-            self._body += body
-            return
+            if len(self._body) + len(body) <= MAX_QUICK_BYTES:
+                self._body += body
+                return
+            self._hand_over()
         self._extra = max(0, self._extra - _FRAMING * len(body))
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         if self._body is not None:
-            reply = self.app.answer_at_once(self.url, self._body)
+            reply = self._app.answer_at_once(self.url, self._body)
             if reply is not None:
-                self._body = None
+                self._body, self._is_answered = None, True
                 self.cycle = _Answered()
                 self._send(reply)
                 self.on_response_complete()
@@ -85,6 +89,10 @@ class LimitedHttpTools(Limited, HttpToolsProtocol):  # type: ignore[misc]
     def connection_lost(self, error: Exception | None) -> None:
         self._body = None
         super().connection_lost(error)
+
+    @property
+    def _app(self) -> RestApp:
+        return cast(RestApp, self.config.app)  # `self.app` may be one of uvicorn's around it
 
     def _is_simple(self) -> bool:
         """Whether a request asks for nothing but an answer."""

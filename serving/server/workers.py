@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 _LOG = logging.getLogger(__name__)
 _LAST_SECONDS = 1.0  # for threads to end; a call that never does keeps its own, and the process does not wait for it
-_TICK = 0.02  # seconds between two looks at the threads that wait
+_TICK = 0.02  # seconds from one look at the threads that wait to the next
 _SLOW = 0.01  # seconds without a message after which a thread counts as waiting
 _MAX_SPARE = 16  # threads more than wait and run, so that the next slow clients find one
 _MAX_SLOW = 256  # threads that wait for messages; then the calls that have waited longest make room
@@ -54,9 +54,15 @@ _Item: TypeAlias = tuple[Ending, float, Callable[..., Any], tuple[Any, ...]] | N
 
 
 class Tasks:
-    """A queue that gives the oldest task or, in a flood, the newest: what is older then is mostly the flood itself."""
+    """A queue that gives the oldest task.
+
+    Attributes:
+        is_flooded: Whether most tasks are calls that send nothing. The oldest and the newest are then given in turn,
+            since what is old is mostly the flood itself.
+    """
 
     def __init__(self) -> None:
+        self.is_flooded = self._was_newest = False
         self._items: deque[_Item] = deque()
         self._count: queue.SimpleQueue[None] = queue.SimpleQueue()  # of items, to wait for
 
@@ -66,7 +72,8 @@ class Tasks:
 
     def get(self) -> _Item:
         self._count.get()
-        return self._items.pop() if len(self._items) > _MAX_SLOW else self._items.popleft()
+        self._was_newest = self.is_flooded and not self._was_newest
+        return self._items.pop() if self._was_newest else self._items.popleft()
 
     def __len__(self) -> int:
         return len(self._items)
@@ -233,7 +240,8 @@ class Workers(ThreadPoolExecutor):
             room = len(self._tasks)
         else:
             room = len(self._tasks) if len(slow) >= _MAX_SLOW else 0
-        safe = _SAFE if room < _MAX_SLOW else _SLOW  # in a flood
+        self._tasks.is_flooded = room >= _MAX_SLOW
+        safe = _SLOW if self._tasks.is_flooded else _SAFE
         for since, end_call in sorted(slow, key=lambda each: each[0]):
             if end_call is None:
                 continue

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,7 @@ PYTHON, CLIENT, TOOLKIT, SERVING, DEPLOYED = (
     "python:3.11-slim", "attnexport-client", "attnexport", f"tensorflow/serving:{TAGS[0]}", "classifier:1",
 )  # fmt: skip
 START_SECONDS = 600.0
+NEEDED_BYTES = 15 << 30
 
 STAND_IN = f"""FROM {TOOLKIT}
 USER 0:0
@@ -59,6 +61,10 @@ class Engine:
             return "that takes root"
         if missing := [name for name in ("buildah", "debootstrap") if not shutil.which(name)]:
             return f"not installed: {', '.join(missing)}"
+        if (free := shutil.disk_usage(folder.parent).free) < NEEDED_BYTES:
+            return f"{NEEDED_BYTES >> 30} GiB are needed in {folder.parent}, and {free >> 30} are free"
+        if taken := [port for port in (8500, 8501) if _is_taken(port)]:
+            return f"port {taken[0]} is taken"
         listed = subprocess.run(["ldd", "/bin/true"], capture_output=True, text=True, check=False).stdout
         for path in ("/bin/true", *(word for word in listed.split() if word.startswith("/"))):
             (folder / path[1:]).parent.mkdir(parents=True, exist_ok=True)
@@ -250,10 +256,15 @@ def _is_server(pid: int) -> bool:
         return False
 
 
+def _is_taken(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
 def _works(words: Sequence[str]) -> bool:
     try:
         return subprocess.run(words, capture_output=True, check=False, timeout=60).returncode == 0
-    except OSError:
+    except (OSError, subprocess.TimeoutExpired):
         return False
 
 
@@ -281,7 +292,13 @@ def main() -> None:
                 raise SystemExit(f"docker does not work, and {problem}")
             _say(f"images are not built: {problem}")
             return
-        engine.base(PYTHON, folder / "debian")
+        try:
+            engine.base(PYTHON, folder / "debian")
+        except SystemExit as error:
+            if not if_possible:
+                raise
+            _say(f"images are not built: {str(error).strip().splitlines()[-1]}")
+            return
         from attnexport.exporter import PresetConfig
         from attnexport.workflows.export import export_saved_model
 

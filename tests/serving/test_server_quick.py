@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import http.client
 import json
@@ -144,8 +145,27 @@ def test_a_request_in_parts_is_whole_when_its_last_part_has_come(
             for part in (WHOLE[:20], WHOLE[20:-5], WHOLE[-5:]):
                 connection.sendall(part)
                 time.sleep(0.05)
+                assert running.http(STATUS)[0] == 200, "so it has come"
             assert answered(connection)[:2] == ECHOED
             assert (model.threads[-1] == LOOP) is is_here
+
+
+@pytest.mark.parametrize("size", [200_000, 5_000_000])
+def test_a_large_request_to_a_quick_target_is_answered_in_a_thread(
+    start: Callable[..., Any], model: SteadyModel, size: int
+) -> None:
+    """Its headers come apart from its body, and parts of the body one after another, as many clients send it."""
+    running = start()
+    ask(running, pace._ENOUGH + 1)
+    assert model.threads[-1] == LOOP
+    body = json.dumps(BODY).encode() + b" " * size
+    head = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with connected(running, head) as connection:
+        for begin in range(0, len(body), 50_000):
+            assert running.http(STATUS)[0] == 200, "so it has come"
+            connection.sendall(body[begin : begin + 50_000])
+        assert answered(connection)[:2] == ECHOED
+    assert model.threads[-1] != LOOP
 
 
 def test_a_request_that_has_begun_when_the_server_ends_is_answered(
@@ -158,7 +178,10 @@ def test_a_request_that_has_begun_when_the_server_ends_is_answered(
         assert running.http(STATUS)[0] == 200, "so it has come"
         stopping = threading.Thread(target=running.server.stop)
         stopping.start()
-        time.sleep(0.2)
+        with contextlib.suppress(OSError):
+            while True:  # until it takes no more connections
+                running.http(STATUS)
+                time.sleep(0.01)
         connection.sendall(WHOLE[-5:])
         assert answered(connection) == (*ECHOED, True)
         stopping.join(60)
@@ -205,3 +228,15 @@ def test_graphs_whose_values_decide_what_there_is_to_do_are_not_steady(
             nodes.add(op=operator)
         assert is_steady(program) is steady
     assert not is_steady(None)
+
+
+@pytest.mark.parametrize(("sized_by", "steady"), [("shape", True), ("x", False)])
+def test_a_slice_up_to_what_an_input_holds_is_not_steady(sized_by: str, steady: bool) -> None:
+    program = saved_model_pb2.SavedModel()
+    nodes = program.meta_graphs.add().graph_def.library.function.add().node_def
+    nodes.add(name="x", op="Placeholder")
+    nodes.add(name="shape", op="Shape", input=["x"])
+    nodes.add(name="zero", op="Const")
+    nodes.add(name="end", op="Pack", input=[f"{sized_by}:output:0", "^zero"])
+    nodes.add(op="StridedSlice", input=["x", "zero:output:0", "end:output:0", "zero:output:0"])
+    assert is_steady(program) is steady

@@ -97,11 +97,32 @@ def test_the_oldest_of_too_many_unread_bytes_make_room(
     held = running.server._grpc._replies
     with deaf(running.server.address) as client:
         client.predict(12)
-        assert client.ended(10) <= {2 * number + 1 for number in range(12)}
+        assert len(client.ended(10)) == 10
         assert len(held._unread) == 2
         assert running.predict(X).model_spec.version.value == 2
     eventually(lambda: not held._unread)
     assert held._bytes == 0
+
+
+def test_of_unread_replies_the_oldest_end_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Call:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def add_callback(self, callback: Callable[[], None]) -> bool:
+            return True
+
+        def cancel(self) -> None:
+            ended.append(self.number)
+
+    monkeypatch.setattr(replies, "_MAX_BYTES", 0)
+    monkeypatch.setattr(replies, "_SAFE", 0.0)
+    ended: list[int] = []
+    held = replies.Replies(3600.0)
+    for number in range(6):
+        held.hand_over(10_000, Call(number))
+    held.close()
+    assert ended == [0, 1, 2, 3]
 
 
 def test_a_reply_that_nobody_reads_in_time_ends(served: Callable[..., Any]) -> None:

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from attnexport.serving.server.workers import _MAX_SLOW, Workers
+from attnexport.serving.server.workers import Workers
 
 
 def test_every_task_runs_once_and_tells_its_end_once() -> None:
@@ -58,8 +58,9 @@ def test_a_task_that_never_ends_does_not_keep_the_others_from_ending() -> None:
     go.set()
 
 
-def test_in_a_flood_the_newest_task_is_the_next() -> None:
-    """Those that came before are the flood; an honest call would wait until all of it is ended."""
+@pytest.mark.parametrize("is_flooded", [False, True])
+def test_in_a_flood_alone_the_newest_task_is_the_next_but_one(is_flooded: bool) -> None:
+    """Those that came before are the flood, and an honest call would wait until all of it is ended."""
     begun, go, done = threading.Event(), threading.Event(), threading.Semaphore(0)
     workers = Workers(1)
     ran: list[int] = []
@@ -73,9 +74,10 @@ def test_in_a_flood_the_newest_task_is_the_next() -> None:
     flood = 300
     for number in range(flood):
         workers.submit(ran.append, number).add_done_callback(lambda _: done.release())
+    workers._tasks.is_flooded = is_flooded
     go.set()
     for _ in range(flood):
         assert done.acquire(timeout=60)
     workers.shutdown()
-    newest = flood - _MAX_SLOW
-    assert ran == [*range(flood - 1, flood - 1 - newest, -1), *range(_MAX_SLOW)]
+    turns = zip(range(flood - 1, -1, -1), range(flood), strict=True)
+    assert ran == ([number for turn in turns for number in turn][:flood] if is_flooded else [*range(flood)])

@@ -51,7 +51,8 @@ class Bench:
         self._metadata = (
             None if described is None else ModelMetadata(**{**described, "labels": tuple(described["labels"])})
         )
-        self._fitter = WeightFitter.load(directory / "fits.npz", self._model, self._graph)
+        fits = directory / "fits.npz"  # if the search tries fitted weights
+        self._fitter = WeightFitter.load(fits, self._model, self._graph) if fits.exists() else None
         self._cases = {name: [_Case(directory, each) for each in cases] for name, cases in setup["cases"].items()}
         self._float = TFLiteRunner(self._model)
         batch = self._float.signatures[DEFAULT_SIGNATURE].fixed_batch or 1

@@ -24,6 +24,7 @@ from attnexport.parity import Case
 from attnexport.parity.labelled import judged_output
 from attnexport.tflite.preparation import Prepared
 from attnexport.tflite.recipes import Recipe
+from attnexport.tflite.recipes.recipe import FITTED
 from attnexport.tflite.statistics import ranges
 
 from .goal import SEARCHED, Measurement
@@ -64,7 +65,8 @@ class Workers:
                 for what, several in cases.items()
             },
         }
-        prepared.fitter.save(root / "fits.npz")
+        if FITTED in space.weight_algorithms:
+            prepared.fitter.save(root / "fits.npz")
         (root / "setup.json").write_text(json.dumps(setup), encoding="utf-8")
 
     def __enter__(self) -> Self:
