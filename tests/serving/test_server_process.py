@@ -270,20 +270,3 @@ def test_it_binds_the_loopback_alone_and_warns_when_it_opens_up(child: Callable[
     assert code == 0
     assert "warning: listening on 0.0.0.0 without TLS" in err
     assert "--enable_profiler has no effect" in err
-
-
-def test_a_signal_that_another_thread_takes_ends_it_too(run_python: Any) -> None:
-    """Which is the kernel's choice; the main thread waits without end."""
-    done = run_python("""
-import signal, threading, time
-from attnexport.cli.serve import _sigterm
-def take():
-    time.sleep(0.5)
-    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
-with _sigterm() as wait:
-    thread = threading.Thread(target=take)
-    thread.start()
-    wait()
-    thread.join()
-""")
-    assert done.returncode == 0, done.stderr

@@ -74,3 +74,20 @@ def test_it_ends_while_a_version_is_being_loaded_which_is_closed_then(
     assert not model.closed.is_set()
     model.go.set()
     assert model.closed.wait(60)
+
+
+def test_a_signal_that_another_thread_takes_ends_it_too(run_python: Any) -> None:
+    """Which is the kernel's choice; the main thread waits without end."""
+    done = run_python("""
+import signal, threading, time
+from attnexport.cli.serve import _sigterm
+def take():
+    time.sleep(0.5)
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+with _sigterm() as wait:
+    thread = threading.Thread(target=take)
+    thread.start()
+    wait()
+    thread.join()
+""")
+    assert done.returncode == 0, done.stderr

@@ -97,6 +97,21 @@ def test_the_moments_of_layers_are_those_of_their_inputs() -> None:
     np.testing.assert_allclose(inputs.covariance, np.cov(wide.T, bias=True), atol=1e-12)
 
 
+@pytest.mark.parametrize("bits", [4, 8])
+def test_inputs_that_vary_far_from_zero_are_fitted(bits: int) -> None:
+    """Such as times in seconds: their moments about zero leave nothing of how they vary."""
+    generator = np.random.default_rng(0)
+    for _ in range(10):
+        x = 1.7e9 + 200 * generator.standard_normal((50, 2))
+        inputs = LayerInputs.of(2)
+        inputs.add(x)
+        inputs.finish()
+        np.testing.assert_allclose(inputs.covariance, np.cov(x.T, bias=True), rtol=1e-6)
+        weights = generator.standard_normal((3, 2))
+        for moments in (inputs.covariance, inputs.moments, x.T @ x / 50 - np.outer(x.mean(axis=0), x.mean(axis=0))):
+            assert np.isfinite(fit_integers(weights, moments, bits).weights).all()
+
+
 @pytest.fixture(scope="module")
 def fitted(to_tflite: Callable[..., Any], multi_head: Any, samples: Any) -> dict[str, Any]:
     """The multi-head classifier with weights rounded in both ways."""
