@@ -97,23 +97,23 @@ class Methods:
                 context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{api} requires exactly one request message")
             begin = time.perf_counter()
             model: list[str] = []  # its name, as soon as that is read
-            code, reply, status = Code.OK, b"", None
+            code, reply, refusal = Code.OK, b"", ""
             try:
                 # Asking costs as much as a small model's whole codec, so it is asked after what waited for a thread.
                 if pool.task.waited > _LONG:
                     check_alive(context.is_active)
                 reply = handle(data or b"", context.is_active, model)
             except Exception as error:
-                status = status_of(error)
-                code = status.code
+                # Not the error itself, whose traceback holds this frame: the call would end with the next garbage.
+                code, refusal = _ended_by(error)
             seconds = time.perf_counter() - begin
             name = model[0] if model else ""
             if is_counted:
                 self._plane.count(name, api, "GRPC", code, seconds)
             self._on_access("GRPC", api, name, code, seconds)
             self._replies.hand_over(len(reply), context)
-            if status is not None:
-                context.abort(_CODES[int(code)], str(status)[:_MAX_DETAIL])
+            if code is not Code.OK:
+                context.abort(_CODES[int(code)], refusal)
             return reply
 
         respond.experimental_thread_pool = pool  # type: ignore[attr-defined]
@@ -149,6 +149,11 @@ class Methods:
             return reply
 
         return handle
+
+
+def _ended_by(error: Exception) -> tuple[Code, str]:
+    status = status_of(error)
+    return status.code, str(status)[:_MAX_DETAIL]
 
 
 def _parsed(kind: Any, data: bytes) -> Any:

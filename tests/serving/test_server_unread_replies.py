@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 from tensorflow_serving.apis import predict_pb2
@@ -146,3 +148,21 @@ def test_replies_that_are_read_are_over_at_once(served: Callable[..., Any]) -> N
     assert held._bytes == 0
     running.server.stop()
     assert held._ended.is_set()
+
+
+def test_calls_that_fail_leave_no_stream_open_until_garbage_is_collected(served: Callable[..., Any]) -> None:
+    """A connection may have 256 of them; an error's traceback would keep the call that it ended."""
+    running = served()
+    request = predict_pb2.PredictRequest(model_spec={"name": "unknown"})
+    gc.collect()
+    gc.disable()
+    try:
+        codes = set()
+        for _ in range(300):
+            with pytest.raises(grpc.RpcError) as caught:
+                running.predictions.Predict(request, timeout=30)
+            codes.add(caught.value.code())
+            del caught
+    finally:
+        gc.enable()
+    assert codes == {grpc.StatusCode.NOT_FOUND}
