@@ -2,8 +2,8 @@
 
     python benchmarks/workers.py [--seconds N]
 
-The model halves numbers and adds two. The client is a process of its own with 8 connections, one request in flight on
-each. Both servers run at once and are asked in turn.
+The model halves numbers and adds two. The clients are threads of this process with 8 connections, one request in flight
+on each. Both servers run at once and are asked in turn.
 """
 
 from __future__ import annotations
