@@ -209,7 +209,7 @@ def test_none_of_it_loads_tensorflow(run_python: Callable[..., subprocess.Comple
     code = (
         "import json, sys\nfrom importlib import import_module\n"
         "from attnexport.core.errors import ContentError\nfrom attnexport.cli.main import main\n"
-        "heavy = ('tensorflow', 'keras', 'ai_edge_litert', 'matplotlib', 'grpc')\n"
+        "heavy = ('tensorflow', 'keras', 'ai_edge_litert', 'grpc')\n"
         "sys.modules.update(dict.fromkeys(heavy))\n"  # an import of one fails
         "def fail(*arguments, **options): raise ContentError('replaced')\n"
         "for words, workflow in json.loads(sys.argv[1]):\n"

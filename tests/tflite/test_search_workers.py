@@ -79,7 +79,7 @@ def test_a_child_that_dies_or_hangs_is_an_answer_and_another_one_goes_on(
         assert died.problem == "it crashes the interpreter (signal 11)"
         [after] = workers.measure([INT4])
         assert (after.size_bytes, after.sqnr_db) == (before.size_bytes, before.sqnr_db)
-        monkeypatch.setattr(child, "_timeout", 0.2)
+        monkeypatch.setattr(child, "timeout", 0.2)
         os.kill(child.pid, signal.SIGSTOP)
         [hung] = workers.measure([INT4])
         assert hung.problem == "it hangs the interpreter: no reply within 0.2 s"
