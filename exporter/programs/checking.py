@@ -166,7 +166,8 @@ def _files(path: Path) -> Iterator[str]:
         for each in (Path(folder, name) for name in names):
             name = each.relative_to(path).as_posix()
             if not is_regular(each):
-                yield f"its file {name!r} is not a regular one"
+                if each.exists():  # a link may lead to nothing, or to itself
+                    yield f"its file {name!r} is not a regular one"
                 continue
             try:
                 check_filled(each)
