@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -58,6 +59,9 @@ class GrpcTransport:
         }
         self._methods: dict[tuple[str, str], Any] = {}
         self._closed = False
+        # At the latest when the process ends, while gRPC's threads still run: afterwards a channel with calls in
+        # progress, as an interruption leaves them, would wait for these threads for good.
+        self._end = weakref.finalize(self, _close, tuple(self._channels.values()))
 
     def send(self, call: Call) -> bytes:
         """Make a call; see `Transport.send`."""
@@ -79,8 +83,7 @@ class GrpcTransport:
     def close(self) -> None:
         """Close the channels; calls in progress fail."""
         self._closed = True
-        for channel in self._channels.values():
-            channel.close()
+        self._end()
 
     def _method(self, call: Call) -> Any:
         key = call.address, call.path
@@ -91,6 +94,11 @@ class GrpcTransport:
     def _closed_meanwhile(self, error: ValueError) -> Exception:
         """What gRPC raises on a channel that another thread closed."""
         return ArgumentError(_CLOSED) if self._closed else error
+
+
+def _close(channels: Sequence[grpc.Channel]) -> None:
+    for channel in channels:
+        channel.close()
 
 
 class _PendingGrpcReply:

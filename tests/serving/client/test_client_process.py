@@ -75,7 +75,10 @@ def test_an_interruption_ends_a_call_at_once(server: Any, batch: str) -> None:
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        try:
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert "KeyboardInterrupt" in err
 
 
