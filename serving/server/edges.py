@@ -25,6 +25,13 @@ def no_access_log(entrypoint: str, api: str, model: str, code: Code, seconds: fl
     """Write no access log."""
 
 
+def why_not(error: OSError, option: str) -> str:
+    """What keeps an edge from its port, which the option names."""
+    if error.errno == errno.EADDRINUSE:
+        return f"another server is there; give another {option}, or stop it"
+    return f"{error.strerror or error}"
+
+
 def reserve(host: str, port: int) -> socket.socket:
     """Take a port of gRPC that several processes will listen on; 0 takes a free one.
 
@@ -40,7 +47,5 @@ def reserve(host: str, port: int) -> socket.socket:
         reserved.bind((host, port))
     except OSError as error:
         reserved.close()
-        is_taken = error.errno == errno.EADDRINUSE
-        why = "another server is there; give another --port, or stop it" if is_taken else error.strerror or error
-        raise StorageError(f"gRPC cannot listen on {host}:{port}: {why}") from error
+        raise StorageError(f"gRPC cannot listen on {host}:{port}: {why_not(error, '--port')}") from error
     return reserved

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from attnexport.core.errors import StorageError
 from attnexport.serving.codec.encode import Form
 
 from .dataplane import DataPlane
-from .edges import MAX_CALLS, OnAccess, family
+from .edges import MAX_CALLS, OnAccess, family, why_not
 from .grpc_methods import Methods
 from .replies import Replies
 from .status import invalid
@@ -134,9 +133,7 @@ def _why_not(address: str, *, secure: bool) -> str:
         else:
             socket.create_server((host.strip("[]"), int(port)), family=family(host)).close()
     except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            return "another server is there; give another --port, or stop it"
-        return f"{error.strerror or error}"
+        return why_not(error, "--port")
     return "certificate and key of the SSL configuration are not usable PEM" if secure else "gRPC does not say why"
 
 

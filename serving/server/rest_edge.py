@@ -14,7 +14,7 @@ import uvicorn
 from attnexport.core.errors import StorageError
 
 from .dataplane import DataPlane
-from .edges import OnAccess, family
+from .edges import OnAccess, family, why_not
 from .rest_app import RestApp, RestOptions
 from .rest_connections import MAX_HEAD_BYTES, h11_protocol, listen
 
@@ -109,6 +109,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def _why_not(error: OSError) -> str:
+    why = why_not(error, "--rest_api_port")
     if error.errno == errno.EADDRINUSE:
-        return "another server is there; give another --rest_api_port, or stop it"
-    return f"{error.strerror or error}; give a --host and a --rest_api_port of this machine that are free to you"
+        return why
+    return f"{why}; give a --host and a --rest_api_port of this machine that are free to you"
