@@ -140,12 +140,11 @@ class _Worker:
         self._modules, self._is_starting = modules or self._modules, True
         try:
             state = self._child.enter(_serving, *self._arguments, self._modules, self._trust)
-            self._child.timeout = _ANSWER_SECONDS
-            self._tell(self._child.call(_events))
+            self._look()
         except ProcessError as error:
             raise ContentError(f"a worker of the server did not start: {error}") from error
         finally:
-            self._is_starting, self._child.timeout = False, _MAX_SECONDS
+            self._is_starting = False
         return state
 
     def watch(self, ending: threading.Event) -> None:
@@ -189,8 +188,7 @@ class _Worker:
                     self.start()
                     since = time.monotonic()
                     self._say("it serves again")
-                self._child.timeout = _ANSWER_SECONDS
-                self._tell(self._child.call(_events))
+                self._look()
             except (AttnexportError, OSError, RuntimeError) as error:  # no process or thread can be had
                 self._child.close()  # where it refused, it still runs
                 if ending.is_set():
@@ -201,8 +199,14 @@ class _Worker:
                 self._say(f"{_WARNING}{error}; it is started again in {pause:g} s")
                 ending.wait(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
-            finally:
-                self._child.timeout = _MAX_SECONDS
+
+    def _look(self) -> None:
+        """Tell what has happened in it since the last look; one that says nothing has no hour, as loading does."""
+        self._child.timeout = _ANSWER_SECONDS
+        try:
+            self._tell(self._child.call(_events))
+        finally:
+            self._child.timeout = _MAX_SECONDS
 
     def _tell(self, events: Sequence[str]) -> None:
         for event in events:
