@@ -19,6 +19,7 @@ from attnexport.core.errors import (
     ServingError,
 )
 from attnexport.core.printable import printable
+from attnexport.core.wording import as_typed
 
 DONE, BUG, ARGUMENTS, CONTENT, NUMBERS, GATE, SERVER, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 4, 5, 6, 130, 141
 
@@ -40,13 +41,14 @@ _CODES: tuple[tuple[type[BaseException], int], ...] = (
 
 def run(command: Callable[[], object], *, as_json: bool, debug: bool) -> int:
     """Run a command, report its error if it fails, and return the exit code."""
-    try:
-        code = command()
-        sys.stdout.flush()
-    except SystemExit as request:  # click exits so if the reader of its help is gone
-        return BROKEN_PIPE if request.code == 1 else int(request.code or 0)
-    except BaseException as error:
-        return _report(error, as_json=as_json, debug=debug)
+    with as_typed():
+        try:
+            code = command()
+            sys.stdout.flush()
+        except SystemExit as request:  # click exits so if the reader of its help is gone
+            return BROKEN_PIPE if request.code == 1 else int(request.code or 0)
+        except BaseException as error:
+            return _report(error, as_json=as_json, debug=debug)
     return code if isinstance(code, int) else DONE  # click returns the code of an Exit
 
 

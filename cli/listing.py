@@ -7,6 +7,7 @@ import click
 from attnexport.core.errors import ArgumentError
 from attnexport.workflows import listing as workflow
 from attnexport.workflows.connection import Connection
+from attnexport.workflows.result import Result
 
 from .client_options import optional_connection_options
 from .command import command
@@ -31,7 +32,9 @@ def list_(terminal: Terminal, connection: Connection | None, directory: str | No
     if connection is not None and directory is not None:
         raise ArgumentError("give DIRECTORY or --server, not both")
     with terminal.working() as progress:
-        if connection is None:
-            terminal.show(workflow.list_exports(directory or ".", progress=progress))
-        else:
-            terminal.show(workflow.list_models(connection, progress=progress))
+        result: Result = (
+            workflow.list_exports(directory or ".", progress=progress)
+            if connection is None
+            else workflow.list_models(connection, progress=progress)
+        )
+    terminal.show(result)

@@ -8,6 +8,7 @@ from attnexport.core.errors import ArgumentError
 from attnexport.workflows import status as workflow
 from attnexport.workflows.connection import Connection
 from attnexport.workflows.listing import list_models
+from attnexport.workflows.result import Result
 
 from .client_options import server_options
 from .command import command
@@ -30,7 +31,9 @@ def status(terminal: Terminal, connection: Connection, version: int | None, wait
             f"{'--wait' if wait else '--version'} needs --model, the name that the model is served under"
         )
     with terminal.working() as progress:
-        if connection.model:
-            terminal.show(workflow.status(connection, version=version, wait=wait, progress=progress))
-        else:
-            terminal.show(list_models(connection, progress=progress))
+        result: Result = (
+            workflow.status(connection, version=version, wait=wait, progress=progress)
+            if connection.model
+            else list_models(connection, progress=progress)
+        )
+    terminal.show(result)

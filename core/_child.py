@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from .errors import AttnexportError, first_line
+from .wording import as_typed
 
 GRACE_SECONDS = 20.0  # to leave the contexts that were entered
 _LENGTH_BYTES = 8
@@ -98,6 +99,7 @@ def main() -> None:
     entered = threading.Event()
     threading.Thread(target=_receive, args=(requests, inbox, entered), daemon=True).start()
     with ExitStack() as contexts:
+        contexts.enter_context(as_typed())  # the process that shows a message finds the words for it
         while (request := inbox.get()) is not None:
             signal.alarm(request.seconds + _ALARM_SECONDS)
             if request.enter:

@@ -29,12 +29,17 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self
 
+from .wording import worded
+
 _CODES = re.compile(r"\x1b\[\d*m")  # of terminals, for bold
 _INNER = "Exception encountered: "
 
 
 class AttnexportError(Exception):
     """Base of all errors. The text is one line: what was wrong, where, and what would be right."""
+
+    def __str__(self) -> str:
+        return worded(super().__str__())
 
 
 class ArgumentError(AttnexportError, ValueError):
@@ -98,6 +103,9 @@ class ServingError(AttnexportError):
     ) -> None:
         super().__init__(text)
         self.address, self.model, self.signature, self.valid = address, model, signature, tuple(valid)
+
+    def __str__(self) -> str:
+        return worded(Exception.__str__(self), flags=False)
 
     def reworded(self, text: str, valid: Iterable[str] | None = None) -> Self:
         """The same failure in other words."""

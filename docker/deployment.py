@@ -154,7 +154,7 @@ def _batch_sizes(signatures: Sequence[Signature], max_batch: int | None) -> tupl
     if max_batch is not None:
         check_size("max-batch", max_batch)
     if max_batch == 1:
-        return (), "--max-batch is 1"
+        return (), "--max-batch was 1"
     obstacle = next(filter(None, map(_obstacle, signatures)), "")
     if obstacle:
         if max_batch is not None:

@@ -10,6 +10,7 @@ from attnexport.core.errors import AttnexportError, ModelError, ParityError
 from attnexport.core.progress import Progress, silent
 from attnexport.core.runner import Runner
 from attnexport.core.signature import Signature
+from attnexport.core.wording import worded
 from attnexport.parity import Case, Verdict
 
 from .advice import advice
@@ -171,7 +172,7 @@ def convert_prepared(
                 raise
             is_parity = isinstance(error, ParityError)
             helps = advice(prepared.model, prepared.graph, recipe, _few(prepared.cases)) if is_parity else ""
-            rejected.append(Rejected(recipe, error, helps))
+            rejected.append(Rejected(recipe, error, worded(helps)))
     return conversions
 
 

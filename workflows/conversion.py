@@ -12,6 +12,7 @@ from attnexport.core import DEFAULT_SIGNATURE, ArgumentError, Arrays, Samples, S
 from attnexport.core.progress import Progress
 from attnexport.core.samples import SampleSource
 from attnexport.core.signature import Shape
+from attnexport.core.wording import worded_all
 from attnexport.exporter import ModelSource
 from attnexport.parity import Figures, budget_of, evaluate
 from attnexport.parity.figures import worst
@@ -125,7 +126,7 @@ def convert_source(
     )
     is_kept = any(each.recipe.name == AUTO for each in conversions)
     path = store_search(directory, entry, search) if search is not None and is_kept else None
-    return ConvertResult(directory.root, entry.version, files, tuple(rejected), tuple(notes), search, path)
+    return ConvertResult(directory.root, entry.version, files, tuple(rejected), worded_all(notes), search, path)
 
 
 def check_no_strings(entry: VersionEntry, names: Sequence[str]) -> None:

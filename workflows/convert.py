@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnexport.core.errors import ArgumentError, AttnexportError, ParityError, check_size, no_such
 from attnexport.core.progress import Progress, silent
+from attnexport.core.wording import worded_all
 
 from .choices import AUTO, RECIPES, recipe_name
 from .conversion_samples import check_calibrated, check_samples
@@ -228,7 +229,7 @@ def _convert(opened: ModelVersion, request: ConversionRequest, progress: Progres
     notes += result.notes
     if any(recipe.activations == "int16" for recipe in request.recipes):
         notes.append("int16 activations have no fast kernels on this CPU: expect several times float32's latency")
-    return replace(result, notes=tuple(notes))
+    return replace(result, notes=worded_all(notes))
 
 
 def _check_files(result: ConvertResult) -> ConvertResult:

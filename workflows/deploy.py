@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from attnexport.core.errors import ArgumentError, check_path
 from attnexport.core.progress import Progress, silent
+from attnexport.core.wording import worded
 
 from .result import Block, Line, Result
 
@@ -45,8 +46,8 @@ class DeployResult(Result):
         return [
             Line(f"{self.directory}: {plan.name} version {plan.version} on TF Serving {plan.tf_serving_version}"),
             Line(f"{plan.cpus} processors, {plan.memory_mib} MiB, {batches}"),
-            *([Line(f"not batched: {plan.no_batching}")] if plan.no_batching else []),
-            *(Line(f"note: {note}") for note in plan.notes),
+            *([Line(worded(f"not batched: {plan.no_batching}"))] if plan.no_batching else []),
+            *(Line(worded(f"note: {note}")) for note in plan.notes),
             Line(""),
             *(Line(f"  {file}") for file in self.files),
             Line(f"\n{advice}."),

@@ -14,6 +14,7 @@ from attnexport.core.errors import ArgumentError, StorageError, check_size
 from attnexport.core.limits import MAX_VERSION
 from attnexport.core.printable import printable
 from attnexport.core.progress import Progress, silent
+from attnexport.core.wording import worded_all
 
 from .consent import check_named, check_same_model
 from .inheritance import differences, newest_entry, open_like
@@ -204,7 +205,7 @@ def export_saved_model(
             warmup=warmup,
             progress=progress,
         )
-    return replace(result, notes=(*notes, *result.notes))
+    return replace(result, notes=worded_all((*notes, *result.notes)))
 
 
 def export_source(
@@ -234,7 +235,7 @@ def export_source(
     notes = list(done.notes)
     if previous is not None and (changes := differences(previous, artifact.signatures, details.get("labels", []))):
         notes.append(f"version {done.entry.version} is not like version {previous.version} to clients: {changes}")
-    return ExportResult(directory.root, done.entry, artifact, done.verdict, done.warmup_records, tuple(notes))
+    return ExportResult(directory.root, done.entry, artifact, done.verdict, done.warmup_records, worded_all(notes))
 
 
 def export_directory(output: str | os.PathLike[str], name: str) -> ExportDirectory:

@@ -49,7 +49,7 @@ def open_like(
         note = f"names and labels of version {previous.version} were not taken over: {error}"
         return open_model(origin, **options), given, [note]
     what = " and ".join(name.replace("_", " ") for name in taken)
-    note = f"{what} are those of version {previous.version}; savedmodel --no-inherit forgets them"
+    note = f"{what} are those of version {previous.version}; --no-inherit forgets them"
     return source, {**given, **taken}, [note]
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from attnexport.core.errors import ArgumentError, ContentError
 from attnexport.core.printable import printable
 from attnexport.core.progress import Progress, silent
+from attnexport.core.wording import worded
 
 from .export import check_model
 from .node_data import check_node_data, delegated, write_node_data
@@ -152,7 +153,7 @@ def _tflite_rows(contents: TFLiteInspection, path: Path) -> Rows:
             ("activations", f"{kilobytes(each.activation_bytes)} at most at once"),
             *_weight_rows(each),
         ]
-    return rows + [("advice", printable(text)) for text in contents.advice]
+    return rows + [("advice", worded(printable(text))) for text in contents.advice]
 
 
 def _weight_rows(signature: SignatureInspection) -> Rows:

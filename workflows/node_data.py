@@ -61,9 +61,9 @@ def check_node_data(path: str | Path | None) -> Path | None:
         return None
     path = Path(path)
     if path.suffix != ".json":
-        raise ArgumentError(f"--node-data {path} is not a FILE.json")
+        raise ArgumentError(f"--node-data '{path}' is not a FILE.json")
     if not path.parent.is_dir():
-        raise ArgumentError(f"--node-data {path} is in {path.parent}, which is not a directory")
+        raise ArgumentError(f"--node-data '{path}' is in {path.parent}, which is not a directory")
     return path
 
 

@@ -25,11 +25,11 @@ def output_path(path: str | Path) -> Path:
     """
     path = Path(path)
     if path.suffix not in FORMATS:
-        raise ArgumentError(f"--output {path} is not a FILE{', FILE'.join(FORMATS[:-1])} or FILE{FORMATS[-1]}")
+        raise ArgumentError(f"--output '{path}' is not a FILE{', FILE'.join(FORMATS[:-1])} or FILE{FORMATS[-1]}")
     if path.is_dir():
-        raise ArgumentError(f"--output {path} is a directory")
+        raise ArgumentError(f"--output '{path}' is a directory")
     if not path.parent.is_dir():
-        raise ArgumentError(f"--output {path} is in {path.parent}, which is not a directory")
+        raise ArgumentError(f"--output '{path}' is in {path.parent}, which is not a directory")
     return path
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from attnexport.core.printable import printable
+from attnexport.core.wording import worded
 
 from .tables import Table, print_paragraph, print_table
 
@@ -74,7 +75,7 @@ class Result(ABC):
 
         console = Console(width=_TEXT_WIDTH, color_system=None, force_terminal=False, highlight=False)
         with console.capture() as captured:
-            print_blocks(console, self.blocks())
+            print_blocks(console, _worded(self.blocks()))
         return "\n".join(line.rstrip() for line in captured.get().rstrip().split("\n"))
 
     def notebook_blocks(self) -> Sequence[Block]:
@@ -86,7 +87,16 @@ class Result(ABC):
         printer.text(str(self))
 
     def _repr_html_(self) -> str:
-        return "\n".join(map(_block_html, self.notebook_blocks()))
+        return "\n".join(map(_block_html, _worded(self.notebook_blocks())))
+
+
+def _worded(blocks: Sequence[Block]) -> Iterator[Block]:
+    """The blocks with keywords in the place of options, other than in lines to copy."""
+    for block in blocks:
+        if isinstance(block, Table):
+            yield replace(block, columns=tuple(map(worded, block.columns)))
+        else:
+            yield worded(block) if isinstance(block, str) else block
 
 
 def print_blocks(console: Console, blocks: Sequence[Block]) -> None:

@@ -100,10 +100,10 @@ def _from_base_path(path: Path, name: str) -> Source:
     if not name:
         raise ArgumentError("--model_name is empty; give the name the model is served under")
     if not path.is_dir():
-        raise ArgumentError(f"--model_base_path {path} is not a directory on this machine")
+        raise ArgumentError(f"--model_base_path '{path}' is not a directory on this machine")
     if is_saved_model(path):
         raise ArgumentError(
-            f"--model_base_path {path} is itself a SavedModel; give the directory of its versions{_above(path)}"
+            f"--model_base_path '{path}' is itself a SavedModel; give the directory of its versions{_above(path)}"
         )
     config = ModelConfig(name, path.absolute())
     return lambda: [config]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
+_MOST_LINES = 3  # that a line of a cell takes
 _GAP = 2  # columns of space between two columns of a table
 _SPACE = re.compile(r" (?!(?:dB|kB|MB|B|ms|s)\b)")  # a number stays beside its unit
 _STYLES = {
@@ -59,8 +60,8 @@ class Table:
 def print_table(console: Console, table: Table, width: int | None) -> None:
     """Print a table in at most `width` columns, or as wide as it is if None.
 
-    If not even its words fit side by side, each row becomes a paragraph: its first cell, then the titles with their
-    cells.
+    If not even its words fit side by side, or some would be a column of words, each row becomes a paragraph: the cell
+    that names it, then the titles with their cells.
     """
     from rich.text import Text
 
@@ -71,9 +72,15 @@ def print_table(console: Console, table: Table, width: int | None) -> None:
     columns = list(zip(*rows, strict=True))
     numeric = [title in table.right for title in table.columns]
     widths = _widths(columns, numeric, width)
+    if (
+        widths
+        and has_titles
+        and any(_is_column_of_words(cell, size) for row in table.rows for cell, size in zip(row, widths, strict=True))
+    ):
+        widths = None
     if widths is None and has_titles:
         for row in table.rows:
-            for line in _paragraph(table.columns, row, width or 0):
+            for line in _paragraph(*_named_first(table, row), width or 0):
                 console.print(line, soft_wrap=True)
         return
     if widths is None:  # names and values: a value takes the rest of the line, or more if one word needs it
@@ -91,6 +98,11 @@ def print_table(console: Console, table: Table, width: int | None) -> None:
                 line.append(("" if is_number else space) + " " * _GAP)
             line.rstrip()
             console.print(line, soft_wrap=True)
+
+
+def _is_column_of_words(cell: str, size: int) -> bool:
+    """Whether a cell is so narrow that a paragraph reads better."""
+    return len(_wrapped(cell, size)) > cell.count("\n") + _MOST_LINES
 
 
 def print_paragraph(console: Console, text: str, width: int) -> None:
@@ -119,6 +131,13 @@ def _widths(columns: Sequence[Sequence[str]], numeric: Sequence[bool], width: in
         widths[max(shrinkable, key=widths.__getitem__)] -= 1
         excess -= 1
     return widths
+
+
+def _named_first(table: Table, row: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Titles and cells with the first that is not a number before the others: it names the row."""
+    name = next((number for number, title in enumerate(table.columns) if title not in table.right), 0)
+    order = [name, *(number for number in range(len(row)) if number != name)]
+    return [table.columns[number] for number in order], [row[number] for number in order]
 
 
 def _paragraph(titles: Sequence[str], row: Sequence[str], width: int) -> Iterator[Text]:

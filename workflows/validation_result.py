@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnexport.core.errors import StorageError
+from attnexport.core.wording import worded_all
 
 from .result import Block, Line, Picture, Result, Table
 from .sizes import kilobytes
@@ -71,7 +72,7 @@ class ValidationResult(Result):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a passed verdict does not say, a sentence each."""
-        return tuple(
+        return worded_all(
             f"{each} was not judged: the samples are made up and it was calibrated on yours, so its errors are only "
             "reported; give --evaluation"
             for each in self.verdict.only_reported

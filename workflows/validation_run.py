@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from attnexport import parity
 from attnexport.core.progress import Progress
 from attnexport.core.samples import SampleSource
+from attnexport.core.wording import worded_all
 from attnexport.parity import Limits, Subject
 from attnexport.parity.checks import Batch
 from attnexport.store import ExportDirectory, VersionEntry
@@ -113,7 +114,7 @@ def run_validation(
     notes += record(directory, entry, verdict, data, created, limits)
     shown = inside if layers else None
     compared_versions = () if against is None else changes(entry, against, verdict)
-    result = ValidationResult(directory.root, entry.version, verdict, data, tuple(notes), candidates, shown)
+    result = ValidationResult(directory.root, entry.version, verdict, data, worded_all(notes), candidates, shown)
     other = None if against is None else against.version
     return replace(result, against=other, changes=compared_versions), html
 

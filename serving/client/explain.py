@@ -70,11 +70,14 @@ def _explanation(
         if isinstance(error, NotFoundError):
             states = yield from models.status(model._replace(version=None, label=None), nearer)
             available = [str(each.version) for each in states if each.state == "AVAILABLE"]
-            return _with_explanation(error, f"model {model.name!r} has no {_version(model)}", available)
+            there = f"; there is {', '.join(available)}" if available else ""
+            return _with_explanation(error, f"model {model.name!r} has no {_version(model)}{there}", available)
         metadata = yield from models.fetch_metadata(model, nearer)
     except ServingError:
         if isinstance(error, NotFoundError):
-            return _with_explanation(error, f"there is no model {model.name!r}", ())
+            names = yield from _served(models, nearer)
+            text = no_such("model", model.name, names) if names else f"there is no model {model.name!r}"
+            return _with_explanation(error, text, names)
         return error
     name = model.signature or DEFAULT_SIGNATURE
     if name not in metadata.signatures:
@@ -92,6 +95,14 @@ def _explanation(
     return error
 
 
+def _served(models: ModelInfo, deadline: Deadline) -> Plan[list[str]]:
+    """The names of what a server serves, if it tells; TensorFlow Serving cannot."""
+    try:
+        return sorted((yield from models.list_models(deadline)))
+    except ServingError:
+        return []
+
+
 def _version(model: ServedModel) -> str:
     if model.label is not None:
         return f"version with the label {model.label!r}"
@@ -100,7 +111,5 @@ def _version(model: ServedModel) -> str:
 
 def _with_explanation(error: ServingError, explanation: str, valid: Iterable[str]) -> ServingError:
     """Our words in place of the server's, which say the same; its status code stays. `__cause__` has its words."""
-    listed = tuple(valid)
-    there = f"; there is {', '.join(listed)}" if isinstance(error, NotFoundError) and listed else ""
     code = re.search(r" \([A-Z_]+\)$", str(error))
-    return error.reworded(f"{error.address}: {explanation}{there}{code[0] if code else ''}", listed)
+    return error.reworded(f"{error.address}: {explanation}{code[0] if code else ''}", valid)

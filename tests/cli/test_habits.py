@@ -116,7 +116,7 @@ def test_a_new_version_keeps_names_and_labels_and_says_what_changed(tmp_path: Pa
     second = ax.export_saved_model(model(3), tmp_path, name="m")
     assert [str(each) for each in second.saved_model.signatures] == [str(each) for each in first.saved_model.signatures]
     assert any("input names and output names and labels are those of version 1" in note for note in second.notes)
-    with pytest.raises(ArgumentError, match="--new-signature if that is meant"):
+    with pytest.raises(ArgumentError, match="new_signature=True if that is meant"):
         ax.export_saved_model(model(3), tmp_path, name="m", inherit=False)
     third = ax.export_saved_model(model(3), tmp_path, name="m", inherit=False, new_signature=True)
     [note] = [note for note in third.notes if "is not like version 2 to clients" in note]

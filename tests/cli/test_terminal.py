@@ -117,6 +117,34 @@ def test_a_table_keeps_its_words_whole_and_drops_what_says_nothing(
     ]
 
 
+class Measured(Verdicts):
+    def blocks(self) -> list[Any]:
+        rows = [("0.010 ms", "±2%", "1.00", "9.8 kB", "a/long-name-of-a-file.tflite")]
+        parity = [("dynamic", "10 kB", "SQNR 43.6 dB (25 dB needed) of all outputs", "a-long-name-of-a-file.tflite")]
+        return [
+            Table(("p50", "spread", "speed", "size", "artifact"), rows, ("p50", "spread", "speed", "size")),
+            Table(("recipe", "size", "parity", "file"), parity, ("size",)),
+        ]
+
+
+def test_a_table_that_does_not_fit_is_paragraphs_named_by_words_without_columns_of_single_words(
+    show: Callable[..., Shown], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("attnexport.workflows.inspect.inspect", lambda *_, **__: Measured())
+    assert show(54, "inspect", "x").lines == [
+        "a/long-name-of-a-file.tflite",
+        "  p50 0.010 ms  spread ±2%  speed 1.00  size 9.8 kB",
+        "dynamic",
+        "  size 10 kB",
+        "  parity SQNR 43.6 dB (25 dB needed) of all outputs",
+        "  file a-long-name-of-a-file.tflite",
+    ]
+
+
+def test_the_progress_has_erased_itself_before_a_result(show: Callable[..., Shown]) -> None:
+    assert show(80, "list").lines[0] == "There are no exports in . or two directories below."
+
+
 def test_each_step_is_a_line_with_verbose(
     attnexport: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -156,7 +156,7 @@ def test_values_fit_the_model() -> None:
     assert plan((None, 1000, 1000)).batch_sizes == (1, 2, 4, 8)  # type: ignore[attr-defined]
     # Nothing can be joined where the batch is fixed, or there is none.
     assert plan((1, 10)).batch_sizes == plan(()).batch_sizes == ()  # type: ignore[attr-defined]
-    with pytest.raises(ArgumentError, match=r"--max-batch 4 is not possible: input 'x0' .* has shape \[1, 10\]"):
+    with pytest.raises(ArgumentError, match=r"max_batch=4 is not possible: input 'x0' .* has shape \[1, 10\]"):
         plan((1, 10), max_batch=4)
     small, large = plan((None, 3)), plan((None, 3), size=1 << 30)
     assert small.memory_mib == 768  # type: ignore[attr-defined]
@@ -205,7 +205,7 @@ def test_batching_is_on_only_where_every_signature_has_a_batch(signature: Signat
     files = render(plan)
     assert f"# Requests are not batched: {reason}" in files["Dockerfile"]
     assert "--enable_batching" not in files["Dockerfile"]
-    with pytest.raises(ArgumentError, match="--max-batch 8 is not possible: "):
+    with pytest.raises(ArgumentError, match="max_batch=8 is not possible: "):
         plan_deployment("docker", "m", *entry, max_batch=8)
 
 

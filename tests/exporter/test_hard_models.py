@@ -31,7 +31,7 @@ def test_a_model_that_needs_long_sequences_gets_them(tmp_path: Path) -> None:
 def test_a_model_of_positive_numbers_needs_samples_and_takes_them(tmp_path: Path) -> None:
     inputs = keras.Input((4,))
     model = keras.Model(inputs, keras.ops.log(inputs), name="m")
-    with pytest.raises(ModelError, match=r"with NaN or infinity .* give samples .* --warmup FILE"):
+    with pytest.raises(ModelError, match=r"with NaN or infinity .* give samples .* warmup=FILE"):
         export_saved_model(model, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     result = export_saved_model(model, tmp_path / "out", warmup={"input": np.abs(X[0])})

@@ -132,7 +132,7 @@ def test_what_would_do_more_is_named(kind: str, tmp_path: Path) -> None:
     assert str(caught.value).startswith(
         f"{tmp_path} was not exported here, and running it would do more than compute: "
     )
-    assert str(caught.value).endswith("Give --trust if you trust whoever made it")
+    assert str(caught.value).endswith("Give trust=True if you trust whoever made it")
 
 
 def test_a_table_from_a_path_in_a_variable_passes(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_a_copy_holds_no_file_that_a_link_leads_to_elsewhere(tmp_path: Path) -> 
     assert (tmp_path / "first" / "inside").read_text() == "own"
     (tmp_path / "id_rsa").write_text("PRIVATE KEY")
     (saved_model / "assets.extra" / "vocabulary.txt").symlink_to("../../id_rsa")
-    with pytest.raises(ModelError, match=r"leads out of the SavedModel, to .*id_rsa.*--trust"):
+    with pytest.raises(ModelError, match=r"leads out of the SavedModel, to .*id_rsa.*trust=True"):
         copy_saved_model(saved_model, tmp_path / "second")
     assert not (tmp_path / "second").exists()
     with trusting():

@@ -123,8 +123,8 @@ def test_events_are_logged_and_a_listening_address_beyond_the_loopback_is_a_warn
 
 
 def test_require_tls_refuses_to_listen_in_plain_beyond_the_loopback(model_base: Path) -> None:
-    for host, rest_port, named in (("0.0.0.0", 0, "--ssl_config_file"), ("::", "auto", "--rest_api_port 0")):
-        with pytest.raises(ArgumentError, match=f"--require_tls: .*{named}"):
+    for host, rest_port, named in (("0.0.0.0", 0, "ssl_config_file="), ("::", "auto", "rest_port=0")):
+        with pytest.raises(ArgumentError, match=f"ServeSettings\\(require_tls=…\\): .*{named}"):
             ax.serve(settings=settings_for(model_base, host=host, require_tls=True), rest_port=rest_port)
     with ax.serve(settings=settings_for(model_base, require_tls=True)) as server:
         assert server.rest_address is not None
@@ -141,7 +141,7 @@ def test_port_0_is_no_port_and_the_socket_is_the_address(model_base: Path, tmp_p
             np.testing.assert_array_equal(client.predict(X)["y"], 2 * X["x"] + 2)
         assert f"gRPC  unix:{path}" in str(server)
         assert f"attnexport metadata --server unix:{path} --model m" in str(server)
-    with pytest.raises(ArgumentError, match=r"--port is 0 and there is no --grpc_socket_path"):
+    with pytest.raises(ArgumentError, match=r"port= is 0 and there is no ServeSettings\(grpc_socket_path=…\)"):
         ax.serve(settings=settings_for(model_base), port=0)
 
 
@@ -185,10 +185,13 @@ def test_modules_are_imported_where_the_models_run(
 @pytest.mark.parametrize(
     ("operator", "help_text"),
     [
-        ("TFText>NgramsStringJoin", "the package tensorflow-text has it; install it and give --import tensorflow_text"),
+        (
+            "TFText>NgramsStringJoin",
+            "the package tensorflow-text has it; install it and give imports=\\['tensorflow_text'\\]",
+        ),
         ("WordpieceTokenizeWithOffsets", "the package tensorflow-text has it"),
         ("SimpleMLInferenceOp", "the package tensorflow-decision-forests has it"),
-        ("MineOnly", "give --import MODULE with the module that registers it"),
+        ("MineOnly", "give imports=\\[MODULE\\] with the module that registers it"),
     ],
 )
 def test_an_operator_that_is_not_registered_is_named_with_its_package(

@@ -139,16 +139,18 @@ def test_what_workers_cannot_do_together_is_refused_by_name(base: Path, tmp_path
             ax.serve(settings=settings, **options)
         return str(refused.value)
 
-    assert "--grpc_socket_path and --workers" in refusal(ArgumentError, settings={"grpc_socket_path": "/tmp/x"})
-    assert "--access_log and --workers" in refusal(ArgumentError, on_access=print)
+    assert "ServeSettings(grpc_socket_path=…) and ServeSettings(workers=…)" in refusal(
+        ArgumentError, settings={"grpc_socket_path": "/tmp/x"}
+    )
+    assert "on_access= and ServeSettings(workers=…)" in refusal(ArgumentError, on_access=print)
     for shares in (False, True):
         with socket.socket() as taken:
             taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(shares))
             taken.bind(("127.0.0.1", 0))
             taken.listen()
             port = taken.getsockname()[1]
-            assert "another server is there; give another --port" in refusal(StorageError, port=port)
-            assert "another server is there; give another --rest_api_port" in refusal(StorageError, rest_port=port)
+            assert "another server is there; give another port=" in refusal(StorageError, port=port)
+            assert "another server is there; give another rest_port=" in refusal(StorageError, rest_port=port)
 
 
 def test_workers_that_do_not_start_say_why(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_a_version_in_place_of_its_base_path_is_told(model_base: Path) -> None:
     flags = ServeSettings(model_name="m", model_base_path=str(model_base / "1"))
     with pytest.raises(ArgumentError, match=f"is itself a SavedModel; .*, which is {model_base}$"):
         model_source(None, flags)
-    with pytest.raises(ArgumentError, match=f"by --model_base_path, .*, which is {model_base}$"):
+    with pytest.raises(ArgumentError, match=f"by ServeSettings\\(model_base_path=…\\), .*, which is {model_base}$"):
         model_source(str(model_base / "1"), NO_FLAGS)
 
 

@@ -51,7 +51,7 @@ def test_artifacts_are_added_and_replaced_when_asked(tmp_path: Path) -> None:
     entry = add(tmp_path, b="two", c="three")
     assert held(tmp_path) == {"a": "one", "b": "two", "c": "three"}
     assert [each.path for each in entry.artifacts] == [f"tflite/1/{name}.tflite" for name in "abc"]
-    with pytest.raises(StorageError, match=r"a\.tflite exists already with other content.*--force replaces it"):
+    with pytest.raises(StorageError, match=r"a\.tflite exists already with other content.*force=True replaces it"):
         add(tmp_path, a="other", d="new")
     assert held(tmp_path) == {"a": "one", "b": "two", "c": "three"}
     add(tmp_path, replace=True, a="other", d="new")

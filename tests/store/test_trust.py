@@ -33,7 +33,7 @@ def test_an_export_from_elsewhere_is_refused_with_what_would_be_run(here: Path) 
         check_modules(NAMES, here / "1.keras")
     said = str(caught.value)
     assert f"would run layers_to_trust ({here / 'layers_to_trust.py'}), my_package.layers (" in said
-    assert "--import layers_to_trust --import my_package.layers if you trust them, or --trust" in said
+    assert "imports=['layers_to_trust', 'my_package.layers'] if you trust them, or trust=True" in said
     assert not {"layers_to_trust", "my_package"} & sys.modules.keys()
 
 

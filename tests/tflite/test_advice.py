@@ -24,7 +24,7 @@ def test_more_samples_are_not_advised_where_the_weights_are_the_limit(
 ) -> None:
     found = rejected(to_tflite, multi_head, RECIPES["int16x8"].altered(min_sqnr_db=70), samples)
     assert found.advice.startswith("int8 weights alone, with float activations, leave ")
-    assert "use float16, or -q auto --min-sqnr 70" in found.advice
+    assert "use float16, or recipes='auto', min_sqnr_db=70" in found.advice
 
 
 def test_one_step_for_ages_and_incomes_is_named(to_tflite: Callable[..., Any]) -> None:

@@ -144,7 +144,7 @@ def test_an_operator_without_a_kernel_is_named_with_its_layer(to_tflite: Convert
     inputs = keras.Input((4, 4), name="matrix")
     model = keras.Model(inputs, Determinant(name="volume")(inputs))
     data = np.random.default_rng(0).standard_normal((40, 4, 4)).astype(np.float32)
-    with pytest.raises(ModelError, match=r"no TFLite kernel for MatrixDeterminant in '.*volume.*'.*--allow-flex"):
+    with pytest.raises(ModelError, match=r"no TFLite kernel for MatrixDeterminant in '.*volume.*'.*allow_flex=True"):
         to_tflite(model, "float32", data)
     found = to_tflite(model, "float32", data, allow_flex=True)["float32"]
     assert found.graph.flex_operators == ["FlexMatrixDeterminant"]
@@ -167,7 +167,7 @@ def test_a_model_over_2_gb_is_refused_before_it_is_converted(tmp_path: Path, exp
 
 
 def test_a_size_limit_and_a_budget_are_gates(to_tflite: Convert, multi_head: Any, samples: Any, tmp_path: Path) -> None:
-    with pytest.raises(GateError, match=r"--max-size allows 1,000"):
+    with pytest.raises(GateError, match=r"max_size= allows 1,000"):
         to_tflite(multi_head, "int8", samples, max_size=1000)
     strict = Recipe("strict", "int4", "dynamic", min_sqnr_db=90.0)
     with pytest.raises(ParityError, match=r"SQNR .* dB \(90 dB needed\).*kept for inspection as") as caught:
@@ -234,7 +234,7 @@ def test_free_steps_are_refused_with_the_way_out(tmp_path: Path, exported_classi
     free = Signature(
         "serving_default", (TensorSpec("x", "float32", (None, None, 4)),), (TensorSpec("y", "float32", (None, 4)),)
     )
-    with pytest.raises(ArgumentError, match=r"has shape \[1, \?, 4\].*fix the steps with --steps N"):
+    with pytest.raises(ArgumentError, match=r"has shape \[1, \?, 4\].*fix the steps with steps=N"):
         fix_shapes(exported_classifier.path, tmp_path / "x", {"serving_default": free}, ["serving_default"])
 
 

@@ -125,7 +125,7 @@ def test_a_model_in_memory_takes_over_names_and_labels(tmp_path: Path) -> None:
     assert (same.version, [note for note in same.notes if "exported" in note]) == (1, [])
     other = ax.convert(small_model(pooling="average", seed=1), "dynamic", output=tmp_path, name="m")
     assert other.version == 2
-    assert "output names and labels are those of version 1; savedmodel --no-inherit forgets them" in other.notes
+    assert "output names and labels are those of version 1; inherit=False forgets them" in other.notes
     for result in (same, other):
         [file] = result.files
         assert [spec.name for spec in file.conversion.signatures["serving_default"].outputs] == ["opinion"]
@@ -142,12 +142,12 @@ def test_failures_of_recipes_are_in_the_result_unless_all_fail(tmp_path: Path) -
     assert [each.recipe.name for each in result.rejected] == ["strict"]
     with pytest.raises(ParityError, match=r"the strict \.tflite was not kept") as failure:
         ax.convert(small_model(), strict, output=tmp_path, name="m")
-    assert "without --calibration" in failure.value.__notes__[0]
+    assert "without calibration=" in failure.value.__notes__[0]
 
 
 def test_a_search_is_in_the_result_with_its_picture(tmp_path: Path) -> None:
     model = keras.Sequential([keras.Input((4, 8), name="x"), keras.layers.Dense(8), keras.layers.Dense(3)])
-    with pytest.raises(ArgumentError, match="works only with --quantize auto"):
+    with pytest.raises(ArgumentError, match="works only with recipes='auto'"):
         ax.convert(model, "int8", search=ax.SearchOptions(trials=3))
     result = ax.convert(
         model, "auto", calibration=SAMPLES, min_sqnr_db=20, search=ax.SearchOptions(trials=3), output=tmp_path, name="m"

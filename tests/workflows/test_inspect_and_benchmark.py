@@ -82,7 +82,7 @@ def test_a_server_is_measured_with_arrays(serving: Any) -> None:
     assert [level.concurrency for level in result.levels] == [1, 2]
     assert all(level.requests and not level.failures for level in result.levels)
     assert "m version 2, serving_default, batch 2" in str(result)
-    with pytest.raises(ArgumentError, match="--batch-size 4 is more than the 3 samples in the input"):
+    with pytest.raises(ArgumentError, match="batch=4 is more than the 3 samples in the input"):
         ax.benchmark_server(connection, samples=samples, batch=4)
     with pytest.raises(SamplesError):
         ax.benchmark_server(connection, samples={"y": np.ones((3, 3), np.float32)})
