@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -90,13 +90,15 @@ class Result(ABC):
         return "\n".join(map(_block_html, _worded(self.notebook_blocks())))
 
 
-def _worded(blocks: Sequence[Block]) -> Iterator[Block]:
+def _worded(blocks: Sequence[Block]) -> list[Block]:
     """The blocks with keywords in the place of options, other than in lines to copy."""
+    words: list[Block] = []
     for block in blocks:
         if isinstance(block, Table):
-            yield replace(block, columns=tuple(map(worded, block.columns)))
+            words.append(replace(block, columns=tuple(map(worded, block.columns))))
         else:
-            yield worded(block) if isinstance(block, str) else block
+            words.append(worded(block) if isinstance(block, str) else block)
+    return words
 
 
 def print_blocks(console: Console, blocks: Sequence[Block]) -> None:

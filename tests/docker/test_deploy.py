@@ -61,7 +61,7 @@ def test_python_deploys_with_the_same_files_and_tables(attnexport: Run, export: 
     shutil.rmtree(tmp_path / "k")
     result = ax.deploy(str(export), str(tmp_path / "k"), target="docker")
     assert code == 0
-    assert str(result) == out.rstrip("\n")
+    assert str(result) == worded(out.rstrip("\n"))
     assert result.plan.service == export.name
     assert json.loads(result.to_json())["files"] == list(result.files)
     assert "takes 96 gRPC calls at once and refuses more with RESOURCE_EXHAUSTED: clients should try those again" in out
