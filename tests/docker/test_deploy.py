@@ -13,6 +13,7 @@ import pytest
 
 from attnexport.core import ArgumentError, Signature, TensorSpec
 from attnexport.core.signature import InputlessSignature
+from attnexport.core.wording import worded
 from attnexport.store import Artifact, VersionEntry
 
 Run = Callable[..., tuple[int, str, str]]
