@@ -33,7 +33,7 @@ def decode_tensor(
         splat_limit: The most bytes of an array that is filled up from fewer values: a message of ten bytes can ask
             for terabytes.
         lenient: Read what TensorFlow's own runtime reads: values beyond the shape are ignored, and numbers outside a
-            dtype are cut to its bits.
+            dtype are cut to its bits. It refuses bytes of booleans other than 0 and 1.
 
     Returns:
         The array, read-only: it shares the memory of `data` if it can. Strings are an object array of bytes.
@@ -119,12 +119,14 @@ def _decode(data: bytes, start: int, stop: int, splat_limit: int, lenient: bool)
     kind = by_number(parts.number)
     count = prod(parts.shape)
     begin, end = parts.places.get(CONTENT, (0, 0))
+    if lenient and not count and end > begin:
+        return _reshaped(np.empty(0, kind.dtype), parts.shape)
     if kind.number == STRING:
         strings = parts.strings if begin == end else _string_list(data, begin, end, count)
         values = _object_array(strings)
         return _filled(values[:count] if lenient else values, parts.shape, count, splat_limit)
     if end > begin:
-        return _view(kind, data, begin, end, parts.shape)
+        return _view(kind, data, begin, end, parts.shape, lenient)
     begin, end = parts.places.get(kind.field, (0, 0))
     if kind.field in RAW_FIELDS:
         half = kind.dtype.itemsize // 2
@@ -181,9 +183,11 @@ def _raw(dtype: np.dtype[Any], data: bytes, begin: int, end: int) -> Array:
     return np.frombuffer(data, dtype, count, begin) if count else np.empty(0, dtype)
 
 
-def _view(kind: WireType, data: bytes, begin: int, end: int, shape: tuple[int, ...]) -> Array:
+def _view(kind: WireType, data: bytes, begin: int, end: int, shape: tuple[int, ...], lenient: bool) -> Array:
     values = _raw(kind.dtype, data, begin, end)
     if kind.name == "bool" and values.view(np.uint8).max() > 1:
+        if lenient:  # than numpy, but TensorFlow's runtime takes no such booleans
+            raise CodecError("the bytes of booleans must be 0 or 1")
         values = values.view(np.uint8) != 0  # numpy computes nonsense from other bytes
     return _reshaped(values, shape)
 

@@ -217,7 +217,7 @@ def unpack(body: bytes | bytearray, most: int, alive: Alive = always) -> bytearr
 
 
 def _model(match: re.Match[str]) -> ServedModel:
-    version = None if match["version"] is None else int(match["version"][:30])
+    version = None if match["version"] is None else int(match["version"].lstrip("0")[:30] or 0)
     if version is not None and version > MAX_VERSION:
         raise invalid(f"Failed to convert version: {match['version'][:30]} to numeric.")
     label = None if match["label"] is None else unquote(match["label"])

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 import numpy as np
 
-from .rest_json import Word, encoded, is_base64, json_type, members, read_base64, shown
+from .rest_json import encoded, is_base64, json_type, members, read_base64, shown
 from .rest_outputs import decimal
 from .status import invalid
 
@@ -24,15 +23,17 @@ def fill_examples(document: dict[str, Any], message: Any) -> None:
     target = message.example_list
     if "context" in document:
         target = message.example_list_with_context
+        target.context.SetInParent()
         _fill(document["context"], target.context)
-        target.SetInParent()
     if "examples" not in document:
-        raise invalid("When method is classify, key 'examples' is expected and was not found")
+        raise invalid(
+            f"JSON Value: {shown(document)} When method is classify, key 'examples' is expected and was not found"
+        )
     rows = document["examples"]
     if not isinstance(rows, list):
-        raise invalid("Expecting 'examples' value to be an list/array")
+        raise invalid(f"JSON Value: {shown(document)} Expecting 'examples' value to be an list/array")
     if not rows:
-        raise invalid("'examples' value is an empty array")
+        raise invalid(f"JSON Value: {shown(document)} 'examples' value is an empty array")
     for row in rows:
         _fill(row, target.examples.add())
 
@@ -40,7 +41,8 @@ def fill_examples(document: dict[str, Any], message: Any) -> None:
 def _fill(row: Any, example: Any) -> None:
     if not isinstance(row, dict):
         raise invalid(f"Example must be JSON object but got JSON {json_type(row)}")
-    for name, content in members(row):  # of equal names the last one counts
+    for key, content in members(row):  # of equal names the last one counts
+        name = key.split("\0", 1)[0]  # TF Serving reads names as C does
         try:
             feature = example.features.feature[name]
         except UnicodeEncodeError as error:
@@ -68,15 +70,8 @@ def _fill_feature(values: list[Any], feature: Any, name: str) -> None:
             raise invalid(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
         feature.int64_list.value.extend(map(int, values))
     else:
-        try:
-            numbers = np.array(values, np.float64)
-            is_too_big = any(math.isinf(value) and type(value) is not Word for value in values)
-        except OverflowError:  # an integer of more than 308 digits
-            is_too_big = True
-        if is_too_big:
-            raise invalid("JSON Parse error: Number too big to be stored in double.")
         with np.errstate(over="ignore"):  # infinity, as a cast in C++ gives
-            feature.float_list.value.extend(numbers.astype(np.float32).tolist())
+            feature.float_list.value.extend(np.array(values, np.float64).astype(np.float32).tolist())
 
 
 def _list_of(value: Any, name: str) -> str:

@@ -11,12 +11,13 @@ import numpy as np
 
 from attnexport.core.errors import first_line, no_such
 from attnexport.core.signature import Array, Arrays, Signature, TensorSpec
+from attnexport.serving.codec.dtypes import numpy_dtype
 
-from .rest_json import TENSORFLOW_NAMES, Word, encoded, is_base64, read_base64, shown, type_error
+from .rest_json import TENSORFLOW_NAMES, encoded, is_base64, read_base64, shown, type_error
 from .status import Code, StatusError, invalid
 
 _FLOATS = {"float32": "f", "float64": "d"}  # with the codes of array.array
-_NUMBERS = {int, float, Word}
+_NUMBERS = {int, float}
 _PLAIN = {int, float, list}  # rows that are no objects
 _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint32", "uint64")
 _WIRE_INTEGERS = {"int8": "int32", "int16": "int32", "uint8": "int32"}  # read as such, then cut to their bits
@@ -33,9 +34,12 @@ def read_inputs(document: dict[str, Any], signature: Signature) -> tuple[Arrays,
     if not specs:
         raise invalid(f"Failed to get input map for signature: {signature.name}; it takes no inputs, call it over gRPC")
     if rows and columns:
-        raise invalid("Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist")
+        raise invalid(
+            f"JSON Value: {shown(document)} Not formatted correctly expecting only one of 'inputs' or 'instances' keys "
+            "to exist"
+        )
     if rows:
-        return _rows(document["instances"], specs), True
+        return _rows(document, specs), True
     if columns:
         return _columns(document["inputs"], specs), False
     raise invalid("Missing 'inputs' or 'instances' key")
@@ -56,11 +60,12 @@ def _columns(value: Any, specs: dict[str, TensorSpec]) -> Arrays:
     return {name: _tensor(value[name], spec) for name, spec in specs.items()}
 
 
-def _rows(value: Any, specs: dict[str, TensorSpec]) -> Arrays:
+def _rows(document: dict[str, Any], specs: dict[str, TensorSpec]) -> Arrays:
+    value = document["instances"]
     if not isinstance(value, list):
-        raise invalid(f"JSON Value: {shown(value)} Expecting 'instances' to be an list/array")
+        raise invalid(f"JSON Value: {shown(document)} Expecting 'instances' to be an list/array")
     if not value:
-        raise invalid("No values in 'instances' array")
+        raise invalid(f"JSON Value: {shown(document)} No values in 'instances' array")
     if len(specs) == 1 and set(map(type, value)) <= _PLAIN:
         [spec] = specs.values()
         return {spec.name: _row_tensor(value, spec)}
@@ -169,7 +174,9 @@ def _array(flat: list[Any], kinds: set[type], dtype: str) -> Array:
         return np.array(flat, read_as).astype(dtype)
     if dtype not in _FLOATS:
         if not flat:
-            return np.empty(0, np.float32)  # its dtype is refused by the signature
+            return np.empty(0, numpy_dtype(dtype))
+        if isinstance(flat[0], dict):
+            raise type_error(flat[0], dtype)
         name = TENSORFLOW_NAMES.get(dtype, dtype)
         raise StatusError(
             Code.UNIMPLEMENTED, f"Conversion of JSON Value: {shown(flat[0])} to type: {name}; send it over gRPC"
@@ -181,9 +188,6 @@ def _array(flat: list[Any], kinds: set[type], dtype: str) -> Array:
         array = np.array(flat, np.float64)
     except OverflowError as error:
         raise ValueError("JSON Parse error: Number too big to be stored in double.") from error
-    is_infinite = np.isinf(array)
-    if is_infinite.any() and any(type(flat[place]) is not Word for place in np.flatnonzero(is_infinite)):
-        raise ValueError("JSON Parse error: Number too big to be stored in double.")
     if dtype == "float64":
         return array
     with np.errstate(over="ignore"):  # infinity, as a cast in C++ gives

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import codecs
 import json
+import math
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -24,6 +25,9 @@ _WORD = re.compile(r"-?Inf(?!inity)|-NaN")
 _WORDS = re.compile(rf'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|{_WORD.pattern}', re.DOTALL)
 _SPELLED = {"Inf": "Infinity", "-Inf": "-Infinity", "-NaN": "NaN"}
 _SPACE = " \t\n\r"
+_EXPONENT = re.compile(r"[eE]\+?(\d+)\Z")
+_TOO_BIG = "Number too big to be stored in double."
+_MAX_DIGITS = 309  # of an integer that a double holds
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 # Escapes in strings: a high surrogate with the low one that may follow it, a low one alone, any other.
 _ESCAPES = re.compile(
@@ -37,10 +41,6 @@ _DELETED_SPACE = dict.fromkeys(map(ord, " \t\n\v\f\r"))
 TENSORFLOW_NAMES = {"float32": "float", "float64": "double", "float16": "half"}  # of dtypes that numpy calls otherwise
 _FEW_QUOTES = 16
 _MAX_SHOWN = 100  # characters of a value in a message
-
-
-class Word(float):
-    """NaN or an infinity that was written as such; 1e400 becomes an infinity, too, but a plain float."""
 
 
 class Repeated(dict[str, Any]):
@@ -118,12 +118,29 @@ def _read_surrogate(match: re.Match[str]) -> str:
     return chr(int(match["low"], 16)).encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")
 
 
+def _float(text: str) -> float:
+    """A number with a fraction or an exponent; RapidJSON refuses large exponents of 0, too."""
+    value = float(text)
+    if not value or value - value:
+        exponent = _EXPONENT.search(text)
+        fraction = len(text[: exponent.start()].partition(".")[2]) if exponent else 0
+        if value or (exponent and int(exponent[1][:20]) > _MAX_DIGITS - 1 + fraction):
+            raise ValueError(_TOO_BIG)
+    return value
+
+
+def _int(text: str) -> int:
+    if len(text) >= _MAX_DIGITS and (len(text) > _MAX_DIGITS + 1 or math.isinf(float(text))):
+        raise ValueError(_TOO_BIG)
+    return int(text)
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     return members if len(members) == len(pairs) else Repeated(pairs)
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=Word)
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=float, parse_float=_float, parse_int=_int)
 
 
 def members(value: dict[str, Any]) -> Iterable[tuple[str, Any]]:
@@ -139,7 +156,8 @@ def type_error(value: Any, dtype: str) -> ValueError:
 
 def is_base64(value: Any) -> bool:
     """Whether a JSON value is an object that stands for bytes."""
-    return isinstance(value, dict) and value.keys() == {"b64"} and isinstance(value["b64"], str)
+    is_lone = isinstance(value, dict) and value.keys() == {"b64"} and not isinstance(value, Repeated)
+    return is_lone and isinstance(value["b64"], str)
 
 
 def read_base64(value: Any) -> bytes:

@@ -82,6 +82,8 @@ def _texts(array: Any, name: str) -> list[str]:
         return list(map(str, array.tolist()))
     if dtype == "bool":
         return ["true" if each else "false" for each in array.tolist()]
+    if not array.size:
+        return []
     dtype = TENSORFLOW_NAMES.get(dtype, dtype)
     raise invalid(f"Failed to write JSON value for tensor type: {dtype}; call it over gRPC (output {name!r})")
 

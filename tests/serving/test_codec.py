@@ -237,6 +237,27 @@ def test_a_real_part_without_its_imaginary_part_is_left_out_as_by_tensorflows_ru
         decode_tensor(data)
 
 
+def test_bytes_beyond_an_empty_shape_are_ignored_as_by_tensorflows_runtime() -> None:
+    for dtype, content in ((tf.int32, b"abc"), (tf.string, b"\x01a"), (tf.half, b"_")):
+        proto = tensor_pb2.TensorProto(dtype=dtype.as_datatype_enum, tensor_content=content)
+        proto.tensor_shape.dim.add(size=0)
+        data = proto.SerializeToString()
+        same(decode_tensor(data, lenient=True), tf.io.parse_tensor(data, dtype).numpy())
+        with pytest.raises(CodecError):
+            decode_tensor(data)
+
+
+def test_booleans_are_the_bytes_0_and_1_as_to_tensorflows_runtime() -> None:
+    proto = tensor_pb2.TensorProto(dtype=types_pb2.DT_BOOL, tensor_content=b"\x01\x02")
+    proto.tensor_shape.dim.add(size=2)
+    data = proto.SerializeToString()
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        tf.io.parse_tensor(data, tf.bool)
+    with pytest.raises(CodecError, match="0 or 1"):
+        decode_tensor(data, lenient=True)
+    assert decode_tensor(data).tolist() == [True, True]
+
+
 def test_the_table_of_dtypes_is_the_enum_of_tensorflow() -> None:
     for name, number in NUMBERS.items():
         assert tf.dtypes.as_dtype(number).name == name

@@ -84,9 +84,9 @@ def test_a_feature_beyond_the_floats_is_refused(number: str) -> None:
     from attnexport.serving.server.rest_examples import fill_examples
     from attnexport.serving.server.rest_json import parse
 
-    document = parse(f'{{"examples": [{{"x": [Infinity, 1.5, {number}]}}]}}'.encode())
+    body = f'{{"examples": [{{"x": [Infinity, 1.5, {number}]}}]}}'.encode()
     with pytest.raises(StatusError, match="Number too big"):
-        fill_examples(document, ClassificationRequest().input)
+        fill_examples(parse(body), ClassificationRequest().input)
 
 
 def test_strings_travel_as_text_and_as_base64(serving: Any) -> None:
