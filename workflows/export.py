@@ -53,6 +53,11 @@ class ExportResult(Result):
     notes: tuple[str, ...]
 
     @property
+    def version(self) -> int:
+        """The version's number, as the other results have it."""
+        return self.entry.version
+
+    @property
     def path(self) -> Path:
         """The SavedModel's directory."""
         return self.directory / self.saved_model.path
@@ -60,7 +65,7 @@ class ExportResult(Result):
     def to_dict(self) -> dict[str, Any]:
         return {
             "name": self.directory.name,
-            "version": self.entry.version,
+            "version": self.version,
             "directory": str(self.directory),
             "saved_model": str(self.path),
             "size_bytes": self.saved_model.size_bytes,

@@ -111,7 +111,7 @@ def _from_base_path(path: Path, name: str) -> Source:
 
 def _from_export(root: Path) -> Source:
     if not root.exists():
-        raise ArgumentError(f"EXPORT {root} does not exist; give an export directory, such as export/classifier")
+        raise ArgumentError(f"EXPORT {root} does not exist; give an export directory, a .keras or a .tflite file")
     if not root.is_dir():
         raise ArgumentError(f"EXPORT {root} is neither an export directory nor a .keras or .tflite file")
     exports = [root] if is_export(root) else sorted(each for each in root.iterdir() if is_export(each))

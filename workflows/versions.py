@@ -5,6 +5,7 @@ from __future__ import annotations
 import filecmp
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -166,31 +167,38 @@ def _find_loaded(
         given = names_and_labels(entry)
         source = next((each for names, each in opened if names == given), None)
         if source is None:
-            try:
-                source = open_model(
-                    origin,
-                    input_names=given.get("input_names", ()),
-                    output_names=given.get("output_names", ()),
-                    labels=given.get("labels"),
-                )
-            except ArgumentError:  # names of another model
+            names = given.get("input_names", ()), given.get("output_names", ())
+            # Labels may need sizes that only the version has.
+            for labels in dict.fromkeys((tuple(given.get("labels", ())) or None, None)):
+                with suppress(ArgumentError):  # names of another model
+                    source = open_model(origin, input_names=names[0], output_names=names[1], labels=labels)
+                    break
+            else:
                 continue
             opened.append((given, source))
-        if _is_loaded(directory, entry, source):
+        if _is_loaded(directory, entry, source, given.get("labels")):
             return ModelVersion(directory, entry, kind, origin, source)
     source, kept, notes = open_like(newest_entry(directory), origin)
     return ModelVersion(directory, None, kind, origin, source, kept, notes)
 
 
-def _is_loaded(directory: ExportDirectory, entry: VersionEntry, source: ModelSource) -> bool:
+def _is_loaded(
+    directory: ExportDirectory, entry: VersionEntry, source: ModelSource, labels: Sequence[str] | None
+) -> bool:
     """Whether a version is of a model in memory."""
     from attnexport.exporter.gate import computes_as
+    from attnexport.exporter.keras_source import KerasSource
 
     saved_model = entry.artifact("saved_model")
     kept = entry.artifact("keras") or saved_model
-    same = kept is not None and kept.content_hash == source.content_hash
+    if kept is None or saved_model is None or not isinstance(source, KerasSource):
+        return False
+    like = source.as_written(saved_model.signatures, labels)
+    if like is None:
+        return False
+    own = {each.name: each for each in saved_model.signatures if each.name not in like.signatures}
     # What is not in a configuration or a weight, such as an attribute set afterwards, is in no hash.
-    return same and saved_model is not None and computes_as(directory.root / saved_model.path, source)
+    return kept.content_hash == like.hash_with(own) and computes_as(directory.root / saved_model.path, like)
 
 
 def open_original(directory: ExportDirectory, entry: VersionEntry) -> ModelOrigin:

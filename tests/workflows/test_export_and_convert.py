@@ -17,7 +17,7 @@ import pytest
 import tensorflow as tf
 
 import attnexport as ax
-from attnexport.core import ArgumentError, ParityError
+from attnexport.core import ArgumentError, ParityError, TensorSpec
 
 pytestmark = pytest.mark.slow
 
@@ -111,6 +111,34 @@ def test_the_same_model_in_memory_finds_its_version(tmp_path: Path) -> None:
     assert other.version == 2
     with pytest.raises(ArgumentError, match=r"version 1 of .* is not known to be of this model"):
         ax.convert(small_model(seed=1), "dynamic", output=tmp_path, name="m", version=1)
+
+
+def test_the_same_model_is_found_however_its_version_was_exported(tmp_path: Path) -> None:
+    """With a batch, steps, some of its signatures or endpoints of its own: none of which make it another model."""
+    from attnexport.exporter import Endpoint
+
+    free = ax.build_model(steps=None, features=8, units=8, classes=3, pooling="average")
+
+    def doubled(tensors: Any) -> Any:
+        return {"doubled": free(tensors["sequence"]) * 2}
+
+    own = Endpoint("doubled", doubled, (TensorSpec("sequence", "float32", (None, 4, 8)),))
+    ways: tuple[dict[str, Any], ...] = (
+        {"batch": 2, "steps": 4, "signatures": ["serving_default"], "labels": ["a", "b", "c"]},
+        {"shapes": {"sequence": (None, 6, 8)}, "endpoints": [own], "inherit": False},
+    )
+    for number, options in enumerate(ways, 1):
+        exported = ax.export_saved_model(free, tmp_path, name="m", new_signature=True, **options)
+        assert exported.version == number
+    found = [
+        ax.convert(free, "float16", output=tmp_path, name="m", steps=4, version=version).version for version in (1, 2)
+    ]
+    assert found == [1, 2]
+    newest = ax.convert(free, "dynamic", output=tmp_path, name="m", steps=4)
+    assert (newest.version, [note for note in newest.notes if "exported" in note]) == (2, [])
+    other = ax.build_model(steps=None, features=8, units=8, classes=3, pooling="average", seed=1)
+    with pytest.raises(ArgumentError, match=r"version 1 of .* is not known to be of this model"):
+        ax.convert(other, "dynamic", output=tmp_path, name="m", steps=4, version=1)
 
 
 def test_a_model_in_memory_takes_over_names_and_labels(tmp_path: Path) -> None:
