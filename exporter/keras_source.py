@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from attnexport.core.batches import batch_for
-from attnexport.core.errors import ArgumentError, ModelError
+from attnexport.core.errors import ModelError
 from attnexport.core.samples import synthetic_samples
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Shape, Signature, TensorSpec
 from attnexport.parity import Case
@@ -122,36 +122,6 @@ class KerasSource(ModelSource):
     def hash_with(self, others: Mapping[str, Signature]) -> str:
         """The content hash with further signatures, which only whoever made the endpoints can trace."""
         return keras_hash(self.model, self.labels, {**others, **self.signatures})
-
-    def as_written(self, written: Sequence[Signature], labels: Sequence[str] | None = None) -> KerasSource | None:
-        """The source as that of a version was: its sizes, and of its signatures those that a model offers by itself.
-
-        Args:
-            written: The signatures of the version's SavedModel.
-            labels: The labels that the version was given.
-
-        Returns:
-            The source; None if this model does not take such sizes, or lacks a signature.
-        """
-        known = {each.name: each for each in written}
-        if known == dict(self.signatures) and tuple(labels or ()) == (self.labels or ()):
-            return self
-        default = known.get(DEFAULT_SIGNATURE)
-        names = [name for name in known if name in OFFERED]
-        if default is None:
-            return None
-        try:
-            return KerasSource.open(
-                self.origin,
-                input_names=[spec.name for spec in self.inputs],
-                output_names=self.output_names,
-                shapes={spec.name: spec.shape for spec in default.inputs if spec.shape is not None},
-                signatures=names,
-                labels=labels,
-                classify="classify" in known or labels is not None,
-            )
-        except ArgumentError:
-            return None
 
     def write(self, path: Path) -> None:
         write_saved_model(path, self.endpoints)

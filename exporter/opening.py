@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attnexport.core.errors import ArgumentError
-from attnexport.core.signature import Shape, TensorSpec
+from attnexport.core.signature import DEFAULT_SIGNATURE, Shape, Signature, TensorSpec
 
 from .endpoint import Endpoint
 from .model_source import ModelSource
 from .models.sources import open_source
+
+if TYPE_CHECKING:
+    from .keras_source import KerasSource
 
 
 def open_model(
@@ -91,3 +94,39 @@ def open_model(
     from .saved_model_source import SavedModelSource
 
     return SavedModelSource.open(origin, origin.saved_model)
+
+
+def open_as_written(
+    source: KerasSource, written: Sequence[Signature], labels: Sequence[str] | None
+) -> KerasSource | None:
+    """Open a model as that of a version was: with its sizes, and of its signatures those that a model offers by itself.
+
+    Args:
+        source: The model, opened as it is.
+        written: The signatures of the version's SavedModel.
+        labels: The labels that the version was given.
+
+    Returns:
+        The source; None if the model does not take such sizes, or lacks a signature.
+    """
+    from .endpoints import OFFERED
+    from .keras_source import KerasSource
+
+    known = {each.name: each for each in written}
+    if known == dict(source.signatures) and tuple(labels or ()) == (source.labels or ()):
+        return source
+    default = known.get(DEFAULT_SIGNATURE)
+    if default is None:
+        return None
+    try:
+        return KerasSource.open(
+            source.origin,
+            input_names=[spec.name for spec in source.inputs],
+            output_names=source.output_names,
+            shapes={spec.name: spec.shape for spec in default.inputs if spec.shape is not None},
+            signatures=[name for name in known if name in OFFERED],
+            labels=labels,
+            classify="classify" in known or labels is not None,
+        )
+    except ArgumentError:
+        return None

@@ -109,19 +109,15 @@ def deploy(
         ...     deploy("nowhere", "deploy", target="docker")
         ... except ArgumentError as error:
         ...     print(error)
-        nowhere is not an export directory (no attnexport.json)
+        export nowhere does not exist
     """
     from attnexport.docker import plan_deployment, render
-    from attnexport.store import ExportDirectory
-    from attnexport.store.manifest import FILE_NAME
 
     from .deploy_files import check_output, write_deployment
+    from .versions import open_export
 
-    root, output = check_path("export", export), check_path("output", output)
-    if not (root / FILE_NAME).exists():
-        raise ArgumentError(f"{export} is not an export directory (no {FILE_NAME})")
-    directory = ExportDirectory(root)
-    entry = directory.newest() if version is None else directory.manifest().entry(version)
+    output = check_path("output", output)
+    directory, entry = open_export(export, version)
     saved_model = entry.artifact("saved_model")
     if saved_model is None:
         raise ArgumentError(f"version {entry.version} of {directory.root} has no SavedModel to deploy")

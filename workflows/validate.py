@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attnexport.core.errors import ArgumentError, StorageError, check_path
+from attnexport.core.errors import ArgumentError, StorageError
 from attnexport.core.progress import Progress, silent
 from attnexport.parity.limits import Limits
 
 from .node_data import check_node_data, errors, write_node_data
 from .validation_result import CasesResult, ValidationResult
+from .versions import open_export
 
 if TYPE_CHECKING:
     from attnexport.core.samples import SampleSource
@@ -87,10 +88,10 @@ def validate(
         ...     validate("nowhere")
         ... except ArgumentError as error:
         ...     print(error)
-        nowhere is not an export directory: it has no attnexport.json
+        export nowhere does not exist
     """
     limits = limits or Limits()
-    directory, entry = _open_export(export, version)
+    directory, entry = open_export(export, version)
     _check_arguments(evaluation, recorded, limits)
     if digest is not None:
         _check_digest(directory, entry, digest, progress)
@@ -170,9 +171,9 @@ def write_cases(
         ...     write_cases("nowhere", "cases.npz")
         ... except ArgumentError as error:
         ...     print(error)
-        nowhere is not an export directory: it has no attnexport.json
+        export nowhere does not exist
     """
-    directory, entry = _open_export(export, version)
+    directory, entry = open_export(export, version)
     _check_arguments(evaluation, (), Limits())
     from attnexport.store.trust import trusting
 
@@ -187,17 +188,6 @@ def write_cases(
         count = write_batches(Path(path), artifacts, device_batches(compared.original, compared.data, artifacts))
     paths = tuple(each.path for each in artifacts)
     return CasesResult(directory.name, entry.version, Path(path), count, paths, compared.notes)
-
-
-def _open_export(export: str | Path, version: int | None) -> tuple[ExportDirectory, VersionEntry]:
-    from attnexport.store import ExportDirectory
-    from attnexport.store.manifest import FILE_NAME
-
-    root = check_path("export", export)
-    if not (root / FILE_NAME).exists():
-        raise ArgumentError(f"{export} is not an export directory: it has no {FILE_NAME}")
-    directory = ExportDirectory(root)
-    return directory, directory.newest() if version is None else directory.manifest().entry(version)
 
 
 def _check_digest(directory: ExportDirectory, entry: VersionEntry, digest: str | Path, progress: Progress) -> None:

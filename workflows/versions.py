@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attnexport.core.errors import ArgumentError, ModelError
+from attnexport.core.errors import ArgumentError, ModelError, check_path
 from attnexport.core.progress import Progress, silent
 
 from .export import DEFAULT_OUTPUT, export_directory
@@ -63,6 +63,26 @@ def check_place(model: Any, output: str | os.PathLike[str] | None, name: str | N
             f"{model} is an export, and its .tflite files are added to it; leave out {' and '.join(given)}, or name "
             f"the original, such as {Path(model) / 'keras' / '1.keras'}, to begin another export"
         )
+
+
+def open_export(export: str | os.PathLike[str], version: int | None) -> tuple[ExportDirectory, VersionEntry]:
+    """An export that exists, and its newest version or the given one.
+
+    Raises:
+        ArgumentError: if there is none, or no such version.
+        ManifestError: if its manifest is not valid.
+    """
+    from attnexport.store import ExportDirectory
+    from attnexport.store.kinds import is_export
+    from attnexport.store.manifest import FILE_NAME
+
+    root = check_path("export", export)
+    if not root.exists():
+        raise ArgumentError(f"export {export} does not exist")
+    if not is_export(root):
+        raise ArgumentError(f"{export} is not an export directory: it has no {FILE_NAME}")
+    directory = ExportDirectory(root)
+    return directory, directory.newest() if version is None else directory.manifest().entry(version)
 
 
 def kind_of_model(model: Any, version: int | None = None) -> str:
@@ -188,12 +208,13 @@ def _is_loaded(
     """Whether a version is of a model in memory."""
     from attnexport.exporter.gate import computes_as
     from attnexport.exporter.keras_source import KerasSource
+    from attnexport.exporter.opening import open_as_written
 
     saved_model = entry.artifact("saved_model")
     kept = entry.artifact("keras") or saved_model
     if kept is None or saved_model is None or not isinstance(source, KerasSource):
         return False
-    like = source.as_written(saved_model.signatures, labels)
+    like = open_as_written(source, saved_model.signatures, labels)
     if like is None:
         return False
     own = {each.name: each for each in saved_model.signatures if each.name not in like.signatures}

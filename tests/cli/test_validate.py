@@ -252,7 +252,7 @@ def test_an_export_that_cannot_be_written_is_validated(
     [
         (["--html", "."], 2, "html: . is a directory; name a file in it, such as report.html"),
         (["--html", "nowhere/report.html"], 2, "html: nowhere/report.html is in nowhere, which is not a directory"),
-        (["nowhere"], 2, "nowhere is not an export directory"),
+        (["nowhere"], 2, "export nowhere does not exist"),
         (["--rtol", "1e-3"], 2, "rtol and atol come together"),
         (["--min-sqnr", "nan"], 2, "min_sqnr must be a number of dB"),
         (["--write-cases", "cases.npz", "--html", "x.html"], 2, "--html cannot be used with --write-cases"),
