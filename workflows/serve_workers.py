@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import signal
 import socket
 import tempfile
@@ -68,7 +69,7 @@ class WorkerServers(EmbeddedServer):
                 rest_fd = listening.fileno()
                 self.rest_address = f"http://{host}:{listening.getsockname()[1]}"
             self._sockets = stack.pop_all()
-        self._metrics = tempfile.TemporaryDirectory(prefix="attnexport-workers-")
+        self._metrics = tempfile.TemporaryDirectory(prefix=f"attnexport-workers-{os.getpid()}-")
         share = Share(settings.workers, grpc_port, rest_fd, self._metrics.name)
         self._workers = [
             _Worker(number, None if export is None else Path(export), settings, share, on_event, trust=trust)
@@ -139,7 +140,7 @@ class _Worker:
     def start(self, modules: tuple[ModuleFile, ...] = ()) -> ServeResult:
         self._modules, self._is_starting = modules or self._modules, True
         try:
-            state = self._child.enter(_serving, *self._arguments, self._modules, self._trust)
+            state = self._child.enter(_serving, *self._arguments, self._modules, self._trust, self._number)
             self._look()
         except ProcessError as error:
             raise ContentError(f"a worker of the server did not start: {error}") from error
@@ -239,10 +240,20 @@ _SERVERS: list[EmbeddedServer] = []
 
 @contextmanager
 def _serving(
-    export: Path | None, settings: ServeSettings, share: Share, modules: tuple[ModuleFile, ...], trust: bool
+    export: Path | None,
+    settings: ServeSettings,
+    share: Share,
+    modules: tuple[ModuleFile, ...],
+    trust: bool,
+    number: int,
 ) -> Iterator[ServeResult]:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = share.metrics  # before prometheus_client is imported
+    parent = os.getppid()
+    from attnexport.serving.server.metrics import count_as
+
     from .embedded import LocalServer
+
+    count_as(number)
 
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it may go to every process of a service: the parent drains this one
     load_modules(modules)
@@ -255,6 +266,8 @@ def _serving(
         yield server.state()
     finally:
         server.close()
+        if os.getppid() != parent:  # it was killed, and would have removed them
+            shutil.rmtree(share.metrics, ignore_errors=True)
 
 
 def _events() -> list[str]:

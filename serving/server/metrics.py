@@ -8,10 +8,12 @@ become labels, too, but only the first hundred: names that clients make up must 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from itertools import chain
+from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, values
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -25,6 +27,15 @@ _COUNTS = tuple(float(2**n) for n in range(15))
 _MAX_UNKNOWN_MODELS = 100
 _MAX_UNKNOWN_NAME = 200  # characters that are kept of each
 _OTHER_MODELS = "(unknown)"
+
+
+def count_as(number: int) -> None:
+    """Count as this one of several processes that count in a folder.
+
+    By default prometheus_client numbers the files by process. Those of workers that died would pile up; one that is
+    started again goes on with the files of its number.
+    """
+    values.ValueClass = values.MultiProcessValue(lambda: number)  # type: ignore[no-untyped-call]
 
 
 class Metrics:
@@ -114,17 +125,24 @@ class Metrics:
 
     def collect(self) -> Iterator[Metric]:
         """Every metric, with bounds as TF Serving writes them (`le="10"`), for the registry."""
-        sources = self._families if self._folder is None else [MultiProcessCollector(None, self._folder)]  # type: ignore[no-untyped-call]
-        for source in sources:
-            for metric in source.collect():
-                metric.samples = [
-                    sample._replace(labels={**sample.labels, "le": f"{float(bound):.6g}"})
-                    if (bound := sample.labels.get("le", "+Inf")) != "+Inf"
-                    else sample
-                    for sample in metric.samples
-                    if not sample.name.endswith("_created")
-                ]
-                yield metric
+        found = (
+            chain.from_iterable(each.collect() for each in self._families) if self._folder is None else self._merged()
+        )
+        for metric in found:
+            metric.samples = [
+                sample._replace(labels={**sample.labels, "le": f"{float(bound):.6g}"})
+                if (bound := sample.labels.get("le", "+Inf")) != "+Inf"
+                else sample
+                for sample in metric.samples
+                if not sample.name.endswith("_created")
+            ]
+            yield metric
+
+    def _merged(self) -> Iterable[Metric]:
+        """What all processes have counted. A file is empty for a moment when a process has just made it."""
+        files = [str(each) for each in Path(self._folder or "").glob("*.db") if each.stat().st_size]
+        merged: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+        return merged
 
     def exposition(self) -> bytes:
         """Everything in Prometheus's text format."""

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -115,6 +116,11 @@ def test_one_that_dies_is_told_and_started_again_and_its_counts_stay(served: Ser
     assert served.server.pids[0] not in (None, dying)
     assert served.server.pids[1] == other
     assert served.count("OK") == before + 1
+    for _ in range(8):
+        served.http("/v1/models/m:predict", REQUEST)
+    assert served.count("OK") == before + 9
+    [folder] = Path(tempfile.gettempdir()).glob(f"attnexport-workers-{os.getpid()}-*")
+    assert {path.name for path in folder.iterdir()} <= {f"{k}_{n}.db" for k in ("counter", "histogram") for n in (1, 2)}
 
 
 def test_a_new_version_is_swapped_in_by_each(served: Served, base: Path) -> None:
@@ -161,12 +167,27 @@ def test_workers_that_do_not_start_say_why(tmp_path: Path) -> None:
         ax.serve(settings=settings).__enter__()
 
 
-def test_sigterm_drains_all_workers_and_ends_the_command_with_0(base: Path) -> None:
+def command(base: Path) -> tuple[subprocess.Popen[str], Any]:
+    """A command that serves by two workers, and what it printed."""
     words = [str(Path(sys.executable).parent / "attnexport"), "serve", "--model_base_path", str(base), "--port=auto"]
     words += ["--model_name=m", "--prefer_tflite_model", "--rest_api_port=auto", "--workers=2", "--json"]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    document = json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")
+    return process, json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")
+
+
+def test_a_killed_command_leaves_no_counts_behind(base: Path) -> None:
+    process, document = command(base)
+    pattern = f"attnexport-workers-{process.pid}-*"
+    assert json.loads(urllib.request.urlopen(f"{document['rest']}/v1/models/m:predict", REQUEST).read())
+    assert list(Path(tempfile.gettempdir()).glob(pattern))
+    process.kill()
+    process.communicate(timeout=60)
+    until(lambda: not list(Path(tempfile.gettempdir()).glob(pattern)))
+
+
+def test_sigterm_drains_all_workers_and_ends_the_command_with_0(base: Path) -> None:
+    process, document = command(base)
     load = Load(document["rest"], REQUEST)
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)
