@@ -25,6 +25,8 @@ _VALUE_PRESERVING = {
     *("BROADCAST_TO", "EXPAND_DIMS", "RESHAPE", "SLICE", "SPLIT", "SQUEEZE", "STRIDED_SLICE", "TRANSPOSE", "UNPACK"),
 }
 _LOOPS = {"CALL", "CALL_ONCE", "IF", "WHILE"}
+# It reads the bits of a float, as Keras's arg max does: what shares its input with it must see the same numbers.
+_BITS = {"BITCAST"}
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def float_outputs(graph: Graph, keep_float: Sequence[str], *, units: bool = True
         kept = list(subgraph.operators)
         if number in called:
             # A loop computes in float, and so do its neighbours: quantized values would be converted before it.
-            seeds = [each for each in kept if each.name in _LOOPS or _is_seed(subgraph, each, keep_float)]
+            seeds = [each for each in kept if each.name in _LOOPS | _BITS or _is_seed(subgraph, each, keep_float)]
             seeds += unit_operators(subgraph) if units else []
             kept = joined(subgraph, seeds)
         names += [subgraph.tensors[operator.outputs[0]].name for operator in kept if operator.outputs]

@@ -12,6 +12,8 @@ from attnexport.core.errors import ArgumentError, ModelError, first_line, no_suc
 from attnexport.core.signature import DEFAULT_SIGNATURE, Signature, format_shape
 from attnexport.store.files import size_of
 
+from .rewriting import convertible
+
 # A flatbuffer's offsets are 32 bits with a sign.
 MAX_BYTES = 2**31 - 1
 
@@ -38,15 +40,16 @@ def convert_float(
             f"the SavedModel has {size / 1e9:.1f} GB, and a .tflite at most 2 GB, even before it is quantized; split "
             "the model, or serve the SavedModel"
         )
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=list(signatures))
-    # Private; without it a loop over blocks copies its list in each round.
-    converter._experimental_enable_dynamic_update_slice = True
-    if allow_flex:
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
-    try:
-        return bytes(converter.convert())
-    except Exception as error:  # the converter raises whatever its parts raise
-        raise ModelError(f"the model cannot become a .tflite: {_reason(error)}") from error
+    with convertible(saved_model) as path:
+        try:
+            converter = tf.lite.TFLiteConverter.from_saved_model(str(path), signature_keys=list(signatures))
+            # Private; without it a loop over blocks copies its list in each round.
+            converter._experimental_enable_dynamic_update_slice = True
+            if allow_flex:
+                converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
+            return bytes(converter.convert())
+        except Exception as error:  # the converter raises whatever its parts raise
+            raise ModelError(f"the model cannot become a .tflite: {_reason(error)}") from error
 
 
 def check_convertible(signatures: Mapping[str, Signature], names: Sequence[str]) -> None:
