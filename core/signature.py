@@ -64,16 +64,16 @@ def format_shape(shape: Shape | None) -> str:
 
 
 def parse_shape(text: str) -> Shape:
-    """A shape from sizes with commas between them; `?` is a free dimension.
+    """A shape from sizes with commas between them; `?` is a free dimension, and so is Python's `None`.
 
     Raises:
         ArgumentError: for anything else.
 
     Example:
-        >>> parse_shape("1, 32, ?, 3")
-        (1, 32, None, 3)
+        >>> parse_shape("1, 32, ?, 3"), parse_shape("None,6")
+        ((1, 32, None, 3), (None, 6))
     """
-    sizes = [each.strip() for each in text.split(",")] if text.strip() else []
+    sizes = [each.strip().replace("None", "?") for each in text.split(",")] if text.strip() else []
     if any(each != "?" and not (each.isascii() and each.isdecimal()) for each in sizes):
         raise ArgumentError(f"shape {text!r} is not usable: sizes with commas between them, ? for a free dimension")
     return tuple(None if each == "?" else int(each) for each in sizes)

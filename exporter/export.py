@@ -116,8 +116,8 @@ def export_version(
             else:
                 stage.discard(original)
                 notes.append(
-                    f"the .keras that Keras writes of this model {problem}. It was not kept: the SavedModel is right, "
-                    "and the .tflite files of this version are made from it and compared with it"
+                    f"the .keras that Keras writes of this model {problem.rstrip('.')}. It was not kept: the "
+                    "SavedModel is right, and the .tflite files of this version are made from it and compared with it"
                 )
         records = count_warmup(saved_model)
         files = {kind: (size_of(path), hash_of(path)) for kind, path in written.items()}

@@ -24,7 +24,13 @@ from .endpoints import OFFERED, model_endpoints
 from .lengths import at_length, length_of
 from .model_inputs import ModelInputs, fix_shapes_of, fix_size, model_inputs
 from .model_source import ModelSource
-from .models.float32 import OTHER_FLOATS, in_float32, needs_float32, quantized_by_keras
+from .models.float32 import (
+    OTHER_FLOATS,
+    in_float32,
+    needs_float32,
+    precision_of_quantization,
+    quantized_by_keras,
+)
 from .models.sources import ModelOrigin
 from .models.traits import computes_in, flat_layers, integers_below, runs_otherwise_in_graphs
 from .reloading import why_not_original
@@ -170,13 +176,11 @@ class KerasSource(ModelSource):
         if not is_narrow:
             return replace(source, origin=self.origin)
         mode = quantized_by_keras(self.model)
-        # Keras's quantized layers also round what goes into them, by which the weights alone do not.
-        precision = {None: self.precision, "float8": "int4"}.get(mode, "dynamic")
         return replace(
             source,
             origin=self.origin,
             narrow=self.reference,
-            narrow_precision=precision,
+            narrow_precision=precision_of_quantization(mode) or self.precision,
             quantized_by=mode,
             has_adapters=mode is None and not computes_in(self.model) & OTHER_FLOATS,
         )

@@ -20,7 +20,7 @@ from attnexport.parity import Case, compare, distance
 
 from .endpoint import Endpoint, Tensors, TracedEndpoint, trace
 from .model_inputs import ModelInputs, model_inputs
-from .models.keras_file import load_keras_file
+from .models.keras_file import ASK_FOR_LIVE, load_keras_file
 from .models.traits import runs_otherwise_in_graphs
 from .runners import KerasRunner
 from .tracer import KerasTracer
@@ -44,7 +44,8 @@ def why_not_original(
     try:
         loaded = model_inputs(load_keras_file(path), [spec.name for spec in live.specs])
     except AttnexportError as error:
-        return f"cannot be loaded again: {str(error).replace(f'{path} ', 'it ')}"
+        problem = str(error).replace(f"{path} ", "it ").removeprefix("it cannot be loaded: ")
+        return f"cannot be loaded again: {problem.partition(ASK_FOR_LIVE)[0]}"
     loaded = replace(loaded, specs=live.specs)
     signature = reference.signatures[DEFAULT_SIGNATURE]
 
@@ -72,8 +73,8 @@ def _first_different(live: ModelInputs, loaded: ModelInputs, inputs: Arrays) -> 
     few = {name: array[:_TRACED] if array.ndim else array for name, array in inputs.items()}
     with suppress(ModelError):
         expected, actual = KerasTracer(live).trace(few), KerasTracer(loaded).trace(few)
-        for name, values in expected.items():
-            other = actual.get(name)
-            if other is None or other.shape != values.shape or distance(values, other).sqnr_db < _SAME_DB:
+        # By their order: Keras numbers layers without a name anew when it loads them.
+        for (name, values), other in zip(expected.items(), actual.values(), strict=False):
+            if other.shape != values.shape or distance(values, other).sqnr_db < _SAME_DB:
                 return name.rpartition(":")[0]
     return ""

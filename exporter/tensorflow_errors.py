@@ -14,6 +14,9 @@ _TAIL = re.compile(r"(\n\t \[\[|\n\s*Arguments received by ).*", re.DOTALL)
 _BOLD = re.compile(r"\x1b\[\d*m")
 # What the user's code said, after Keras's whole configuration of the layer.
 _INNER = re.compile(r"\A.*Exception encountered: (?=.)", re.DOTALL)
+# Keras lists every object that has no weights in the file, and says of one what was missing.
+_OBJECTS = re.compile(r"\AA total of \d+ objects could not be loaded\. Example error message for object [^>]*>:\s*")
+_LIST = re.compile(r"\s*List of objects that could not be loaded:.*", re.DOTALL)
 _UNTRACKED = re.compile(r"untracked.*?Trackable referencing this tensor = <?([\w.]+)", re.DOTALL)
 
 
@@ -23,6 +26,7 @@ def reason(error: BaseException) -> str:
     if found := _UNTRACKED.search(text):
         kind = found[1].rpartition(".")[2]
         return f"a function uses a {kind} that nothing keeps; make it an attribute of a layer of the model"
+    text = _LIST.sub("", _OBJECTS.sub("weights are missing: ", text))
     text = _TAIL.sub("", _INNER.sub("", _HEAD.sub("", _BOLD.sub("", text))))
     line = " ".join(text.split()) or type(error).__name__
     if help_text := missing_operator(line):

@@ -17,6 +17,7 @@ from attnexport.core.tracer import trace_batched
 
 from .layers import AttentionConcat, observe_attention
 from .model_inputs import ModelInputs
+from .models.dequantized import quantization_mode
 from .models.traits import flat_layers
 from .tensorflow_errors import reason
 
@@ -71,22 +72,22 @@ class _Calls:
     @contextmanager
     def watching(self, model: Any) -> Iterator[None]:
         """Observe every call of a layer, or of an operation of a functional graph, within the block."""
-        watched = [each for each in _operations(model) if "call" not in vars(each)]
+        watched = [(each, _method(each)) for each in _operations(model)]
+        watched = [(each, method) for each, method in watched if method not in vars(each)]
         try:
-            for each in watched:
-                vars(each)["call"] = self._wrapped(each)
+            for each, method in watched:
+                vars(each)[method] = self._wrapped(each, getattr(each, method))
             yield
         finally:
-            for each in watched:
-                vars(each).pop("call", None)
+            for each, method in watched:
+                vars(each).pop(method, None)
 
     def add(self, role: str, tensor: Any) -> None:
         """Keep a tensor computed by the layer that is being called."""
         if not self._loops:
             self._keep(role, [tensor])
 
-    def _wrapped(self, operation: Any) -> Callable[..., Any]:
-        call = operation.call
+    def _wrapped(self, operation: Any, call: Callable[..., Any]) -> Callable[..., Any]:
         role = next((role for kind, role in _ROLES.items() if isinstance(operation, kind)), type(operation).__name__)
         is_loop, is_model = isinstance(operation, _LOOPS), isinstance(operation, keras.Model)
 
@@ -112,6 +113,11 @@ class _Calls:
             if isinstance(tensor, tf.Tensor) and not tf.is_symbolic_tensor(tensor) and tensor.dtype.is_floating:
                 name = role if len(tensors) == 1 else f"{role} {number}"
                 self.tensors[f"{'/'.join(self._path)}:{name}"] = np.asarray(tf.cast(tensor, tf.float32))
+
+
+def _method(operation: Any) -> str:
+    """What Keras calls when an operation is called: a layer that it quantized has a method of its own."""
+    return "call" if quantization_mode(operation) is None else "quantized_call"
 
 
 def _operations(model: Any) -> list[Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from attnexport.core.errors import ArgumentError, ModelError, first_line, no_such
-from attnexport.core.signature import DEFAULT_SIGNATURE, Signature, format_shape
+from attnexport.core.signature import DEFAULT_SIGNATURE, Signature, TensorSpec, format_shape
 from attnexport.store.files import size_of
 
 from .rewriting import convertible
@@ -72,10 +72,20 @@ def check_convertible(signatures: Mapping[str, Signature], names: Sequence[str])
             if spec.shape is None or None in spec.shape:
                 raise ArgumentError(
                     f"input {spec.name!r} of signature {name!r} has shape {format_shape(spec.shape)}, and a .tflite "
-                    "needs fixed ones; fix the steps with --steps N"
+                    f"needs fixed ones; {_how_to_fix(spec)}"
                 )
         if not any(spec.shape for spec in signature.inputs):
             raise ArgumentError(f"signature {name!r} takes scalars alone, without a batch dimension for samples")
+
+
+def _how_to_fix(spec: TensorSpec) -> str:
+    """The option that fixes the free dimensions of an input."""
+    free = [axis for axis, size in enumerate(spec.shape or ()) if size is None]
+    if free in ([], [1]):
+        return "fix the steps with --steps N"
+    letters = iter("NMKLPQRSTUVW")
+    sizes = ",".join(next(letters, "N") if size is None else str(size) for size in spec.shape or ())
+    return f"fix them with --shape {spec.name}={sizes}, a number for each letter"
 
 
 def _reason(error: BaseException) -> str:

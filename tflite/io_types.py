@@ -43,6 +43,33 @@ def with_integer_io(content: bytes, io_type: str, ranges: Ranges) -> bytes:
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
+def with_outputs_of_signatures(content: bytes) -> bytes:
+    """A quantized .tflite whose signatures give the tensors that the file gives.
+
+    Where an output is converted to float and another operator takes the same floats, litert-quantizer leaves the
+    signature with the integers, which the delegate does not even compute.
+    """
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    model = parse_model(content)
+    is_right = all(
+        output.tensorIndex in model.subgraphs[signature.subgraphIndex].outputs
+        for signature in model.signatureDefs or ()
+        for output in signature.outputs or ()
+    )
+    if is_right:
+        return content
+    model = copy.deepcopy(model)
+    for signature in model.signatureDefs:
+        subgraph = model.subgraphs[signature.subgraphIndex]
+        given = {text_of(subgraph.tensors[index].name): int(index) for index in subgraph.outputs}
+        for output in signature.outputs:
+            name = text_of(subgraph.tensors[output.tensorIndex].name)
+            converted = (given.get(f"{name}{suffix}") for suffix in ("", "_dequant", "_quantized"))
+            output.tensorIndex = next((each for each in converted if each is not None), output.tensorIndex)
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
 class _Edges:
     """The inputs and outputs of a model's signatures, in the objects of the schema."""
 
@@ -63,11 +90,14 @@ class _Edges:
             for place, index in enumerate(indices):
                 if subgraph.tensors[index].type != self._schema.TensorType.FLOAT32:
                     continue
-                added = self._added(subgraph, index, makers.get(index))
-                if kind == "QUANTIZE":
-                    subgraph.operators.append(self._operator(kind, index, added))
+                maker = makers.get(index)
+                source = int(maker.inputs[0]) if maker is not None and self._kind(maker) == "DEQUANTIZE" else index
+                if subgraph.tensors[source].type == getattr(self._schema.TensorType, self._type.upper()):
+                    added = source  # the integers that these floats were made of
                 else:
-                    subgraph.operators.insert(0, self._operator(kind, added, index))
+                    added = self._added(subgraph, index, text_of(subgraph.tensors[source].name), maker)
+                    inserted = self._operator(kind, *((index, added) if kind == "QUANTIZE" else (added, index)))
+                    subgraph.operators.insert(len(subgraph.operators) if kind == "QUANTIZE" else 0, inserted)
                 indices[place], changed = added, True
                 for signature in signatures:
                     for each in getattr(signature, side):
@@ -75,11 +105,10 @@ class _Edges:
             setattr(subgraph, side, np.array(indices, np.int32))
         return changed
 
-    def _added(self, subgraph: Any, index: int, maker: Any) -> int:
-        """A tensor of the integer type beside a float one."""
+    def _added(self, subgraph: Any, index: int, name: str, maker: Any) -> int:
+        """A tensor of the integer type beside a float one, of whose range the name tells."""
         old, tensor = subgraph.tensors[index], self._schema.TensorT()
-        name = text_of(old.name)
-        tensor.name, tensor.buffer = f"{name}/{self._type}".encode(), 0
+        tensor.name, tensor.buffer = f"{text_of(old.name)}/{self._type}".encode(), 0
         tensor.type = getattr(self._schema.TensorType, self._type.upper())
         tensor.shape, tensor.shapeSignature = old.shape, old.shapeSignature
         scale, zero = self._affine(name, maker)

@@ -17,7 +17,7 @@ from .embeddings import Lookups, shaped, with_lookups
 from .fitted_weights import FittedModel, WeightFitter
 from .float_core import Places
 from .integer_forms import with_integer_forms
-from .io_types import with_integer_io
+from .io_types import with_integer_io, with_outputs_of_signatures
 from .recipes import LayerRule, Recipe
 from .recipes.recipe import FITTED
 
@@ -79,7 +79,7 @@ def quantize(
         raise ModelError(f"recipe {recipe.name!r} cannot quantize this model: {first_line(error)}") from error
     if not result.quantized_model:
         raise ModelError(f"recipe {recipe.name!r} cannot quantize this model: the quantizer returned no model")
-    content = bytes(result.quantized_model)
+    content = with_outputs_of_signatures(bytes(result.quantized_model))
     return content if recipe.io_type == "float32" else with_integer_io(content, recipe.io_type, centred)
 
 

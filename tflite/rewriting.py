@@ -1,7 +1,7 @@
 """Operators that TFLite has no kernel for, written with others that give the same bits.
 
-`keras.ops.argmax` and `argmin` tell -0.0 from 0.0 by the sign bit, which they read with BitwiseAnd: `bits & int32.min` is
-negative where `bits` is.
+`keras.ops.argmax` and `argmin` tell -0.0 from 0.0 by the sign bit, which they read with BitwiseAnd: `bits & int32.min`
+is negative where `bits` is.
 """
 
 from __future__ import annotations

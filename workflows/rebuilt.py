@@ -7,7 +7,7 @@ import numpy as np
 from attnexport.core import Arrays, ModelError, batched
 from attnexport.core.signature import Array
 from attnexport.exporter import ModelSource
-from attnexport.parity import Case, compare, distance
+from attnexport.parity import Case, Figures, compare, distance
 
 _ULPS = {"float16": 2.0**-10, "bfloat16": 2.0**-7}  # of 1.0
 _NOISE_DB = 12.0  # four times the original's own noise, as in the budgets of float32
@@ -37,12 +37,10 @@ def check_rebuilt(source: ModelSource, inputs: Arrays) -> list[str]:
     what = "has LoRA adapters" if source.has_adapters else "computes in another precision"
     if source.quantized_by:
         what = f"was quantized by Keras ({source.quantized_by})"
-    if not verdict and not (figures and figures.sqnr_db >= _noise_db(source, case) - _NOISE_DB):
+    if not verdict:
         raise ModelError(
             f"the model {what}; rebuilt in float32, the only precision that TFLite's converter takes, it computes "
-            f"something else ({verdict.failures[0].problem or difference}): a layer keeps a state that Keras neither "
-            "saves nor makes anew. Save and load it with save_own_variables and load_own_variables, or serve the "
-            "SavedModel"
+            f"something else ({verdict.failures[0].problem or difference}): {_cause(source, case, figures)}"
         )
     if source.has_adapters:
         return [f"the model {what}, which were merged into its weights: its answers are at {difference} from before"]
@@ -51,6 +49,21 @@ def check_rebuilt(source: ModelSource, inputs: Arrays) -> list[str]:
         f"the model {what}, and TFLite's converter takes float32 alone: it was rebuilt in float32 {how}, whose answers "
         f"are at {difference} from its own; parity is measured against that"
     ]
+
+
+def _cause(source: ModelSource, case: Case, figures: Figures | None) -> str:
+    """Why a rebuilt model is far from the original, and what would help."""
+    noise_db = _noise_db(source, case)
+    if figures is not None and figures.sqnr_db >= noise_db - _NOISE_DB:
+        return (
+            f"its own answers are at {noise_db:.1f} dB when its inputs move by one step of {source.narrow_precision}: "
+            "most of what it computes is rounding. Scale its inputs to a few units around 0, or build and train it in "
+            "float32, or serve the SavedModel"
+        )
+    return (
+        "a layer keeps a state that Keras neither saves nor makes anew. Save and load it with save_own_variables and "
+        "load_own_variables, or serve the SavedModel"
+    )
 
 
 def _wide(array: Array) -> Array:

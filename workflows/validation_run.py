@@ -33,6 +33,7 @@ from .validation_data import (
 from .validation_result import ValidationResult
 from .validation_structure import notes_on_hashes, structure_checks, uncompared
 from .validation_subjects import (
+    beside_quantized,
     embedded_server_subjects,
     open_subjects,
     server_subjects,
@@ -69,14 +70,17 @@ def run_validation(
     searched = () if report is None else read_search(directory, entry)
     with ExitStack() as stack:
         compared = open_compared(directory, entry, evaluation, imports, limits, stack, progress, labels_for)
-        subjects, notes_on_half = without_half(open_subjects(directory, entry, stack), compared.data.samples.inputs)
+        subjects, notes_on_subjects = without_half(open_subjects(directory, entry, stack), compared.data.samples.inputs)
+        if compared.original.origin.saved_model is not None:
+            subjects, notes_on_quantized = beside_quantized(entry, subjects)
+            notes_on_subjects += notes_on_quantized
         sound = without_damaged(entry, subjects)
         if server is not None:
             subjects += server_subjects(server, model, entry, stack)
         if serve:
             subjects += embedded_server_subjects(directory, sound, serve, imports, stack, progress)
         signatures, notes = _signatures(compared, subjects)
-        notes += notes_on_half
+        notes += notes_on_subjects
         for path in recorded:
             progress(f"reading {path}")
             artifacts = device_artifacts(entry)

@@ -31,6 +31,14 @@ def quantized_by_keras(model: Any) -> str | None:
     return next(filter(None, map(quantization_mode, flat_layers(model))), None)
 
 
+def precision_of_quantization(mode: str | None) -> str | None:
+    """The row of the table of budgets that dequantized weights are held to against the quantized model.
+
+    Keras's quantized layers also round what goes into them, by which the weights alone do not. None without a mode.
+    """
+    return None if mode is None else {"float8": "int4"}.get(mode, "dynamic")
+
+
 def in_float32(model: Any) -> Any:
     """The same layers and weights under a float32 policy, the only one that TFLite's converter accepts.
 

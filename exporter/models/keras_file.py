@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,10 @@ from attnexport.exporter.tensorflow_errors import reason
 
 from .h5_check import check_h5
 
+ASK_FOR_LIVE = ": hand the model over live"  # what to do about a file, and has been done about a live model
+
 _MAX_CONFIG_BYTES = 1 << 26
+_QUANTIZED = re.compile(r"Quantized\w*DTypePolicy")  # the one for float8 has a name of its own
 
 
 def load_keras_file(path: Path) -> Any:
@@ -42,11 +46,11 @@ def load_keras_file(path: Path) -> Any:
                 "write it as a registered layer, save the model again, and name the layer's "
                 "module with --import MODULE"
             ) from error
-        if "could not be loaded" in str(error) and "QuantizedDTypePolicy" in json.dumps(config):
+        if "could not be loaded" in str(error) and _QUANTIZED.search(json.dumps(config)):
             raise ModelError(
                 f"{path} was quantized by Keras (model.quantize) with layers, such as attention, that Keras itself "
-                "does not read back from a file: hand the model over live, as package.module:factory or to "
-                "export_saved_model, or save it before you quantize it"
+                f"does not read back from a file{ASK_FOR_LIVE}, as package.module:factory or to export_saved_model, or "
+                "save it before you quantize it"
             ) from error
         raise ModelError(f"{path} cannot be loaded: {reason(error)}") from error
 

@@ -14,8 +14,16 @@ def flat_layers(model: Any) -> list[Any]:
 
 
 def computes_in(model: Any) -> set[str]:
-    """The dtypes that its layers compute in."""
-    return {layer.compute_dtype for layer in flat_layers(model)}
+    """The dtypes that its layers compute in, and the operations of its functional graphs (a cast, for one) give."""
+    layers = flat_layers(model)
+    operations = (each for layer in layers for each in getattr(layer, "operations", ()))
+    return {layer.compute_dtype for layer in layers} | {
+        keras.backend.standardize_dtype(tensor.dtype)
+        for operation in operations
+        if not isinstance(operation, keras.Layer)
+        for node in operation._inbound_nodes
+        for tensor in node.output_tensors
+    }
 
 
 def integers_below(model: Any) -> int | None:

@@ -79,6 +79,26 @@ def test_the_state_of_layers_goes_over_to_the_model_in_float32() -> None:
     np.testing.assert_allclose(rebuilt(x), model(x), atol=0.02)
 
 
+def test_a_model_of_16_bits_that_only_rounds_is_refused(tmp_path: Path) -> None:
+    """Far from 0, where bfloat16 has steps of 2; and a float32 model that casts by itself is held to 16 bits."""
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        inputs = keras.Input((6,), name="x", dtype="float32")
+        hidden = keras.layers.LayerNormalization()(keras.layers.Dense(6)(inputs))
+        model = keras.Model(inputs, keras.layers.Dense(3, dtype="float32")(hidden), name="far")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    near = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
+    assert "computes in another precision" in " ".join(convert(model, calibration=near, output=tmp_path).notes)
+    with pytest.raises(ModelError, match=r"inputs move by one step of bfloat16.*Scale its inputs"):
+        convert(model, calibration=near + 300, output=tmp_path)
+    narrow = keras.ops.cast(keras.ops.cast(inputs, "float16") * 3, "float32")
+    casting = keras.Model(inputs, keras.layers.Dense(3)(narrow), name="casting")
+    [file] = convert(casting, calibration=near, output=tmp_path).files
+    assert file.conversion.verdict
+    assert {tensor.dtype for each in file.conversion.graph.subgraphs for tensor in each.tensors} <= {"float32", "int32"}
+
+
 @pytest.mark.filterwarnings("ignore:Layer InputLayer does not have")
 @pytest.mark.parametrize("mode", ["int8", "int4"])
 def test_weights_that_keras_quantized_are_dequantized_and_adapters_merged(mode: str) -> None:
@@ -222,6 +242,12 @@ def test_a_quantized_model_that_keras_cannot_read_back_is_converted_from_its_fac
     converted = convert(exported.directory, "float32")
     assert "was quantized by Keras (int8)" in " ".join(converted.notes)
     assert validate(exported.directory)
-    live = export_saved_model(__import__("quantized_attention").build(), tmp_path / "export", name="live")
+    model = __import__("quantized_attention").build()
+    live = export_saved_model(model, tmp_path / "export", name="live")
     with pytest.raises(ModelError, match=r"was quantized by Keras \(int8\) and keeps no \.keras"):
         convert(live.directory, "float32")
+    converted = convert(model, "float32", output=tmp_path / "export", name="live")
+    assert converted.version == live.entry.version
+    verdict = validate(live.directory)
+    assert verdict, str(verdict)
+    assert "are compared with the SavedModel, which computes as Keras quantized it" in " ".join(verdict.notes)

@@ -70,6 +70,21 @@ def bare() -> Any:
     return tripled(layer)
 
 
+@keras.saving.register_keras_serializable(package="live")
+class Nested(Forgets):
+    """Has a layer without a name, which Keras numbers anew when it loads it."""
+
+    def __init__(self, factor: float = 1.0, **options: Any) -> None:
+        super().__init__(factor, **options)
+        self.dense = keras.layers.Dense(4)
+
+    def build(self, shape: Any) -> None:
+        self.dense.build(shape)
+
+    def call(self, x: Any) -> Any:
+        return self.factor * self.dense(x)
+
+
 def set_afterwards() -> Any:
     layer = Forgets(name="tempered")
     layer.factor = 3.0
@@ -82,11 +97,20 @@ def set_afterwards() -> Any:
         (bare, "computes something else when it is loaded again, first in layer 'tempered'"),
         (lambda: tripled(Forgets(3.0, name="tempered")), "first in layer 'tempered'"),
         (set_afterwards, "first in layer 'tempered'"),
-        (lambda: tripled(keras.layers.Lambda(lambda x: 3 * x)), "cannot be loaded again"),
+        (lambda: tripled(Nested(3.0, name="tempered")), "first in layer 'tempered'"),
+        (lambda: tripled(keras.layers.Lambda(lambda x: 3 * x)), "cannot be loaded again: it holds Python code"),
         (lambda: tripled(Unregistered()), "cannot be loaded again"),
         (lambda: tripled(NoConfig()), "cannot be written: not yet"),
     ],
-    ids=["bare variable", "forgotten argument", "attribute", "lambda", "unregistered", "no configuration"],
+    ids=[
+        "bare variable",
+        "forgotten argument",
+        "attribute",
+        "around another layer",
+        "lambda",
+        "unregistered",
+        "no configuration",
+    ],
 )
 def test_a_file_that_is_not_the_model_is_not_kept(make: Any, problem: str, tmp_path: Path) -> None:
     result = export_saved_model(make(), tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
@@ -34,3 +35,56 @@ def test_int16_inputs_and_outputs(to_tflite: Convert, multi_head: Any, samples: 
     found = to_tflite(multi_head, RECIPES["int16x8"].altered(io="int16"), samples)["int16x8-io-int16"]
     assert found.signatures["serving_default"].inputs[0].dtype == "int16"
     assert found.verdict.worst.measured.sqnr_db >= 40
+
+
+@pytest.fixture(scope="module")
+def with_labels() -> Any:
+    """A classifier that gives scores, shares and labels, the last two made from the first."""
+    import keras
+
+    x = keras.Input((12, 16), name="x")
+    scores = keras.layers.Dense(40)(x)
+    outputs = {"label": keras.ops.argmax(scores, axis=-1), "share": keras.ops.softmax(scores), "score": scores}
+    return keras.Model(x, outputs, name="labels")
+
+
+def test_scores_beside_what_is_made_of_them(to_tflite: Convert, with_labels: Any, samples: Any) -> None:
+    """litert-quantizer leaves such an output's signature with integers; Keras's arg max asks for the bits of a sign."""
+    recipes = [RECIPES["float32"], *(RECIPES["int8"].altered(io=io) for io in ("float32", "int8", "uint8"))]
+    expected = {name: np.asarray(each) for name, each in with_labels(samples[64:]).items()}
+    for recipe, found in to_tflite(with_labels, recipes, samples).items():
+        runner = Interpreter(model_content=found.content).get_signature_runner()
+        [taken], given = runner.get_input_details().values(), runner.get_output_details()
+        rows = [runner(x=_as_integers(each[None], taken)) for each in samples[64:]]
+        actual = {name: _as_floats(np.concatenate([row[name] for row in rows]), given[name]) for name in expected}
+        most = 1e-10 if recipe == "float32" else 10**-2.5
+        for name in ("score", "share"):
+            noise = np.square(actual[name] - expected[name]).sum()
+            assert noise <= most * np.square(expected[name]).sum(), (recipe, name)
+        assert (actual["label"] == actual["score"].argmax(-1)).all()
+
+
+def test_the_arg_max_tells_negative_zero_from_zero_as_keras_does(to_tflite: Convert) -> None:
+    import keras
+
+    x = keras.Input((3,), name="x")
+    model = keras.Model(x, {"most": keras.ops.argmax(x, axis=-1), "sign": keras.ops.signbit(x)}, name="zeros")
+    zeros = np.array([[-0.0, 0.0, -0.0], [0.0, -0.0, 0.0], [-1.0, -0.0, -2.0], [2.0, 1.0, -3.0]], np.float32)
+    found = to_tflite(model, "float32", np.repeat(zeros, 5, axis=0))["float32"]
+    runner = Interpreter(model_content=found.content).get_signature_runner()
+    rows = [runner(x=each[None]) for each in zeros]
+    assert [int(row["most"][0]) for row in rows] == [1, 0, 1, 0]
+    assert (np.concatenate([row["sign"] for row in rows]) == np.signbit(zeros)).all()
+
+
+def _as_integers(array: Any, detail: Any) -> Any:
+    scale, zero = detail["quantization"]
+    if not scale:
+        return array
+    bounds = np.iinfo(detail["dtype"])
+    return np.clip(np.round(array / scale) + zero, bounds.min, bounds.max).astype(detail["dtype"])
+
+
+def _as_floats(array: Any, detail: Any) -> Any:
+    scale, zero = detail["quantization"]
+    return (array.astype(np.float32) - zero) * scale if scale else array
