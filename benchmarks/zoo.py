@@ -30,13 +30,12 @@ import keras
 import numpy as np
 from zoo_measure import (
     Array,
+    Peers,
     latencies,
     least_r2,
-    litert_quantizer,
     matched,
     run_tflite,
     sqnr_db,
-    tflite_converter,
 )
 from zoo_models import MODELS, Foreign
 from zoo_trained import TRAINED
@@ -101,7 +100,7 @@ TITLES = [
 ]  # fmt: skip
 
 
-def examine(name: str, foreign: Foreign, directory: Path) -> list[Row]:
+def examine(name: str, foreign: Foreign, directory: Path, peers: Peers) -> list[Row]:
     """All recipes of one model."""
     keras.utils.set_random_seed(0)
     model = foreign.build()
@@ -143,7 +142,7 @@ def examine(name: str, foreign: Foreign, directory: Path) -> list[Row]:
         for recipe, path in files.items():
             rows[recipe].size = path.stat().st_size / base
             rows[recipe].speed = medians["float32"] / medians[recipe]
-    theirs = _peers(model, rows, files, given, held_out, expected, directory)
+    theirs = _peers(peers, model, rows, files, given, held_out, expected, directory)
     rows["float32"].seconds = ours / theirs if theirs else None
     failed = [check for check in verdict.verdict.failures if check.artifact.startswith("saved_model")]
     if failed:
@@ -152,6 +151,7 @@ def examine(name: str, foreign: Foreign, directory: Path) -> list[Row]:
 
 
 def _peers(
+    peers: Peers,
     model: keras.Model,
     rows: dict[str, Row],
     files: dict[str, Path],
@@ -174,7 +174,7 @@ def _peers(
     total += time.perf_counter() - start
     samples = [{name: array[at : at + 1] for name, array in calibration.items()} for at in range(CALIBRATION)]
     for recipe in RECIPES:
-        for tool, make in (("TFLiteConverter", tflite_converter), ("litert-quantizer", litert_quantizer)):
+        for tool in ("TFLiteConverter", "litert-quantizer"):
             if (tool, recipe) in (("TFLiteConverter", "int4"), ("litert-quantizer", "float32")):
                 continue
             source = saved_model if tool == "TFLiteConverter" else files.get("float32")
@@ -182,12 +182,13 @@ def _peers(
             if source is None:
                 continue
             try:
-                total += make(source, target, recipe, samples)
-                pairs = matched(expected, run_tflite(target, evaluation))
-                least = min(sqnr_db(*pair) for pair in pairs)
+                seconds, outputs = peers.make(tool, source, target, recipe, samples, evaluation)
+                least = min(sqnr_db(*pair) for pair in matched(expected, outputs))
             except Exception as error:  # theirs may raise anything
-                rows[recipe].peers[f"{tool}: {type(error).__name__}"] = (-np.inf, 0.0)
+                what = "crashes" if isinstance(error, ChildProcessError) else type(error).__name__
+                rows[recipe].peers[f"{tool}: {what}"] = (-np.inf, 0.0)
                 continue
+            total += seconds
             own = files.get(recipe)
             ratio = target.stat().st_size / own.stat().st_size if own else 0.0
             rows[recipe].peers[tool] = (least, ratio)
@@ -265,7 +266,7 @@ def main() -> None:
     every = TRAINED | MODELS
     chosen = {name: every[name] for name in (options.only or every) if name not in done}
     failures: dict[str, str] = {}
-    begun = time.perf_counter()
+    begun, peers = time.perf_counter(), Peers()
     for name, foreign in chosen.items():
         if time.perf_counter() - begun > options.seconds:
             break
@@ -273,7 +274,7 @@ def main() -> None:
         start = time.perf_counter()
         with tempfile.TemporaryDirectory() as directory, Terminal().only_ours():
             try:
-                made = examine(name, foreign, Path(directory))
+                made = examine(name, foreign, Path(directory), peers)
             except Exception as error:
                 failures[name] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
                 traceback.print_exc()

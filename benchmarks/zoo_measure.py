@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -135,3 +138,31 @@ def litert_quantizer(float32: Path, target: Path, way: str, samples: list[dict[s
     target.unlink(missing_ok=True)
     target.write_bytes(quantizer.quantize(statistics).quantized_model)
     return time.perf_counter() - start
+
+
+class Peers:
+    """The other tools, in a process of their own: TensorFlow's calibrator crashes on some recurrent models."""
+
+    def __init__(self) -> None:
+        self._pool: ProcessPoolExecutor | None = None
+
+    def make(
+        self, tool: str, source: Path, target: Path, way: str, samples: list[dict[str, Array]], inputs: dict[str, Array]
+    ) -> tuple[float, dict[str, Array]]:
+        """The seconds that a tool took for a file, and the file's outputs; what a tool raises is raised."""
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+        try:
+            return self._pool.submit(_make, tool, source, target, way, samples, inputs).result()
+        except BrokenProcessPool as error:
+            self._pool = None
+            raise ChildProcessError(f"{tool} crashes") from error
+
+
+def _make(
+    tool: str, source: Path, target: Path, way: str, samples: list[dict[str, Array]], inputs: dict[str, Array]
+) -> tuple[float, dict[str, Array]]:
+    seconds = {"TFLiteConverter": tflite_converter, "litert-quantizer": litert_quantizer}[tool](
+        source, target, way, samples
+    )
+    return seconds, run_tflite(target, inputs)

@@ -15,7 +15,7 @@ import tensorflow as tf
 from attnexport.core.errors import ModelError
 from attnexport.core.runner import find_signature
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature
-from attnexport.core.signature_def import read_signature
+from attnexport.core.signature_def import METHOD_NAMES, read_signature
 
 from .endpoint import TracedEndpoint
 from .programs import check_program, operators_of
@@ -87,6 +87,12 @@ class SavedModelRunner:
     @property
     def signatures(self) -> Mapping[str, Signature]:
         return self._signatures
+
+    @property
+    def unknown_methods(self) -> Mapping[str, str]:
+        """The methods that are none of TF Serving's, by signature: it refuses to run such a signature."""
+        methods = {name: self._meta_graph.signature_def[name].method_name for name in self._signatures}
+        return {name: method for name, method in methods.items() if method not in METHOD_NAMES.values()}
 
     @property
     def operators(self) -> Mapping[str, int]:

@@ -30,7 +30,7 @@ from attnexport.parity.labelled import judged_output
 from attnexport.parity.validation import narrows, takes
 from attnexport.store import ExportDirectory, VersionEntry
 
-from .validation_original import check_loadable, check_unchanged, open_exported
+from .validation_original import check_unchanged, open_exported
 from .versions import open_original
 
 _BATCH = 256
@@ -100,8 +100,6 @@ def open_compared(
     progress("opening the original")
     origin = open_original(directory, entry)
     labels = entry.source.get("labels") if origin.saved_model is None else None
-    if origin.keras_file is not None:
-        check_loadable(origin.keras_file)
     opened = open_exported(origin, labels)
     at_lengths = {each.name for artifact in entry.artifacts for each in artifact.signatures} - opened.signatures.keys()
     original = stack.enter_context(closing(opened.in_float32().with_lengths_of(sorted(at_lengths))))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from attnexport.core import GateError, ModelError
+import h5py
+
+from attnexport.core import ArgumentError, GateError, ModelError
 from attnexport.core.errors import first_line
 from attnexport.exporter import ModelSource, open_model
 from attnexport.exporter.models.sources import ModelOrigin
 from attnexport.store import ExportDirectory, VersionEntry
+
+_WEIGHTS = "model.weights.h5"
 
 
 def check_unchanged(directory: ExportDirectory, entry: VersionEntry) -> None:
@@ -28,31 +33,35 @@ def check_unchanged(directory: ExportDirectory, entry: VersionEntry) -> None:
         )
 
 
-def check_loadable(path: Path) -> None:
-    """Refuse a file that is not a Keras file any more; what Keras itself says of one that is, is not a change of it.
-
-    Raises:
-        GateError: It is not what was exported.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            missing = {"config.json", "metadata.json", "model.weights.h5"} - set(archive.namelist())
-    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
-        raise GateError(f"{path} is not what was exported: {first_line(error)}; export it again") from error
-    if missing:
-        raise GateError(f"{path} is not what was exported: it has no {', '.join(sorted(missing))}; export it again")
-
-
 def open_exported(origin: ModelOrigin, labels: Sequence[str] | None) -> ModelSource:
-    """Open the original; a SavedModel that does not load was exported, and is not what was exported.
+    """Open the original of a version.
 
     Raises:
-        GateError: It is a SavedModel of the export that does not load.
-        ModelError: Keras cannot load it.
+        GateError: It does not load since it is damaged, or the manifest has labels that do not fit it.
+        ModelError: Keras cannot load it: what it says of a sound file is not a change of it.
     """
     try:
         return open_model(origin, labels=labels)
+    except ArgumentError as error:
+        raise GateError(f"the labels in the manifest do not fit the original: {error}; export it again") from error
     except ModelError as error:
-        if origin.saved_model is None:
+        if origin.saved_model is not None:
+            raise GateError(f"{error}; it is not what was exported: export it again") from error
+        if origin.keras_file is None or (damage := _damage(origin.keras_file)) is None:
             raise
-        raise GateError(f"{error}; it is not what was exported: export it again") from error
+        raise GateError(f"{origin.keras_file} is not what was exported: {damage}; export it again") from error
+
+
+def _damage(path: Path) -> str | None:
+    """Why a file is not one that Keras wrote; None if it may be one."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if missing := {"config.json", "metadata.json", _WEIGHTS} - set(archive.namelist()):
+                return f"it has no {', '.join(sorted(missing))}"
+            if (part := archive.testzip()) is not None:
+                return f"its part {part} fails the checksum"
+            json.loads(archive.read("config.json"))
+            with archive.open(_WEIGHTS) as weights, h5py.File(weights, "r"):
+                return None
+    except Exception as error:  # on damaged files zipfile raises whatever its parts raise
+        return first_line(error)

@@ -31,7 +31,7 @@ from .validation_data import (
     why_not_compared,
 )
 from .validation_result import ValidationResult
-from .validation_structure import notes_on_hashes, structure_checks, uncompared
+from .validation_structure import notes_on_hashes, notes_on_versions, stale_records, structure_checks, uncompared
 from .validation_subjects import (
     beside_quantized,
     embedded_server_subjects,
@@ -90,7 +90,12 @@ def run_validation(
         verdict = _compare(compared, subjects, signatures, limits, entry.source.get("labels") or (), progress)
         check_limits_measured(verdict, limits)
         verdict = replace(verdict, checks=(*structure, *uncompared(entry, verdict, notes), *verdict.checks))
-        notes += notes_on_hashes(entry)
+        stale = stale_records(directory, entry)
+        if verdict:
+            verdict = replace(verdict, checks=(*stale, *verdict.checks))
+        else:
+            notes += map(str, stale)
+        notes += [*notes_on_hashes(entry), *notes_on_versions(directory)]
         inside = None
         if layers or report is not None:
             progress("looking inside the .tflite files")

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
-from attnexport.core.errors import AttnexportError, ModelError, first_line
-from attnexport.exporter.warmup import read_warmup
+from attnexport.core.runner import Runner
+from attnexport.exporter import SavedModelRunner
 from attnexport.parity import Check, Subject, Validation
 from attnexport.parity.structure import differences
 from attnexport.store import Artifact, ExportDirectory, VersionEntry
+from attnexport.store.files import size_of
 from attnexport.store.records import KINDS
 from attnexport.tflite.claims import false_claims
 from attnexport.tflite.graph import read_graph
 
 from .validation_subjects import DamagedRunner
+from .validation_warmup import failing_warmup
 
 STRUCTURE = "what was exported"  # the case of these checks
-_MOST_ALIKE = 32  # warm-up records of one signature, types and shapes that are run
 _HASHED_SINCE = (0, 1)  # the versions of attnexport that record a hash of each artifact
 
 
@@ -37,6 +38,8 @@ def structure_checks(
         artifact = entry.artifact_at(subject.artifact)
         if artifact is not None and not isinstance(subject.runner, DamagedRunner):
             found += _subject(directory, artifact, subject)
+            if entry.artifact("keras") is not None:  # a SavedModel of somebody else's is as they made it
+                found += _methods(artifact, subject.runner)
     return found
 
 
@@ -51,6 +54,33 @@ def uncompared(entry: VersionEntry, verdict: Validation, reasons: Sequence[str])
     ]
 
 
+def stale_records(directory: ExportDirectory, entry: VersionEntry) -> list[Check]:
+    """What the manifest says of the content and size of artifacts that is not so.
+
+    A difference in numbers or structure says more: these count if there is none.
+    """
+    found: list[Check] = []
+    contents = {each.content_hash for each in entry.artifacts if each.kind != "tflite"}
+    for artifact in entry.artifacts:
+        # Of a .tflite the content is its bytes; an original and its SavedModel have the same content.
+        is_tflite = artifact.kind == "tflite"
+        wrong = artifact.file_hash not in (None, artifact.content_hash) if is_tflite else len(contents) > 1
+        if wrong:
+            found.append(_check(artifact, "", "*", "the manifest's content_hash is not that of what was exported"))
+        if (size := size_of(directory.root / artifact.path)) != artifact.size_bytes:
+            text = f"it has {size:,} bytes, and the manifest says {artifact.size_bytes:,}"
+            found.append(_check(artifact, "", "*", text))
+    return found
+
+
+def notes_on_versions(directory: ExportDirectory) -> list[str]:
+    """The SavedModels beside those of the manifest: an export that was killed may have left one."""
+    known = {each.path for entry in directory.manifest().versions for each in entry.artifacts}
+    names = [each.name for each in (directory.root / "saved_model").glob("*") if each.name.isdecimal()]
+    unlisted = sorted(path for each in names if (path := f"saved_model/{each}") not in known)
+    return [f"the manifest does not list {each}, and TF Serving takes it for a version" for each in unlisted]
+
+
 def notes_on_hashes(entry: VersionEntry) -> list[str]:
     """That changes of artifacts cannot be told, if the export is older than hashes."""
     without = [each.path for each in entry.artifacts if each.file_hash is None]
@@ -63,14 +93,21 @@ def _files(directory: ExportDirectory, entry: VersionEntry) -> Iterator[Check]:
     for artifact in entry.artifacts:
         if artifact.file_hash is None and _is_hashed(entry):
             yield _check(artifact, "", "*", "the manifest has no hash of it, which this attnexport records")
-    number = str(entry.version)
-    on_disk = [path for kind in KINDS for path in (directory.root / kind).glob(f"{number}*") if path.stem == number]
-    on_disk += (directory.root / "tflite" / number).glob("*.tflite")
-    paths = {path.relative_to(directory.root).as_posix() for path in on_disk} - {f"tflite/{number}"}
-    # Read again: a conversion may have added a file meanwhile.
-    listed = {each.path for each in directory.manifest().entry(entry.version).artifacts}
-    for path in sorted(paths - listed):
+    if unlisted := _unlisted(directory, entry.version):
+        with suppress(OSError), directory.locked():  # an export that commits has given its names, and lists them next
+            unlisted = _unlisted(directory, entry.version)
+    for path in unlisted:
         yield Check(path, "", "", "*", "*", STRUCTURE, False, None, "the manifest does not list it")
+
+
+def _unlisted(directory: ExportDirectory, version: int) -> list[str]:
+    """The artifacts of a version on disk that the manifest does not list."""
+    root, number = directory.root, str(version)
+    on_disk = [path for kind in KINDS for path in (root / kind).glob(f"{number}*") if path.stem == number]
+    on_disk += (root / "tflite" / number).glob("*.tflite")
+    paths = {path.relative_to(root).as_posix() for path in on_disk} - {f"tflite/{number}"}
+    # Read after the disk: a conversion may have added a file meanwhile.
+    return sorted(paths - {each.path for each in directory.manifest().entry(version).artifacts})
 
 
 def _originals(entry: VersionEntry, precision: str) -> Iterator[Check]:
@@ -102,27 +139,15 @@ def _subject(directory: ExportDirectory, artifact: Artifact, subject: Subject) -
         for name, text in differences(artifact.signatures, runner.signatures, names_only=names_only):
             yield _check(artifact, subject.runtime, name, text)
     if subject.runtime == "session":
-        yield from _warmup(directory, artifact, subject)
+        problem = failing_warmup(directory.root / artifact.path, runner)
+        if problem is not None:
+            yield _check(artifact, subject.runtime, "*", problem)
 
 
-def _warmup(directory: ExportDirectory, artifact: Artifact, subject: Subject) -> Iterator[Check]:
-    """TF Serving replays the records before it calls a version available: one that fails keeps it down.
-
-    All are read; of those that have the same signature, types and shapes, the first few are run.
-    """
-    number, run = 0, Counter[object]()
-    try:
-        for record in read_warmup(directory.root / artifact.path):
-            number += 1
-            if record is not None:
-                name, inputs = record
-                form = (name, *((key, array.dtype.str, array.shape) for key, array in sorted(inputs.items())))
-                run[form] += 1
-                if run[form] <= _MOST_ALIKE:
-                    subject.runner.run(inputs, name)
-    except AttnexportError as error:
-        text = str(error) if isinstance(error, ModelError) and "damaged" in str(error) else first_line(error)
-        yield _check(artifact, subject.runtime, "*", f"warm-up record {number or 1} fails: {text}")
+def _methods(artifact: Artifact, runner: Runner) -> Iterator[Check]:
+    """The signatures with a method that TF Serving does not know, and refuses to run."""
+    for name, method in runner.unknown_methods.items() if isinstance(runner, SavedModelRunner) else ():
+        yield _check(artifact, "session", name, f"has method {method!r}, which TF Serving refuses")
 
 
 def _is_hashed(entry: VersionEntry) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent import futures
@@ -123,7 +122,7 @@ def test_a_missing_hash_is_a_finding_in_a_newer_manifest_and_a_note_in_an_old_on
 
 
 def test_files_that_the_manifest_does_not_list_are_named(export: Path) -> None:
-    from attnexport.workflows.validation_structure import structure_checks
+    from attnexport.workflows.validation_structure import notes_on_versions, structure_checks
 
     shutil.copy(export / "tflite/1/digits-multihead.int8.tflite", export / "tflite/1/other.tflite")
     directory = ExportDirectory(export)
@@ -131,25 +130,25 @@ def test_files_that_the_manifest_does_not_list_are_named(export: Path) -> None:
     assert str(check) == "tflite/1/other.tflite: the manifest does not list it"
     shutil.copytree(export / "saved_model/1", export / "saved_model/2")  # another version's
     assert len(structure_checks(directory, directory.newest(), [], "float32")) == 1
+    assert notes_on_versions(directory) == [
+        "the manifest does not list saved_model/2, and TF Serving takes it for a version"
+    ]
 
 
-def test_what_does_not_load_is_not_what_was_exported(attnexport: Run, export: Path, forget_hashes: Any) -> None:
-    """A damaged SavedModel, .keras or warm-up record of a listed artifact is 5, and its report does not end early."""
-    (export / "saved_model/1/assets.extra/tf_serving_warmup_requests").write_bytes(b"not a record")
-    forget_hashes(export)
-    code, out, err = attnexport("validate", export, "--json")
-    assert code == 5, err
-    document = json.loads(out)
-    [warmup] = [each for each in document["checks"] if each["case"] == "what was exported"]
-    assert "warm-up records are damaged" in warmup["problem"]
-    assert "older than hashes" in " ".join(document["notes"])
-    (export / "saved_model/1/saved_model.pb").write_bytes(b"\0\1\2")
-    code, out, err = attnexport("validate", export)
-    assert (code, "does not load in a session" in err) == (5, True), err
-    assert "tflite/1/digits-multihead.int8.tflite" in out
-    (export / "keras/1.keras").write_bytes(b"\0\1\2")
-    code, _, err = attnexport("validate", export)
-    assert (code, "keras/1.keras is not what was exported" in err) == (5, True), err
+def test_what_the_manifest_says_of_size_and_content_is_so(opened: Any) -> None:
+    from attnexport.workflows.validation_structure import stale_records
+
+    directory, entry, _ = opened
+    assert stale_records(directory, entry) == []
+    size = changed(entry, "tflite", lambda each: replace(each, size_bytes=5), ".int8.")
+    [check] = stale_records(directory, size)
+    assert str(check).endswith("bytes, and the manifest says 5"), check
+    for kind, part, count in (("tflite", ".int8.", 1), ("keras", "", 2)):
+        other = changed(entry, kind, lambda each: replace(each, content_hash="sha256:0"), part)
+        found = stale_records(directory, other)
+        assert [each.problem for each in found] == [
+            "the manifest's content_hash is not that of what was exported"
+        ] * count
 
 
 def test_an_artifact_that_nothing_was_compared_with_does_not_pass(opened: Any) -> None:
