@@ -41,8 +41,20 @@ def read_npz(path: Path) -> dict[str, Array]:
             size = info.file_size if info is not None else 0
             is_large = size >= LARGE or in_memory + size > MAX_IN_MEMORY
             in_memory += 0 if is_large else size
-            arrays[name] = _map_member(path, archive.zip, info) if info and is_large else archive[name]
+            arrays[name] = _map_member(path, archive.zip, info) if info and is_large else array_of(archive, name)
         return arrays
+
+
+def array_of(archive: Mapping[str, Any], name: str) -> Array:
+    """An array of an open .npz; of a member that is none, numpy gives the bytes.
+
+    Raises:
+        ValueError: if the member is not an array.
+    """
+    array = archive[name]
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"its member {name!r} is not an array")
+    return array
 
 
 def write_npz(file: Path, arrays: Mapping[str, Array]) -> None:

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from attnexport.core.errors import ContentError, GateError
+from attnexport.core.printable import printable
 from attnexport.core.reading import read_bytes
 
 from .files import hash_of
@@ -96,13 +97,20 @@ def _entries(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _files(root: Path, entry: VersionEntry) -> Iterator[tuple[str, str]]:
-    """Every file of the version's artifacts, with its hash."""
+    """Every file of the version's artifacts, with its hash.
+
+    Raises:
+        ContentError: if a name cannot stand in a line.
+    """
     for artifact in entry.artifacts:
         path = root / artifact.path
         files = [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path]
         for each in files:
             if each.is_file():
-                yield each.relative_to(root).as_posix(), hash_of(each).removeprefix(PREFIX)
+                name = each.relative_to(root).as_posix()
+                if printable(name) != name:  # a line break would make two files of one
+                    raise ContentError(f"a digest cannot list {each}: its name is not printable text; rename the file")
+                yield name, hash_of(each).removeprefix(PREFIX)
 
 
 def _entry_hash(entry: VersionEntry) -> str:

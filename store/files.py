@@ -108,7 +108,8 @@ def hash_of(path: Path) -> str:
     digest = hashlib.sha256()
     if path.is_dir():
         for file in sorted(each for each in path.rglob("*") if each.is_file()):
-            digest.update(f"{file.relative_to(path).as_posix()}\0{hash_of(file)}\0".encode())
+            name = os.fsencode(file.relative_to(path).as_posix())  # which need not be text
+            digest.update(b"%s\0%s\0" % (name, hash_of(file).encode()))
     else:
         check_filled(path)
         with path.open("rb") as opened:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import unescape
 from html.parser import HTMLParser
@@ -15,8 +17,10 @@ import numpy as np
 import pytest
 
 from attnexport.core import Signature, TensorSpec
+from attnexport.core.errors import ContentError
 from attnexport.core.printable import printable, shell_word
 from attnexport.store import Artifact, ExportDirectory, VersionEntry
+from attnexport.store.digest import version_digest
 from attnexport.store.files import hash_of
 from tests.hostile import NAMES, check_printed
 
@@ -124,6 +128,19 @@ def test_names_of_exports_that_cannot_be_deployed(attnexport: Run, manifest: Pat
     assert code == (0 if name in ("file",) else 2), err
     check_printed(out + err)
     assert printable(name)[:4] in run_all(attnexport, ["list", tmp_path])
+
+
+def test_directories_and_files_of_such_names(attnexport: Run, manifest: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "red\x1b[31m; reboot\nattnexport: done"
+    export, output = folder / "m", folder / "d"
+    shutil.copytree(manifest, export)
+    printed = run_all(attnexport, ["deploy", export, "--target", "docker", "--output", output])
+    assert f"docker compose --project-directory {shell_word(str(output))} up" in printed
+    (export / "saved_model" / "1" / os.fsdecode(b"\xff\n$(reboot)")).write_text("")
+    run_all(attnexport, ["inspect", export], ["list", folder], ["validate", export])
+    entry = ExportDirectory(export).manifest().versions[-1]
+    with pytest.raises(ContentError, match="its name is not printable text"):
+        version_digest(export, entry)
 
 
 def test_samples_and_values(attnexport: Run, exported_classifier: Any, tmp_path: Path) -> None:

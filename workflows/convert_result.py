@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attnexport.core.printable import shell_word
+
 from .conversion_search import search_blocks, search_document, search_html
 from .result import Block, Line, Result, Table
 from .sizes import kilobytes
@@ -88,8 +90,8 @@ class ConvertResult(Result):
             f"\nParity is against {verdict.reference}, on {case}.{self._evaluated_on()}",
             *([] if self.search is None else search_blocks(self.search, self.recipe_path, verdict.reference)),
             "\nNext:",
-            Line(f"  attnexport inspect {self.files[-1].path}"),
-            Line(f"  attnexport benchmark {self.directory}"),
+            Line(f"  attnexport inspect {shell_word(str(self.files[-1].path))}"),
+            Line(f"  attnexport benchmark {shell_word(str(self.directory))}"),
         ]
 
     def _evaluated_on(self) -> str:

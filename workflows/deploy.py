@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from attnexport.core.errors import ArgumentError, check_path
+from attnexport.core.printable import shell_word
 from attnexport.core.progress import Progress, silent
 from attnexport.core.wording import worded
 
@@ -58,11 +59,12 @@ class DeployResult(Result):
     @property
     def next_commands(self) -> tuple[str, ...]:
         """The commands that build the image and start it."""
+        directory, image = shell_word(str(self.directory)), shell_word(self.plan.image)
         if self.plan.target == "docker":
-            return (f"docker compose --project-directory {self.directory} up --build",)
+            return (f"docker compose --project-directory {directory} up --build",)
         return (
-            f"docker build -t {self.plan.image} {self.directory} && docker push {self.plan.image}",
-            f"kubectl apply -k {self.directory}/kubernetes",
+            f"docker build -t {image} {directory} && docker push {image}",
+            f"kubectl apply -k {directory}/kubernetes",
         )
 
 

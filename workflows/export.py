@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnexport.core.errors import ArgumentError, StorageError, check_size
 from attnexport.core.limits import MAX_VERSION
-from attnexport.core.printable import printable
+from attnexport.core.printable import printable, shell_word
 from attnexport.core.progress import Progress, silent
 from attnexport.core.wording import worded_all
 
@@ -77,20 +77,22 @@ class ExportResult(Result):
 
     def blocks(self) -> Sequence[Block]:
         size, name, worst = kilobytes(self.saved_model.size_bytes), self.directory.name, self.verdict.worst
+        served, base, path = (
+            shell_word(str(each)) for each in (self.directory, self.path.parent.absolute(), self.path)
+        )
         rows = [
             (printable(each.name), *("\n".join(map(str, specs)) for specs in (each.inputs, each.outputs)))
             for each in self.saved_model.signatures
         ]
-        base = self.path.parent.absolute()
         return [
             f"{self.path} ({size}): {name} version {self.entry.version}\n",
             Table(("signature", "takes", "gives"), rows),
             f"\nparity   {worst.description if worst else 'no cases'}, against {self.verdict.reference}",
             f"warm-up  {self.warmup_records} records, replayed\n",
             "Next:",
-            Line(f"  attnexport serve {self.directory}"),
-            Line(f"  tensorflow_model_server --port=8500 --model_name={name} --model_base_path={base}"),
-            Line(f"  saved_model_cli show --all --dir {self.path}"),
+            Line(f"  attnexport serve {served}"),
+            Line(f"  tensorflow_model_server --port=8500 --model_name={shell_word(name)} --model_base_path={base}"),
+            Line(f"  saved_model_cli show --all --dir {path}"),
         ]
 
 

@@ -62,7 +62,9 @@ class PredictResult(Result):
         for name, array in self.prediction.items():
             lines.append(Line(f"{printable(name)}: {_dtype(array)} {list(array.shape)}"))
             if self.output is None:
-                lines.append(Line(np.array2string(array, threshold=200, edgeitems=3, max_line_width=100)))
+                lines.append(
+                    Line(np.array2string(array, threshold=200, edgeitems=3, max_line_width=100), is_program=True)
+                )
         if self.output is not None:
             lines.append(Line(f"\nwritten to {self.output}"))
         return lines

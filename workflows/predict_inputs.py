@@ -14,6 +14,7 @@ import numpy as np
 from attnexport.core import Arrays, Signature, TensorSpec, load_samples
 from attnexport.core.errors import ArgumentError, AttnexportError, ContentError, SamplesError, first_line
 from attnexport.core.exact import exact_array
+from attnexport.core.mapped import array_of
 from attnexport.core.reading import check_unpacked_size
 from attnexport.serving.codec.dtypes import numpy_dtype
 
@@ -104,7 +105,9 @@ def _read_bytes(data: bytes) -> Source:
             loaded = np.load(io.BytesIO(data), allow_pickle=False)
             if isinstance(loaded, np.lib.npyio.NpzFile) and loaded.zip is not None:
                 check_unpacked_size(loaded.zip, len(data), "stdin")
-            return loaded if isinstance(loaded, np.ndarray) else dict(loaded.items())
+            if isinstance(loaded, np.ndarray):
+                return loaded
+            return {name: array_of(loaded, name) for name in loaded}
         except ContentError as error:
             raise SamplesError(str(error)) from error
         except Exception as error:  # numpy and zipfile raise whatever their parts raise

@@ -25,9 +25,15 @@ _TEXT_WIDTH = 200  # columns of `str(result)`, where no terminal gives a width
 
 @dataclass(frozen=True)
 class Line:
-    """A line of text that is never wrapped, such as a path or a command to copy."""
+    """A line of text that is never wrapped, such as a path or a command to copy.
+
+    Attributes:
+        text: The text. Line breaks at its ends are empty lines, those within it are shown as characters of a name.
+        is_program: Whether its line breaks are its own, as in a program.
+    """
 
     text: str
+    is_program: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,9 +118,17 @@ def print_blocks(console: Console, blocks: Sequence[Block]) -> None:
         if isinstance(block, Table):
             print_table(console, block, console.width if console.is_terminal else None)
         elif isinstance(block, Line):
-            console.print(Text(printable(block.text, "\n")), soft_wrap=True)
+            text = printable(block.text, "\n") if block.is_program else _on_one_line(block.text)
+            console.print(Text(text), soft_wrap=True)
         elif isinstance(block, str):
-            print_paragraph(console, printable(block, "\n"), console.width)
+            print_paragraph(console, _on_one_line(block), console.width)
+
+
+def _on_one_line(text: str) -> str:
+    """A text with empty lines around it; a name in it may hold a line break, and begins no line of its own."""
+    inner = text.strip("\n")
+    before, _, behind = text.partition(inner) if inner else (text, "", "")
+    return f"{before}{printable(inner)}{behind}"
 
 
 def _block_html(block: Block) -> str:

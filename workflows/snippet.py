@@ -31,7 +31,7 @@ class SnippetResult(Result):
         return {"path": str(self.path), "language": self.language, "text": self.text}
 
     def blocks(self) -> Sequence[Block]:
-        return [Line(self.text.rstrip("\n"))]
+        return [Line(self.text.rstrip("\n"), is_program=True)]
 
 
 def snippet(artifact: str | Path, language: str) -> SnippetResult:

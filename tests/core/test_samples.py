@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -158,3 +159,14 @@ def test_arrays_in_memory_are_samples_too() -> None:
 
 def test_scalars_have_no_batch() -> None:
     assert synthetic_samples([TensorSpec("x", "float32", ())], 3).inputs["x"].shape == ()
+
+
+def test_a_member_that_is_not_an_array_is_named(tmp_path: Path) -> None:
+    from attnexport.workflows.predict_inputs import _read_bytes
+
+    path = save(tmp_path / "a.npz", x=GOOD)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("readme.txt", "what this is")
+    for read in (lambda: load_samples(path, [X]), lambda: _read_bytes(path.read_bytes())):
+        with pytest.raises(SamplesError, match=r"member 'readme.txt' is not an array"):
+            read()
