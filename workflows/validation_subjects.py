@@ -11,11 +11,12 @@ import numpy as np
 
 from attnexport.core.errors import ArgumentError, ContentError, GateError, ModelError, ServingError
 from attnexport.core.progress import Progress
-from attnexport.core.runner import Runner
+from attnexport.core.runner import Runner, batched
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays
 from attnexport.exporter import EagerSavedModelRunner, SavedModelRunner
 from attnexport.parity import Subject
 from attnexport.parity.checks import HALF
+from attnexport.parity.validation import takes
 from attnexport.serving import Client, ClientRunner
 from attnexport.store import Artifact, ExportDirectory, VersionEntry
 from attnexport.tflite import CompiledModelRunner, TFLiteRunner
@@ -86,33 +87,21 @@ def without_half(subjects: Sequence[Subject], inputs: Arrays) -> tuple[list[Subj
                 "phone's GPU computes in it by default: scale that before the model"
             )
             return [each for each in subjects if each.runtime != HALF], [note]
-    return list(subjects), []
+    kept = [each for each in subjects if each.runtime != HALF or _runs(each.runner, inputs)]
+    left = [each.artifact for each in subjects if each not in kept]
+    return kept, [f"half precision of {each} is not compared: the kernels of this CPU do not run it" for each in left]
 
 
-def beside_quantized(entry: VersionEntry, subjects: Sequence[Subject]) -> tuple[list[Subject], list[str]]:
-    """The subjects, with budgets for .tflite files that are compared with what Keras quantized, and a note on them.
-
-    They were made of the float weights of a live model, which is gone, and are held to the row of Keras's quantization:
-    those that are quantized themselves to the widest.
-    """
-    from attnexport.exporter.models.float32 import precision_of_quantization
-
-    mode = entry.source.get(QUANTIZED_BY)
-    row = precision_of_quantization(mode)
-    files = [each for each in subjects if each.artifact.startswith("tflite/")]
-    if row is None or not files:
-        return list(subjects), []
-    exact = ("float32", "float16", "bfloat16")
-    widened = {
-        id(each): replace(each, precision=row if each.precision in exact else "int4", min_sqnr_db=None)
-        for each in files
-    }
-    note = (
-        f"the .tflite files were made of the float weights of a model that Keras quantized ({mode}), which the live "
-        "model alone has: they are compared with the SavedModel, which computes as Keras quantized it, and are allowed "
-        "that difference as well"
-    )
-    return [widened.get(id(each), each) for each in subjects], [note]
+def _runs(runner: Runner, inputs: Arrays) -> bool:
+    """Whether one sample runs: LiteRT finds only then that its kernels lack an operator in half precision."""
+    default = runner.signatures.get(DEFAULT_SIGNATURE)
+    if default is None or not takes(default, inputs):
+        return True
+    try:
+        batched(runner, {name: array[:1] for name, array in inputs.items()})
+    except ModelError:
+        return False
+    return True
 
 
 def server_subjects(address: str, model: str, entry: VersionEntry, stack: ExitStack) -> list[Subject]:

@@ -7,10 +7,12 @@ import zipfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 
+from attnexport.core import Arrays, ModelError, Signature, TensorSpec
 from attnexport.store import ExportDirectory
 
 pytestmark = pytest.mark.slow  # opens the digits export
@@ -89,3 +91,25 @@ def test_what_does_not_load_is_not_what_was_exported(attnexport: Run, export: Pa
     (export / "keras/1.keras").write_bytes(b"\0\1\2")
     code, _, err = attnexport("validate", export)
     assert (code, "keras/1.keras is not what was exported" in err) == (5, True), err
+
+
+def test_half_precision_that_the_kernels_do_not_run_is_said_and_not_judged() -> None:
+    """XNNPACK refuses a transposed convolution of dynamic weights in float16, and only when it is run."""
+    from attnexport.parity import Subject
+    from attnexport.parity.checks import HALF
+    from attnexport.workflows.validation_subjects import without_half
+
+    class Unprepared:
+        spec = TensorSpec("x", "float32", (None, 2))
+        signatures: ClassVar = {"serving_default": Signature("serving_default", (spec,), (spec,))}
+
+        def run(self, inputs: Arrays, signature: str = "serving_default") -> Arrays:
+            raise ModelError("failed to prepare")
+
+        def close(self) -> None:
+            """Nothing is open."""
+
+    subjects = [Subject("a.tflite", runtime, "dynamic", Unprepared()) for runtime in (HALF, "interpreter")]
+    kept, [note] = without_half(subjects, {"x": np.zeros((2, 2), np.float32)})
+    assert [each.runtime for each in kept] == ["interpreter"]
+    assert note == "half precision of a.tflite is not compared: the kernels of this CPU do not run it"
