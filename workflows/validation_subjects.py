@@ -104,6 +104,32 @@ def _runs(runner: Runner, inputs: Arrays) -> bool:
     return True
 
 
+def beside_quantized(entry: VersionEntry, subjects: Sequence[Subject]) -> tuple[list[Subject], list[str]]:
+    """The subjects, with budgets for .tflite files that are compared with what Keras quantized, and a note on them.
+
+    They were made of the float weights of a live model, which is gone, and are held to the row of Keras's quantization:
+    those that are quantized themselves to the widest.
+    """
+    from attnexport.exporter.models.float32 import precision_of_quantization
+
+    mode = entry.source.get(QUANTIZED_BY)
+    row = precision_of_quantization(mode)
+    files = [each for each in subjects if each.artifact.startswith("tflite/")]
+    if row is None or not files:
+        return list(subjects), []
+    exact = ("float32", "float16", "bfloat16")
+    widened = {
+        id(each): replace(each, precision=row if each.precision in exact else "int4", min_sqnr_db=None)
+        for each in files
+    }
+    note = (
+        f"the .tflite files were made of the float weights of a model that Keras quantized ({mode}), which the live "
+        "model alone has: they are compared with the SavedModel, which computes as Keras quantized it, and are allowed "
+        "that difference as well"
+    )
+    return [widened.get(id(each), each) for each in subjects], [note]
+
+
 def server_subjects(address: str, model: str, entry: VersionEntry, stack: ExitStack) -> list[Subject]:
     """A version's SavedModel through a server.
 
