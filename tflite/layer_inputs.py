@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
+from attnexport.core.os_errors import writing
 from attnexport.core.signature import Array, Arrays
 
 from .graph import Graph
 from .tracer import TFLiteTracer, call_inputs
 
-_ROWS = 4096  # of a layer's input that are counted at once
+_ROWS = 4096  # of a layer's input that are counted at once, fewer of wide ones
+_VALUES = 1 << 20  # in those rows
+_MAX_BYTES = 512 << 20  # that the sums of one pass over the samples take
 MAX_INPUTS = 2048  # of a layer whose moments are collected; they take the square of it
 
 
@@ -44,7 +49,7 @@ class LayerInputs:
         """Add rows `[n, inputs]`; they count once `finish` was called."""
         self._waiting.append(rows)
         self._rows += len(rows)
-        if self._rows >= _ROWS:
+        if self._rows >= min(_ROWS, _VALUES // len(self.total)):
             self.finish()
 
     def finish(self) -> None:
@@ -59,6 +64,14 @@ class LayerInputs:
         self.total += wide.sum(axis=0)
         self.products += wide.T @ wide
         self.count += len(wide)
+
+    def to_disk(self) -> None:
+        """Keep the products in a file without a name, from which they are read when they are needed."""
+        if self.count:
+            with writing(Path(tempfile.gettempdir())), tempfile.TemporaryFile() as file:
+                self.products.tofile(file)
+                file.flush()
+                self.products = np.memmap(file, np.float64, "r", shape=self.products.shape)
 
     @property
     def mean(self) -> Array:
@@ -118,24 +131,56 @@ def collect_layer_inputs(
     Raises:
         ModelError: if the model does not run.
     """
-    groups: dict[tuple[int, tuple[str, ...]], LayerInputs] = {}  # by width and names: layers side by side share them
-    found: dict[int, LayerInputs] = {}
+    groups: dict[tuple[int, tuple[str, ...]], list[int]] = {}  # by width and names: layers side by side share them
     for buffer, names in dense_inputs(graph).items():
         width = next(each.shape[1] for each in graph.constants if each.buffer == buffer)
-        found[buffer] = groups.setdefault((width, tuple(dict.fromkeys(names))), LayerInputs.of(width))
-    readers: dict[str, list[LayerInputs]] = {}
-    for (_, group), each in groups.items():
-        for name in group:
-            readers.setdefault(name, []).append(each)
+        groups.setdefault((width, tuple(dict.fromkeys(names))), []).append(buffer)
+    found: dict[int, LayerInputs] = {}
     with closing(TFLiteTracer(model, graph)) as tracer:
-        for signature, inputs in samples.items():
-            batch = tracer.signatures[signature].fixed_batch or 1
-            for chunk, kept in call_inputs(tracer.signatures[signature], inputs, count):
-                tracer.run(chunk, signature)
-                for name, value in tracer.computed(signature, readers):
-                    rows = value[:kept] if len(value) == batch else value
-                    for each in readers[name]:
-                        each.add(rows.reshape(-1, len(each.total)))
-    for each in groups.values():
+        passes = _passes(list(groups))
+        for keys in passes:
+            inputs = {key: LayerInputs.of(key[0]) for key in keys}
+            _collect(tracer, inputs, samples, count)
+            for key, each in inputs.items():
+                if each.count and np.isfinite(each.products).all():
+                    if len(passes) > 1:
+                        each.to_disk()
+                    found |= dict.fromkeys(groups[key], each)
+    return found
+
+
+def _passes(keys: Sequence[tuple[int, tuple[str, ...]]]) -> list[list[tuple[int, tuple[str, ...]]]]:
+    """The inputs to collect in each pass over the samples, so that their sums fit into memory together."""
+    passes: list[list[tuple[int, tuple[str, ...]]]] = []
+    left = 0
+    for key in keys:
+        size = 8 * key[0] ** 2
+        if size > left or not passes:
+            passes.append([])
+            left = _MAX_BYTES
+        passes[-1].append(key)
+        left -= size
+    return passes
+
+
+def _collect(
+    tracer: TFLiteTracer,
+    inputs: Mapping[tuple[int, tuple[str, ...]], LayerInputs],
+    samples: Mapping[str, Arrays],
+    count: int | None,
+) -> None:
+    """One pass over the samples."""
+    readers: dict[str, list[LayerInputs]] = {}
+    for (_, names), each in inputs.items():
+        for name in names:
+            readers.setdefault(name, []).append(each)
+    for signature, arrays in samples.items():
+        batch = tracer.signatures[signature].fixed_batch or 1
+        for chunk, kept in call_inputs(tracer.signatures[signature], arrays, count):
+            tracer.run(chunk, signature)
+            for name, value in tracer.computed(signature, readers):
+                rows = value[:kept] if len(value) == batch else value
+                for each in readers[name]:
+                    each.add(rows.reshape(-1, len(each.total)))
+    for each in inputs.values():
         each.finish()
-    return {buffer: each for buffer, each in found.items() if each.count and np.isfinite(each.products).all()}

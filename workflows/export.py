@@ -19,7 +19,7 @@ from attnexport.core.wording import worded_all
 from .consent import check_named, check_same_model
 from .inheritance import differences, newest_entry, open_like
 from .result import Block, Line, Result, Table
-from .sizes import kilobytes
+from .sizes import counted, kilobytes
 
 if TYPE_CHECKING:
     from attnexport.core.samples import SampleSource
@@ -88,7 +88,7 @@ class ExportResult(Result):
             f"{self.path} ({size}): {name} version {self.entry.version}\n",
             Table(("signature", "takes", "gives"), rows),
             f"\nparity   {worst.description if worst else 'no cases'}, against {self.verdict.reference}",
-            f"warm-up  {self.warmup_records} records, replayed\n",
+            f"warm-up  {counted(self.warmup_records, 'record')}, replayed\n",
             "Next:",
             Line(f"  attnexport serve {served}"),
             Line(f"  tensorflow_model_server --port=8500 --model_name={shell_word(name)} --model_base_path={base}"),

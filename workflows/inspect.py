@@ -15,7 +15,7 @@ from attnexport.core.wording import worded
 from .export import check_model
 from .node_data import check_node_data, delegated, write_node_data
 from .result import Block, Line, Result, Table
-from .sizes import kilobytes
+from .sizes import counted, kilobytes
 
 if TYPE_CHECKING:
     import keras
@@ -178,10 +178,10 @@ def _delegation(signature: SignatureInspection) -> str:
 
 
 def _taken(delegation: Delegation) -> str:
-    partitions = f"{delegation.partitions} partition{'s' * (delegation.partitions != 1)}"
+    partitions = counted(delegation.partitions, "partition")
     left = _counts(delegation.left) if delegation.left else "none"
     inside = (f"; inside {name}: {_taken(each)}" for name, each in delegation.inside.items())
-    return "".join([f"takes {delegation.taken} operators in {partitions}, leaves {left}", *inside])
+    return "".join([f"takes {counted(delegation.taken, 'operator')} in {partitions}, leaves {left}", *inside])
 
 
 def _saved_model_rows(contents: SavedModelInspection, path: Path) -> Rows:
@@ -190,7 +190,7 @@ def _saved_model_rows(contents: SavedModelInspection, path: Path) -> Rows:
         ("variables", _sizes(contents.variable_bytes)),
         *[("signature", f"{each} ({each.method})") for each in contents.signatures],
         ("operators", _counts(contents.operators)),
-        ("warm-up", f"{contents.warmup_records} records"),
+        ("warm-up", counted(contents.warmup_records, "record")),
     ]
 
 

@@ -13,3 +13,13 @@ def kilobytes(size: int) -> str:
     if size < 1000:
         return f"{size} B"
     return f"{size / 1000:.1f} kB" if size < 10_000 else f"{size / 1000:,.0f} kB"
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things.
+
+    Example:
+        >>> counted(1, "artifact"), counted(12, "comparison")
+        ('1 artifact', '12 comparisons')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

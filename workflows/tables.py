@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _MOST_LINES = 3  # that a line of a cell takes
 _GAP = 2  # columns of space between two columns of a table
-_SPACE = re.compile(r" (?!(?:dB|kB|MB|B|ms|s)\b)")  # a number stays beside its unit
+_SPACE = re.compile(r" (?!(?:dB|kB|MB|B|ms|s)\b)(?![^\[\]]*\])")  # a number stays beside its unit, a shape whole
 _STYLES = {
     "passed": "green",
     "FAILED": "red",

@@ -108,8 +108,6 @@ def open_compared(
     if evaluation is None:
         data = synthetic_data(original, steps)
         notes = [f"without evaluation samples, {data.name} are compared: they test the computation, not its use"]
-        if limits == Limits() and any(artifact.calibrated_on_given for artifact in entry.artifacts):
-            notes.append("errors of artifacts calibrated on your samples are reported but not enforced")
         return Compared(original, data, tuple(notes), precision, quantized)
     aliases = {old: new for new, old in entry.names.items()}
     samples = load_samples(evaluation, original.inputs, aliases)

@@ -12,7 +12,7 @@ from attnexport.core.errors import StorageError
 from attnexport.core.wording import worded_all
 
 from .result import Block, Line, Picture, Result, Table
-from .sizes import kilobytes
+from .sizes import counted, kilobytes
 
 if TYPE_CHECKING:
     from attnexport.parity import Validation
@@ -184,7 +184,10 @@ class ValidationResult(Result):
         """How much was compared, and what was not judged."""
         checks, failed = self.verdict.checks, len(self.verdict.failures)
         artifacts = len({check.artifact for check in checks})
-        parts = [f"{len(checks)} comparisons of {artifacts} artifacts", f"{failed} failed" if failed else "none failed"]
+        parts = [
+            f"{counted(len(checks), 'comparison')} of {counted(artifacts, 'artifact')}",
+            f"{failed} failed" if failed else "none failed",
+        ]
         if reported := self.verdict.only_reported:
             parts.append(f"only reported, as the samples are made up: {', '.join(reported)}")
         parts += [each for each in self.notes if "not compared" in each]

@@ -124,6 +124,7 @@ class Measured(Verdicts):
         return [
             Table(("p50", "spread", "speed", "size", "artifact"), rows, ("p50", "spread", "speed", "size")),
             Table(("recipe", "size", "parity", "file"), parity, ("size",)),
+            Table(("signature", "takes"), [("serving_default_of_this_model", "sequence: float32 [?, 10, 64]")]),
         ]
 
 
@@ -138,6 +139,9 @@ def test_a_table_that_does_not_fit_is_paragraphs_named_by_words_without_columns_
         "  size 10 kB",
         "  parity SQNR 43.6 dB (25 dB needed) of all outputs",
         "  file a-long-name-of-a-file.tflite",
+        "signature                      takes",
+        "serving_default_of_this_model  sequence: float32",
+        "                               [?, 10, 64]",
     ]
 
 

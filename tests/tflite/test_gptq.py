@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import functools
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -9,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from attnexport.core import StorageError
 from attnexport.parity import distance
-from attnexport.tflite import RECIPES, LayerRule, Recipe, TFLiteRunner
+from attnexport.tflite import RECIPES, LayerRule, Recipe, TFLiteRunner, layer_inputs
 from attnexport.tflite.constants import constant, with_constants
 from attnexport.tflite.gptq import Integers, _sequential, fit_integers, output_errors
 from attnexport.tflite.graph import read_graph
@@ -144,6 +147,32 @@ def test_the_same_samples_give_the_same_bytes(
     assert again.content == fitted["int4-gptq"].content
     assert INT4.needs_samples
     assert not RECIPES["int4"].needs_samples, "without samples it has other ways"
+
+
+def test_sums_that_do_not_fit_into_memory_together_are_taken_in_several_passes(
+    fitted: dict[str, Any], samples: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = fitted["float32"].content
+    graph = read_graph(content)
+    collect = functools.partial(layer_inputs.collect_layer_inputs, content, graph)
+    inputs = {"serving_default": {"sequence": samples[:8]}}
+    at_once = collect(inputs)
+    assert len({id(each) for each in at_once.values()}) > 2
+    assert not any(isinstance(each.products, np.memmap) for each in at_once.values())
+    widest = max(each.products.nbytes for each in at_once.values())
+    monkeypatch.setattr(layer_inputs, "_MAX_BYTES", widest)
+    in_passes = collect(inputs)
+    assert list(in_passes) == list(at_once)
+    for buffer, each in in_passes.items():
+        assert isinstance(each.products, np.memmap)
+        np.testing.assert_array_equal(each.moments, at_once[buffer].moments)
+
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    with pytest.raises(StorageError, match="no space left on device"):
+        collect(inputs)
 
 
 def test_constants_are_replaced_where_they_are(fitted: dict[str, Any]) -> None:
