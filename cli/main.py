@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from typing import NoReturn
 import click
 
 from attnexport.core.errors import no_such
+from attnexport.core.process import start_fast
 
 from .benchmark import benchmark
 from .boundary import run
@@ -40,9 +40,6 @@ attnexport serve export/classifier
 """
 
 _DEVICE = "'tflite' converts for devices: attnexport tflite model.keras -q int8 --calibration samples.npz"
-# Objects made before one collection of garbage, and how many of those before one of older objects. TensorFlow's import
-# makes 370,000 objects that stay; with Python's 700, looking through them took a fifth of a command's start.
-_COLLECT_AFTER = (50_000, 10, 10)
 # What other tools, and people, call the commands.
 _ELSEWHERE = {
     "export": "'savedmodel' exports for servers, 'tflite' for devices: attnexport tflite model.keras",
@@ -99,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """
     _open_streams()
     if arguments is None:
-        gc.set_threshold(*_COLLECT_AFTER)
+        start_fast()
     words = list(sys.argv[1:] if arguments is None else arguments)
     code = run(
         lambda: cli.main(args=_SHORT.get(tuple(words), words), prog_name="attnexport", standalone_mode=False),

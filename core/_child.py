@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from .errors import AttnexportError, first_line
+from .process import start_fast
 from .wording import as_typed
 
 GRACE_SECONDS = 20.0  # to leave the contexts that were entered
@@ -90,6 +91,7 @@ def read_reply(data: bytes | bytearray) -> Reply:
 
 def main() -> None:
     """Answer the requests on stdin until it ends."""
+    start_fast()
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     # What libraries read and print must not come between the frames.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

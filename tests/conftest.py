@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib.metadata
 import importlib.util
 import os
@@ -22,15 +21,16 @@ from filelock import FileLock
 from hypothesis import HealthCheck, settings
 from hypothesis.internal.conjecture import providers
 
-from tests.forks import ForkServer
+from attnexport.core.process import start_fast
+from tests.forks import ForkedPython
 from tests.wheels import build, client_environment, wheel  # noqa: F401 - fixtures
 
 # Before anything imports TensorFlow.
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
-# As in a command (cli/main.py): a sixth of the suite's time was garbage collection.
-gc.set_threshold(50_000, 10, 10)
+# As in a command: a sixth of the suite's time was garbage collection.
+start_fast()
 
 # What the suite exports is not remembered beside what its user exported.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="attnexport-state-")
@@ -90,27 +90,22 @@ def run_python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]
 
 
 @pytest.fixture(scope="session")
-def _store_forks() -> Iterator[ForkServer]:
-    with ForkServer("import pytest, numpy, attnexport.store.export_directory") as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def keras_forks() -> Iterator[ForkServer]:
-    with ForkServer("import tensorflow, keras") as server:
-        yield server
+def forks() -> Iterator[ForkedPython]:
+    """`python` and `attnexport` as programs that start at once: TensorFlow and Keras are imported already."""
+    with ForkedPython("import tensorflow, keras, pytest") as forked:
+        yield forked
 
 
 @pytest.fixture
-def fork_keras(tmp_path: Path, keras_forks: ForkServer) -> Callable[..., subprocess.CompletedProcess[str]]:
+def forked_children(forks: ForkedPython, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the children of this process be such forks, too."""
+    monkeypatch.setattr(sys, "executable", forks.python)
+
+
+@pytest.fixture
+def fork_python(tmp_path: Path, forks: ForkedPython) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run Python code, as `run_python` does, in the fork of a process that has imported TensorFlow and Keras."""
-    return partial(keras_forks.run, cwd=tmp_path)
-
-
-@pytest.fixture
-def fork_python(tmp_path: Path, _store_forks: ForkServer) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run Python code, as `run_python` does, in the fork of a process that has loaded the store."""
-    return partial(_store_forks.run, cwd=tmp_path)
+    return partial(forks.run, cwd=tmp_path)
 
 
 @pytest.fixture

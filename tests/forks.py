@@ -1,83 +1,69 @@
-"""Processes for tests that start in milliseconds: forks of one that has imported what takes long, and done nothing."""
+"""A Python that starts in milliseconds: each of its processes is the fork of one that has imported what takes long.
+
+    with ForkedPython("import tensorflow") as forked:
+        subprocess.run([forked.python, "-c", "import tensorflow; print(tensorflow.__version__)"])
+        subprocess.run([forked.attnexport, "savedmodel"])
+
+What runs as `python` or `attnexport` is a small program (tests/fork_launcher.py). It hands its arguments, directory,
+environment, limits and open files to the server (tests/fork_server.py), passes signals on, and ends as the fork ends;
+if it is killed, so is the fork. What a fork cannot show is how the process itself starts: tests of what is imported,
+of warnings while it is, or of what a killed process leaves at that very moment take a process of their own.
+"""
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-_SERVER = """
-import atexit, json, os, sys, traceback
-
-def run(request):
-    os.chdir(request["cwd"])
-    sys.argv = ["-c", *request["arguments"]]
-    for descriptor, name in ((0, os.devnull), (1, request["stdout"]), (2, request["stderr"])):
-        os.dup2(os.open(name, os.O_RDWR | os.O_CREAT), descriptor)
-    try:
-        exec(compile(request["code"], "<string>", "exec"), {"__name__": "__main__"})
-        code = 0
-    except SystemExit as ending:
-        code = ending.code or 0
-    except BaseException:
-        traceback.print_exc()
-        code = 1
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-for line in sys.stdin:
-    pid = os.fork()
-    if pid == 0:
-        run(json.loads(line))
-    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
-"""
+_FOLDER = Path(__file__).parent
 
 
-class ForkServer:
-    """Runs Python code in forks of one process.
+class ForkedPython:
+    """Two programs, `python` and `attnexport`, that run in forks of one process.
 
     Args:
-        preload: What this process does first: imports, and nothing that starts threads.
+        preload: What that process does first: imports, and nothing that starts threads.
+
+    Attributes:
+        python: As a test calls `sys.executable`, with `-c CODE`, `-m MODULE` or a file.
+        attnexport: The command line.
     """
 
     def __init__(self, preload: str) -> None:
         self._preload = preload
-        self._process: subprocess.Popen[str] | None = None
         self._stack = ExitStack()
-        self._folder = Path()
+        self._folder = Path(self._stack.enter_context(TemporaryDirectory(prefix="attnexport-forks-")))
+        self._process: subprocess.Popen[bytes] | None = None
+        self.python, self.attnexport = (str(self._folder / name) for name in ("python", "attnexport"))
 
-    def run(self, code: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    def run(self, code: str, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run code, with these arguments in `sys.argv[1:]`; gives its exit code and what it printed."""
-        process = self._process or self._start()
-        assert process.stdin
-        assert process.stdout
-        streams = {name: self._folder / name for name in ("stdout", "stderr")}
-        for path in streams.values():
-            path.write_text("")
-        request = {"code": code, "arguments": arguments, "cwd": str(cwd)}
-        print(json.dumps(request | {name: str(path) for name, path in streams.items()}), file=process.stdin, flush=True)
-        status = int(process.stdout.readline())
-        return subprocess.CompletedProcess(arguments, status, *(path.read_text() for path in streams.values()))
-
-    def _start(self) -> subprocess.Popen[str]:
-        self._folder = Path(self._stack.enter_context(TemporaryDirectory()))
-        command = [sys.executable, "-c", self._preload + _SERVER]
-        self._process = self._stack.enter_context(
-            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        )
-        return self._process
+        words = [self.python, "-c", code, *arguments]
+        return subprocess.run(words, capture_output=True, text=True, check=False, timeout=300, **options)
 
     def __enter__(self) -> Self:
+        address = self._folder / "socket"
+        launcher = (_FOLDER / "fork_launcher.py").read_text()
+        for program in (self.python, self.attnexport):
+            # Isolated, and without the site's packages: it needs none, and they take time.
+            Path(program).write_text(f"#!{sys.executable} -IS\n{launcher}\nmain({str(address)!r})\n")
+            Path(program).chmod(0o755)
+        words = [sys.executable, "-P", str(_FOLDER / "fork_server.py"), str(address), self.python, self._preload]
+        # The pipe on its stdin closes when this process ends, however it does; then the server ends.
+        with (self._folder / "stderr").open("wb") as stderr:
+            self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr)
+        assert self._process.stdout
+        assert self._process.stdout.readline() == b"ready\n", (self._folder / "stderr").read_text()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.close()
+        with self._stack:
+            if self._process is not None:
+                self._process.communicate()

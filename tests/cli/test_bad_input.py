@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.forks import ForkedPython
+
 pytestmark = pytest.mark.slow
 
 Run = Callable[..., tuple[int, str, str]]
-COMMAND = [str(Path(sys.executable).parent / "attnexport"), "savedmodel"]
 PAGE = 4096
 
 
@@ -128,10 +129,10 @@ def mount(tmp_path: Path) -> Iterator[Callable[..., Path]]:
 
 
 @pytest.fixture(scope="module")
-def bytes_written(tmp_path_factory: pytest.TempPathFactory) -> int:
+def bytes_written(forks: ForkedPython, tmp_path_factory: pytest.TempPathFactory) -> int:
     """By an export of the default classifier, in pages of the file system."""
     folder = tmp_path_factory.mktemp("measured")
-    subprocess.run([*COMMAND, "--output", folder], check=True, capture_output=True)
+    subprocess.run([forks.attnexport, "savedmodel", "--output", folder], check=True, capture_output=True)
     return sum(-(-path.stat().st_size // PAGE) * PAGE for path in folder.rglob("*") if path.is_file())
 
 
@@ -164,9 +165,9 @@ def test_a_read_only_place_is_said(attnexport: Run, mount: Callable[..., Path]) 
     assert "the file system is read-only" in err
 
 
-def test_a_limit_on_file_sizes_is_said(tmp_path: Path) -> None:
+def test_a_limit_on_file_sizes_is_said(forks: ForkedPython, tmp_path: Path) -> None:
     done = subprocess.run(
-        ["bash", "-c", f"ulimit -f 40; exec {' '.join(COMMAND)}"],
+        ["bash", "-c", f"ulimit -f 40; exec {forks.attnexport} savedmodel"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -181,8 +182,9 @@ def _tree(root: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-def test_two_exports_at_once_get_two_whole_versions(tmp_path: Path) -> None:
-    running = [subprocess.Popen([*COMMAND, "--json"], cwd=tmp_path, stdout=subprocess.DEVNULL) for _ in range(2)]
+def test_two_exports_at_once_get_two_whole_versions(forks: ForkedPython, tmp_path: Path) -> None:
+    words = [forks.attnexport, "savedmodel", "--json"]
+    running = [subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL) for _ in range(2)]
     assert [process.wait(timeout=120) for process in running] == [0, 0]
     saved_models = tmp_path / "export" / "classifier" / "saved_model"
     assert {path.name for path in saved_models.iterdir()} == {"1", "2"}
@@ -191,7 +193,8 @@ def test_two_exports_at_once_get_two_whole_versions(tmp_path: Path) -> None:
 
 def test_killed_while_it_writes_the_next_export_sweeps(attnexport: Run, tmp_path: Path) -> None:
     """As soon as the SavedModel's first file is there; tests/core kills at every other moment."""
-    process = subprocess.Popen(COMMAND, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    command = [str(Path(sys.executable).parent / "attnexport"), "savedmodel"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
     root = tmp_path / "export" / "classifier"
     while not list(root.glob(".tmp-*/saved_model/*")):
         assert process.poll() is None, "it ended before it was killed"
@@ -205,8 +208,9 @@ def test_killed_while_it_writes_the_next_export_sweeps(attnexport: Run, tmp_path
     assert os.listdir(root / "saved_model") == ["1"]
 
 
-def test_interrupted_it_leaves_nothing(tmp_path: Path) -> None:
-    process = subprocess.Popen(COMMAND, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+def test_interrupted_it_leaves_nothing(forks: ForkedPython, tmp_path: Path) -> None:
+    words = [forks.attnexport, "savedmodel"]
+    process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     while not list((tmp_path / "export" / "classifier").glob(".tmp-*/saved_model/*")):
         assert process.poll() is None, "it ended before it was interrupted"
         time.sleep(0.001)
@@ -216,15 +220,15 @@ def test_interrupted_it_leaves_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "export").exists()
 
 
-def test_a_pipe_that_nobody_reads_is_no_bug(tmp_path: Path) -> None:
+def test_a_pipe_that_nobody_reads_is_no_bug(forks: ForkedPython, tmp_path: Path) -> None:
     for words in ("savedmodel", "savedmodel --json"):
-        command = f"{COMMAND[0]} {words} | true; exit ${{PIPESTATUS[0]}}"
+        command = f"{forks.attnexport} {words} | true; exit ${{PIPESTATUS[0]}}"
         done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (141, "")
 
 
-def test_a_result_that_cannot_be_printed_stands_all_the_same(tmp_path: Path) -> None:
-    command = f"{COMMAND[0]} savedmodel > /dev/full"
+def test_a_result_that_cannot_be_printed_stands_all_the_same(forks: ForkedPython, tmp_path: Path) -> None:
+    command = f"{forks.attnexport} savedmodel > /dev/full"
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 3
     assert done.stderr == (
@@ -234,14 +238,14 @@ def test_a_result_that_cannot_be_printed_stands_all_the_same(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("words", ["nope --json > /dev/full", "nope --json | true", "nope >&-", "nope 2>&-"])
-def test_an_error_that_cannot_be_told_keeps_its_code(tmp_path: Path, words: str) -> None:
-    command = f"{COMMAND[0]} savedmodel {words}; exit ${{PIPESTATUS[0]}}"
+def test_an_error_that_cannot_be_told_keeps_its_code(forks: ForkedPython, tmp_path: Path, words: str) -> None:
+    command = f"{forks.attnexport} savedmodel {words}; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
 
 
-def test_closed_streams_do_not_keep_an_export_from_its_work(tmp_path: Path) -> None:
-    command = f"{COMMAND[0]} savedmodel <&- >&- 2>&-"
+def test_closed_streams_do_not_keep_an_export_from_its_work(forks: ForkedPython, tmp_path: Path) -> None:
+    command = f"{forks.attnexport} savedmodel <&- >&- 2>&-"
     assert subprocess.run(["bash", "-c", command], cwd=tmp_path, check=False).returncode == 0
     assert (tmp_path / "export/classifier/saved_model/1/saved_model.pb").exists()

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked_children")]
 
 Run = Callable[..., tuple[int, str, str]]
 

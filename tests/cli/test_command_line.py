@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from attnexport.core.errors import ContentError, GateError, ParityError
+from tests.forks import ForkedPython
 
 Run = Callable[..., tuple[int, str, str]]
 COMMAND = str(Path(sys.executable).parent / "attnexport")
@@ -82,13 +83,13 @@ def test_savedmodel_needs_no_arguments_and_says_what_it_did(attnexport: Run, tmp
 
 
 @pytest.mark.slow
-def test_json_is_one_document_and_nothing_else(attnexport: Run, tmp_path: Path) -> None:
+def test_json_is_one_document_and_nothing_else(attnexport: Run, forks: ForkedPython, tmp_path: Path) -> None:
     """Not even what the user's own modules and their children print."""
     (tmp_path / "noisy.py").write_text(
         "import os\nfrom attnexport.exporter import build_model\n"
         "def make():\n print('hello'); os.system('echo from a child'); return build_model('attention', features=3)\n"
     )
-    words = [COMMAND, "savedmodel", "noisy:make", "--json", "--name", "mine", "--warmup", "2"]
+    words = [forks.attnexport, "savedmodel", "noisy:make", "--json", "--name", "mine", "--warmup", "2"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
     document = json.loads(done.stdout)
     assert done.stderr == ""

@@ -15,8 +15,9 @@ import pytest
 
 from attnexport.core import child_process
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked_children")]
 
+PYTHON = sys.executable
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -86,7 +87,8 @@ def test_what_is_no_artifact(command: str, attnexport: Run, tmp_path: Path, expo
         assert len(err.splitlines()) == 1
 
 
-def test_benchmark_puts_artifacts_side_by_side(attnexport: Run, export: Path) -> None:
+def test_benchmark_puts_artifacts_side_by_side(attnexport: Run, export: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", PYTHON)  # a fork's memory is its parent's, too
     code, out, err = attnexport("benchmark", export, "--rounds", "3", "--json")
     assert (code, err) == (0, "")
     rows = json.loads(out)["artifacts"]
@@ -160,7 +162,7 @@ def test_code_beside_a_file_is_not_run(tflite: Path, tmp_path: Path) -> None:
     """A download folder may hold anything; `export` made it the working directory."""
     for name in ("json", "msgspec", "numpy", "attnexport"):
         (tmp_path / f"{name}.py").write_text("open('RAN', 'w').close()\nraise SystemExit(1)\n")
-    command = Path(sys.executable).parent / "attnexport"
+    command = Path(PYTHON).parent / "attnexport"
     done = subprocess.run([command, "inspect", tflite], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "in 1 partition" in done.stdout
@@ -183,10 +185,10 @@ def test_benchmark_compares_the_same_work(attnexport: Run, tflite: Path, export:
     assert out.split()[:6] == ["p50", "p90", "spread", "samples", "a", "sample"]
 
 
-def test_the_threads_of_each_artifact_are_told(fork_keras: Any, attnexport: Run, tflite: Path, export: Path) -> None:
+def test_the_threads_of_each_artifact_are_told(fork_python: Any, attnexport: Run, tflite: Path, export: Path) -> None:
     """TensorFlow takes a number of threads only before it begins, as it does in a process of its own."""
     words = ["benchmark", str(export / "saved_model/1"), str(tflite), "--rounds", "3", "--threads", "2", "--json"]
-    done = fork_keras("import sys; from attnexport.cli.main import main; main(sys.argv[1:])", *words)
+    done = fork_python("import sys; from attnexport.cli.main import main; main(sys.argv[1:])", *words)
     assert [row["threads"] for row in json.loads(done.stdout)["artifacts"]] == [2, 2]
     found = json.loads(attnexport(*words[:-2], "7", "--json")[1])
     assert [row["threads"] for row in found["artifacts"]] == [None, 7]
@@ -208,7 +210,7 @@ def test_benchmark_runs_a_keras_model_in_its_own_precision(tmp_path: Path) -> No
     np.testing.assert_array_equal(runner.run({"x": x})["y"], model.predict(x, verbose=0))
 
 
-def test_modules_that_the_manifest_names_are_imported(fork_keras: Any, attnexport: Run, tmp_path: Path) -> None:
+def test_modules_that_the_manifest_names_are_imported(fork_python: Any, attnexport: Run, tmp_path: Path) -> None:
     (tmp_path / "layers_of_this_test.py").write_text(
         "import keras\n\n\n@keras.saving.register_keras_serializable('layers_of_this_test')\n"
         "class Twice(keras.layers.Layer):\n    def call(self, x):\n        return x * 2\n\n\n"
@@ -218,7 +220,7 @@ def test_modules_that_the_manifest_names_are_imported(fork_keras: Any, attnexpor
         "import sys; sys.path.insert(0, ''); import layers_of_this_test as module; module.make().save('own.keras')\n"
         "from attnexport.cli.main import main; main(['savedmodel', 'own.keras', '--import', 'layers_of_this_test'])"
     )
-    assert fork_keras(code).returncode == 0
+    assert fork_python(code).returncode == 0
     code, out, err = attnexport("inspect", "export/own/keras/1.keras")
     assert (code, err) == (0, "")
     assert "Twice 1" in out

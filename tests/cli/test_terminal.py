@@ -13,6 +13,8 @@ import pytest
 from attnexport.workflows.result import Line, Result, Table
 from tests.terminal import Shown, run_on_terminal
 
+pytestmark = pytest.mark.usefixtures("forked_children")
+
 WIDTHS = (80, 120)
 LIBRARIES = re.compile(r"it/s\]|Warning|WARNING|I0000|absl|XNNPACK delegate|Traceback|tensorflow/")
 # Lines to copy, and messages, are one line each, which the terminal wraps.

@@ -172,12 +172,12 @@ def test_what_failed_is_kept_when_asked(attnexport: Run, tmp_path: Path) -> None
 
 
 def test_bytes_are_the_same_in_another_process(
-    attnexport: Run, fork_keras: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+    attnexport: Run, fork_python: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     words = ["-q", "float16", "-q", "dynamic", "-q", "int8", "-q", "int16x8"]
     assert attnexport("tflite", *words)[0] == 0
     code = "import sys; from attnexport.cli.main import main; main(sys.argv[1:])"
-    again = fork_keras(code, "tflite", *words, "--output", "again", "--json")
+    again = fork_python(code, "tflite", *words, "--output", "again", "--json")
     assert again.returncode == 0, again.stderr
     first = sorted((tmp_path / "export").rglob("*.tflite"))
     assert len(first) == 4

@@ -14,7 +14,7 @@ import pytest
 from attnexport.store.export_directory import ExportDirectory
 from attnexport.workflows.report import read_search
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked_children")]
 
 Run = Callable[..., tuple[int, str, str]]
 EXPORT = Path("export/digits-attention")

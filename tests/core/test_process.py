@@ -27,6 +27,26 @@ def test_settings_beside_a_downloaded_file_are_not_read(
     assert (done.returncode, done.stdout, done.stderr) == (0, "False\n", "")
 
 
+def test_keras_alone_does_without_what_it_only_offers(
+    fork_python: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    """The fork's parent has started as our processes do, and has imported Keras."""
+    done = fork_python(
+        "import sys\n"
+        "assert 'keras' in sys.modules\n"
+        "assert not {'sklearn', 'matplotlib'} & set(sys.modules)\n"
+        "for name in ('sklearn', 'matplotlib.pyplot'):\n"
+        "    try: exec(f'import {name}', {'__name__': 'keras.src.wrappers'})\n"
+        "    except ModuleNotFoundError as error: print(error)\n"
+        "import matplotlib.pyplot, sklearn.base\n"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "sklearn is not loaded for Keras here",
+        "matplotlib is not loaded for Keras here",
+    ]
+
+
 def test_pictures_are_drawn_by_the_settings_of_a_report_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     import matplotlib as mpl
 

@@ -205,7 +205,7 @@ def test_other_ranks_are_refused(name: str, shape: Any) -> None:
 
 
 def test_saved_layer_computes_the_same_in_a_fresh_process(
-    name: str, tmp_path: Path, fork_keras: Callable[..., subprocess.CompletedProcess[str]]
+    name: str, tmp_path: Path, fork_python: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     model = keras.Sequential([keras.Input((6, 12)), make(name, dropout=0.1)])
     model.save(tmp_path / "model.keras")
@@ -219,7 +219,7 @@ def test_saved_layer_computes_the_same_in_a_fresh_process(
         "from attnexport.exporter import load_model\n"
         "np.save('y.npy', load_model('model.keras')(np.load('x.npy')))\n"
     )
-    assert fork_keras(code).returncode == 0
+    assert fork_python(code).returncode == 0
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), model(data()), rtol=0, atol=1e-6)
 
 

@@ -10,7 +10,7 @@ import pytest
 from tensorflow.core.framework import op_def_pb2
 
 from attnexport.exporter.programs.operators import ALLOWED, CONDITIONAL, READ_TABLE, RESTORE, SAVE, is_allowed
-from tests.forks import ForkServer
+from tests.forks import ForkedPython
 
 # Why an operator is not on the list, with the names or patterns of those that this is true of.
 REFUSED: Mapping[str, str] = {
@@ -75,10 +75,10 @@ Path(sys.argv[1]).write_bytes(pywrap_tf_session.TF_GetBuffer(pywrap_tf_session.T
 
 
 @pytest.fixture(scope="module")
-def registered(keras_forks: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def registered(forks: ForkedPython, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The definition of every operator in TensorFlow, without those that tests have registered in this process."""
     file = tmp_path_factory.mktemp("operators") / "all"
-    assert keras_forks.run(LIST, str(file), cwd=file.parent).returncode == 0
+    assert forks.run(LIST, str(file), cwd=file.parent).returncode == 0
     operators = op_def_pb2.OpList.FromString(file.read_bytes())
     return {each.name: each for each in operators.op}
 

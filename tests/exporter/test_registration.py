@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from attnexport.exporter import MultiHeadAttentionConcat, build_model
-from tests.forks import ForkServer
+from tests.forks import ForkedPython
 
 RunPython = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -40,27 +40,27 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def before_keras() -> Iterator[ForkServer]:
+def before_keras() -> Iterator[ForkedPython]:
     """Has loaded much of what Keras and TensorFlow load, and neither of them."""
-    with ForkServer("import google.protobuf.descriptor_pb2, h5py, numpy, sklearn.base") as server:
+    with ForkedPython("import google.protobuf.descriptor_pb2, h5py, numpy, sklearn.base") as server:
         yield server
 
 
-def check(imports: str, saved: Path, forks: ForkServer) -> None:
+def check(imports: str, saved: Path, forked: ForkedPython) -> None:
     code = f"{imports}\nimport keras, sys\nprint(type(keras.saving.load_model(sys.argv[1]).layers[0]).__name__)"
-    done = forks.run(code, str(saved), cwd=saved.parent)
+    done = forked.run(code, str(saved), cwd=saved.parent)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [MultiHeadAttentionConcat.__name__]
 
 
 @pytest.mark.parametrize("imports", BEFORE_KERAS.values(), ids=BEFORE_KERAS)
-def test_keras_finds_the_layers_imported_before_it(imports: str, saved: Path, before_keras: ForkServer) -> None:
+def test_keras_finds_the_layers_imported_before_it(imports: str, saved: Path, before_keras: ForkedPython) -> None:
     check(f"import sys\nassert not {{'keras', 'tensorflow'}} & set(sys.modules)\n{imports}", saved, before_keras)
 
 
 @pytest.mark.parametrize("imports", AFTER_KERAS.values(), ids=AFTER_KERAS)
-def test_keras_finds_the_layers_imported_after_it(imports: str, saved: Path, keras_forks: ForkServer) -> None:
-    check(imports, saved, keras_forks)
+def test_keras_finds_the_layers_imported_after_it(imports: str, saved: Path, forks: ForkedPython) -> None:
+    check(imports, saved, forks)
 
 
 def test_keras_is_loaded_as_without_us(run_python: RunPython) -> None:
@@ -78,7 +78,7 @@ def test_keras_is_loaded_as_without_us(run_python: RunPython) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_failed_import_of_keras_may_be_tried_again(before_keras: ForkServer, tmp_path: Path) -> None:
+def test_a_failed_import_of_keras_may_be_tried_again(before_keras: ForkedPython, tmp_path: Path) -> None:
     (tmp_path / "broken" / "keras").mkdir(parents=True)
     (tmp_path / "broken" / "keras" / "__init__.py").write_text("raise ImportError('not yet')\n")
     code = (

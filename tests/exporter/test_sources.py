@@ -151,11 +151,11 @@ class Twice(keras.layers.Layer):
 
 
 def test_a_layer_that_is_not_registered_is_named_with_the_remedy(
-    here: Path, fork_keras: Callable[..., subprocess.CompletedProcess[str]]
+    here: Path, fork_python: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     (here / "their_layers.py").write_text(LAYER)
     code = "import keras, their_layers as t\nkeras.Sequential([keras.Input((3,)), t.Twice()]).save('theirs.keras')\n"
-    assert fork_keras(code).returncode == 0
+    assert fork_python(code).returncode == 0
     with pytest.raises(ModelError, match=r"their_layers\.Twice.*register_keras_serializable.*imports=\[MODULE\]"):
         load_model("theirs.keras")
     model = load_model("theirs.keras", imports=["their_layers"])

@@ -20,6 +20,8 @@ import pytest
 import attnexport as ax
 from attnexport.core.errors import ArgumentError, ContentError, StorageError, UnavailableError
 
+pytestmark = pytest.mark.usefixtures("forked_children")
+
 X = {"x": np.ones((2, 3), np.float32)}
 
 

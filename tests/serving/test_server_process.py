@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -23,19 +22,19 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
+from tests.forks import ForkedPython
 from tests.serving.rest_connections import Load
 
 pytestmark = pytest.mark.slow
 
-COMMAND = str(Path(sys.executable).parent / "attnexport")
 Run = Callable[..., tuple[int, str, str]]
 
 
 class Child:
     """A server in a process of its own, ready."""
 
-    def __init__(self, *arguments: str | Path, cwd: Path) -> None:
-        words = [COMMAND, "serve", *map(str, arguments), "--json"]
+    def __init__(self, command: str, *arguments: str | Path, cwd: Path) -> None:
+        words = [command, "serve", *map(str, arguments), "--json"]
         self.process = subprocess.Popen(
             words, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
         )
@@ -58,11 +57,11 @@ class Child:
 
 
 @pytest.fixture
-def child(tmp_path: Path) -> Iterator[Callable[..., Child]]:
+def child(forks: ForkedPython, tmp_path: Path) -> Iterator[Callable[..., Child]]:
     started: list[Child] = []
 
     def start(*arguments: str | Path) -> Child:
-        started.append(Child(*arguments, cwd=tmp_path))
+        started.append(Child(forks.attnexport, *arguments, cwd=tmp_path))
         return started[-1]
 
     yield start
