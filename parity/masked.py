@@ -59,6 +59,20 @@ def find_mask(values: Array) -> Mask | None:
     return Mask(float(low[-1]) / 3, ordinary)
 
 
+def masked_in_half(expected: Array, actual: Array) -> Array:
+    """What half precision gives, with the original's value where that is masked and float16 ends before it.
+
+    Example:
+        >>> scores, half = np.array([[0.5, -1e9], [0.25, 3.0]]), np.array([[0.5, -np.inf], [0.25, 3.0]])
+        >>> bool((masked_in_half(scores, half) == scores).all())
+        True
+    """
+    mask = find_mask(expected) if expected.ndim and expected.min(initial=0.0) <= GREATEST else None
+    if mask is None:
+        return actual
+    return np.where(mask.of(expected) & (actual <= np.finfo(np.float16).min), expected, actual)
+
+
 def _is_in_groups(ordered: Array) -> bool:
     """Whether sorted negative values lie in few groups that are each narrow."""
     starts = np.flatnonzero(np.diff(ordered) > _ALIKE * -ordered[:-1]) + 1

@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from attnexport.core.errors import AttnexportError, ServingError, first_line
 from attnexport.core.runner import Runner, batched
 from attnexport.core.signature import Array, Arrays
 
 from .budgets import budget_of, least_equal
-from .checks import Batch, Check, Subject
+from .checks import HALF, Batch, Check, Subject
 from .figures import Figures
 from .judgement import judge
 from .limits import Limits
+from .masked import masked_in_half
 from .mismatch import is_float, mismatch, names_mismatch, not_finite
 from .noise import Noise
 from .tally import Tally, count
+
+_GREATEST_HALF = float(np.finfo(np.float16).max)
 
 
 class Series:
@@ -76,8 +81,12 @@ class Series:
         problem = mismatch(wanted, actual, least)
         if problem is None and is_float(wanted):
             tally = self._tallies.setdefault(name, self._tally())
+            if self._subject.runtime == HALF:
+                actual = masked_in_half(wanted, actual)
             if not_finite(wanted) is None:
                 problem = not_finite(actual)
+                if problem is not None and self._subject.runtime == HALF and np.abs(wanted).max() > _GREATEST_HALF:
+                    problem += f"; float16 ends at {_GREATEST_HALF:g}, and the original gives more: scale it in the app"
             if problem is None and (self._measure(tally, name, batch, wanted, actual) or name not in self._worst):
                 self._worst[name] = batch.inputs, expected, self._samples
         elif problem is None:
