@@ -108,7 +108,7 @@ class KerasSource(ModelSource):
             integers_below=integers_below(inputs.model),
             words=vocabularies(inputs),
             precision=_precision(inputs.model),
-            notes=_notes(inputs.model),
+            notes=_notes(inputs),
             quantized_by=quantized_by_keras(inputs.model),
             tracer=KerasTracer(inputs),
             model_inputs=inputs,
@@ -247,7 +247,12 @@ def _with_batch(traced: TracedEndpoint, batch: int | None) -> TracedEndpoint:
     return traced if inputs == traced.endpoint.inputs else trace(replace(traced.endpoint, inputs=inputs))
 
 
-def _notes(model: Any) -> tuple[str, ...]:
+def _notes(inputs: ModelInputs) -> tuple[str, ...]:
+    model = inputs.model
+    if sparse := [each.name for each in getattr(model, "inputs", None) or [] if each.sparse]:
+        return (
+            f"Keras takes {', '.join(map(repr, sparse))} sparse; the exported signatures take a dense tensor for it",
+        )
     if (layer := runs_otherwise_in_graphs(model)) is not None:
         return (
             f"layer {layer!r} gets integers, which Keras's image layers round eagerly and not in a graph: the original "
@@ -255,7 +260,7 @@ def _notes(model: Any) -> tuple[str, ...]:
         )
     # A model without inputs of its own was built by a call, of which Keras keeps the shapes alone.
     has_tokens = any(isinstance(layer, keras.layers.Embedding) for layer in flat_layers(model))
-    if getattr(model, "inputs", None) or not has_tokens:
+    if getattr(model, "inputs", None) or not has_tokens or any("int" in spec.dtype for spec in inputs.specs):
         return ()
     return (
         f"model {model.name!r} has an Embedding, and its input is exported as {model.variable_dtype}: Keras does not "

@@ -26,6 +26,8 @@ def reason(error: BaseException) -> str:
     if found := _UNTRACKED.search(text):
         kind = found[1].rpartition(".")[2]
         return f"a function uses a {kind} that nothing keeps; make it an attribute of a layer of the model"
+    if "as_list() is not defined on an unknown TensorShape" in text:
+        return "in a graph, a layer's output has no known rank; give it one with tf.ensure_shape in the layer's call"
     text = _LIST.sub("", _OBJECTS.sub("weights are missing: ", text))
     text = _TAIL.sub("", _INNER.sub("", _HEAD.sub("", _BOLD.sub("", text))))
     line = " ".join(text.split()) or type(error).__name__

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from attnexport.core.runner import Runner, batched
+from attnexport.core.runner import Runner
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays
 
 from .budgets import budget_of, least_equal
@@ -13,6 +13,7 @@ from .judgement import judge
 from .limits import Limits
 from .mismatch import is_float, mismatch, names_mismatch, not_finite
 from .noise import Noise
+from .running import comparable, run_for_comparison
 from .tally import Tally
 from .verdict import Finding, Verdict
 
@@ -101,10 +102,11 @@ def _compare_case(
     require_finite: bool,
     class_names: Sequence[str],
 ) -> list[Finding]:
-    expected = case.expected
-    if expected is None:
-        expected = batched(reference, case.inputs, signature=case.signature)
-    actual = batched(candidate, case.inputs, signature=case.signature)
+    if case.expected is None:
+        expected = run_for_comparison(reference, case.inputs, signature=case.signature)
+    else:
+        expected = comparable(case.expected)
+    actual = run_for_comparison(candidate, case.inputs, signature=case.signature)
     if problem := names_mismatch(expected, actual):
         return [Finding(case.signature, "*", case.name, problem=problem)]
     noise = Noise(reference, case.inputs, case.signature, expected)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from attnexport.core.runner import Runner, batched
+from attnexport.core.runner import Runner
 from attnexport.core.signature import Array, Arrays
 
 from .metrics import distance
+from .running import run_for_comparison
 
 
 class Noise:
@@ -31,13 +32,13 @@ class Noise:
         """An output, and what it is if the inputs move by one ulp."""
         if self._moved is None:
             moved = {name: _nudge(array) for name, array in self._inputs.items()}
-            self._moved = batched(self._reference, moved, signature=self._signature)
+            self._moved = run_for_comparison(self._reference, moved, signature=self._signature)
         return self._outputs[output], self._moved[output]
 
     def unmoved(self, output: str) -> float:
         """The greatest change of an output for the same inputs, in the output's unit."""
         if self._again is None:
-            self._again = batched(self._reference, self._inputs, signature=self._signature)
+            self._again = run_for_comparison(self._reference, self._inputs, signature=self._signature)
         return distance(self._outputs[output], self._again[output]).max_error
 
 

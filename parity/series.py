@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from attnexport.core.errors import AttnexportError, ServingError, first_line
-from attnexport.core.runner import Runner, batched
+from attnexport.core.runner import Runner
 from attnexport.core.signature import Array, Arrays
 
 from .budgets import budget_of, least_equal
@@ -19,6 +19,7 @@ from .limits import Limits
 from .masked import masked_in_half
 from .mismatch import is_float, mismatch, names_mismatch, not_finite
 from .noise import Noise
+from .running import run_for_comparison
 from .tally import Tally, count
 
 _GREATEST_HALF = float(np.finfo(np.float16).max)
@@ -51,7 +52,7 @@ class Series:
     def add(self, batch: Batch, expected: Arrays) -> None:
         """Run a batch, and add up how far the outputs are from what is expected."""
         try:
-            actual = batched(self._subject.runner, batch.inputs, signature=batch.signature)
+            actual = run_for_comparison(self._subject.runner, batch.inputs, signature=batch.signature)
         except AttnexportError as error:
             self._problems.setdefault("*", (first_line(error), batch.inputs))
             self._is_refused = isinstance(error, ServingError) and not self._samples

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from attnexport.core.errors import AttnexportError
-from attnexport.core.runner import Runner, batched
+from attnexport.core.runner import Runner
 from attnexport.core.signature import Arrays, Signature, fits
 
 from .checks import Batch, Subject, Validation
 from .limits import Limits
 from .mismatch import is_float, not_finite
+from .running import run_for_comparison
 from .series import Series
 
 
@@ -76,7 +77,7 @@ def validate(
 def _reference_outputs(reference: Runner, batch: Batch) -> Arrays | None:
     """The original's outputs; None if it fails on an edge case, or gives NaN: nothing can be compared with that."""
     try:
-        outputs = batched(reference, batch.inputs, signature=batch.signature)
+        outputs = run_for_comparison(reference, batch.inputs, signature=batch.signature)
     except AttnexportError:
         if batch.is_edge:
             return None

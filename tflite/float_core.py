@@ -25,8 +25,6 @@ _VALUE_PRESERVING = {
     *("BROADCAST_TO", "EXPAND_DIMS", "RESHAPE", "SLICE", "SPLIT", "SQUEEZE", "STRIDED_SLICE", "TRANSPOSE", "UNPACK"),
 }
 _LOOPS = {"CALL", "CALL_ONCE", "IF", "WHILE"}
-# It reads the bits of a float, as Keras's arg max does: what shares its input with it must see the same numbers.
-_BITS = {"BITCAST"}
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,8 @@ def float_outputs(graph: Graph, keep_float: Sequence[str], *, units: bool = True
         kept = list(subgraph.operators)
         if number in called:
             # A loop computes in float, and so do its neighbours: quantized values would be converted before it.
-            seeds = [each for each in kept if each.name in _LOOPS | _BITS or _is_seed(subgraph, each, keep_float)]
+            exact = [each for each in kept if each.name in _LOOPS or _needs_exact(subgraph, each)]
+            seeds = [*exact, *(each for each in kept if _is_seed(subgraph, each, keep_float))]
             seeds += unit_operators(subgraph) if units else []
             kept = joined(subgraph, seeds)
         names += [subgraph.tensors[operator.outputs[0]].name for operator in kept if operator.outputs]
@@ -155,6 +154,20 @@ def _matching(graph: Graph, patterns: Sequence[str]) -> list[str]:
         if operator.outputs and _is_seed(subgraph, operator, patterns)
     )
     return list(dict.fromkeys(names))
+
+
+def _needs_exact(subgraph: Subgraph, operator: Operator) -> bool:
+    """Whether an operator makes something else of the number 2.98 than of 3.
+
+    A cast to integers cuts it to 2, another category or row of a table; a bit cast reads the bits, as Keras's arg max
+    does.
+    """
+    if operator.name == "BITCAST":
+        return True
+    if operator.name != "CAST":
+        return False
+    before, after = (subgraph.tensors[each[0]].dtype for each in (operator.inputs, operator.outputs))
+    return before == "float32" and after.lstrip("u").startswith("int")
 
 
 def _is_seed(subgraph: Subgraph, operator: Operator, patterns: Sequence[str]) -> bool:

@@ -68,6 +68,11 @@ def check_convertible(signatures: Mapping[str, Signature], names: Sequence[str])
                     f"signature {name!r} has strings ({spec}), which a .tflite does not support; "
                     f"name another with --signature ({DEFAULT_SIGNATURE} is the default)"
                 )
+            if spec.shape and 0 in spec.shape:
+                raise ArgumentError(
+                    f"signature {name!r} has a tensor without elements ({spec}), which LiteRT does not run; leave it "
+                    "out of the model"
+                )
         for spec in signature.inputs:
             if spec.shape is None or None in spec.shape:
                 raise ArgumentError(

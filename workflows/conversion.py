@@ -33,6 +33,7 @@ from attnexport.tflite import (
     read_calibration,
     without_shared,
 )
+from attnexport.tflite.float_model import check_convertible
 from attnexport.tflite.metadata import ModelMetadata
 from attnexport.tflite.search import SearchResult
 
@@ -82,6 +83,7 @@ def convert_source(
     with tempfile.TemporaryDirectory() as temporary:
         saved_model = Path(temporary) / "saved_model"
         signatures = _write_fixed(source, saved_model, request)
+        check_convertible(signatures, list(signatures))  # before samples are made for them
         specs = signatures[DEFAULT_SIGNATURE].inputs
         aliases = {old: new for new, old in entry.names.items()}
         evaluation = None if request.evaluation is None else read_calibration(request.evaluation, specs, aliases)

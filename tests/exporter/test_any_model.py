@@ -199,6 +199,34 @@ def test_an_unnamed_model_never_becomes_a_version_of_another_by_accident(tmp_pat
     assert export_saved_model(other, tmp_path, name="other").directory != first.directory
 
 
+def test_sparse_inputs_become_dense_and_complex_outputs_are_measured(tmp_path: Path) -> None:
+    class Complex(keras.layers.Layer):  # type: ignore[misc]
+        def call(self, x: Any) -> Any:
+            return tf.cast(x, tf.complex64)
+
+        def compute_output_spec(self, x: Any) -> Any:
+            return keras.KerasTensor(x.shape, "complex64")
+
+    bag = keras.Input((12,), sparse=True, name="bag")
+    model = keras.Model(bag, Complex()(keras.layers.Dense(3)(bag)), name="m")
+    samples = np.random.default_rng(0).normal(size=(40, 12)).astype(np.float32)
+    result = convert(model, ["float32", "int8"], calibration=samples, output=tmp_path)
+    assert "Keras takes 'bag' sparse" in " ".join(result.notes)
+    exact, rounded = (file.conversion.verdict.worst.measured.sqnr_db for file in result.files)
+    assert exact > 100
+    assert 25 <= rounded < 80
+    ragged = keras.Input((None,), ragged=True, name="words", dtype="int32")
+    with pytest.raises(ModelError, match=r"input 'words' of model .* is ragged"):
+        open_model(keras.Model(ragged, keras.layers.Embedding(5, 2)(ragged)))
+
+
+def test_a_tensor_without_elements_is_refused_before_samples_are_made(tmp_path: Path) -> None:
+    x = keras.Input((4,), name="x")
+    model = keras.Model(x, {"y": keras.layers.Dense(2)(x), "none": x[:, 4:]}, name="m")
+    with pytest.raises(ArgumentError, match=r"a tensor without elements \(none: float32 \[1, 0\]\)"):
+        convert(model, output=tmp_path)
+
+
 def test_nested_outputs_are_named_by_the_way_to_them(tmp_path: Path, described: Any) -> None:
     x = keras.Input((3,), name="x")
     dense = [keras.layers.Dense(units)(x) for units in (2, 4, 5)]

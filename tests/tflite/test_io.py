@@ -1,4 +1,4 @@
-"""Quantized inputs and outputs."""
+"""Quantized inputs and outputs, and integers among floats."""
 
 from __future__ import annotations
 
@@ -75,6 +75,23 @@ def test_the_arg_max_tells_negative_zero_from_zero_as_keras_does(to_tflite: Conv
     rows = [runner(x=each[None]) for each in zeros]
     assert [int(row["most"][0]) for row in rows] == [1, 0, 1, 0]
     assert (np.concatenate([row["sign"] for row in rows]) == np.signbit(zeros)).all()
+
+
+def test_numbers_that_become_categories_are_not_rounded(to_tflite: Convert) -> None:
+    """An int8 scale makes 2.98 of category 3, and the cast 2, another row of the table."""
+    import keras
+
+    rng, x = np.random.default_rng(0), keras.Input((4,), name="x")
+    row = keras.layers.Embedding(12, 8)(keras.ops.cast(keras.layers.Reshape((1,))(x[:, :1]), "int32"))
+    code = keras.layers.CategoryEncoding(12, output_mode="one_hot")(x[:, 1:2])
+    hidden = keras.layers.Concatenate()([keras.layers.Flatten()(row), code, keras.layers.Dense(8)(x[:, 2:])])
+    model = keras.Model(x, keras.layers.Dense(3)(hidden), name="categories")
+    samples = np.concatenate([rng.integers(0, 12, (80, 2)), rng.normal(size=(80, 2))], axis=1).astype(np.float32)
+    for found in to_tflite(model, ["int8", "int16x8"], samples).values():
+        runner = Interpreter(model_content=found.content).get_signature_runner()
+        actual = np.concatenate([next(iter(runner(x=each[None]).values())) for each in samples])
+        expected = np.asarray(model(samples))
+        assert (np.abs(actual - expected).max(axis=1) < 0.1 * np.abs(expected).max()).all()
 
 
 def _as_integers(array: Any, detail: Any) -> Any:
