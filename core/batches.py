@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from .limits import check_memory
 from .signature import Array, Arrays
 
 _MOST_PAIRS = 1 << 25  # of steps at once, for each head
@@ -34,6 +35,7 @@ def fill_batch(inputs: Arrays, size: int) -> Arrays:
 def fill_rows(array: Array, size: int) -> Array:
     """As `fill_batch`, for one array `[n, ...]`."""
     missing = -len(array) % size
+    check_memory(missing * array[-1:].nbytes, f"a batch of {size:,} samples")
     return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) if missing else array
 
 

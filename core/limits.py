@@ -1,5 +1,24 @@
 """Bounds that several packages share."""
 
+from __future__ import annotations
+
+from .errors import ContentError
+
 MAX_VERSION = 2**63 - 1  # TF Serving reads the name of a version's directory as an int64
 
 PRECISIONS = ("float32", "float16", "bfloat16", "dynamic", "int8", "int16x8", "int4")  # the rows of parity's budgets
+_MAX_MEMORY = 1 << 34  # bytes that the shapes of a file may ask for at once
+
+
+def check_memory(size: int, what: str) -> None:
+    """Refuse an array that a file's shapes ask for and no model needs.
+
+    Args:
+        size: Its bytes, or fewer.
+        what: What the array is.
+
+    Raises:
+        ContentError: if it is larger than 16 GiB.
+    """
+    if size > _MAX_MEMORY:
+        raise ContentError(f"{what} would take more than {_MAX_MEMORY:,} bytes; the model declares such a shape")

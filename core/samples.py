@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .errors import ArgumentError, AttnexportError, ContentError, SamplesError, first_line
+from .limits import check_memory
 from .mapped import cast, read_npz, row_pieces
 from .reading import check_filled, is_regular
 from .signature import Array, Arrays, TensorSpec, dtype_name, fits, format_shape
@@ -126,6 +128,7 @@ def synthetic_samples(
         shape = tuple(free_size if size is None else size for size in ((None,) if spec.shape is None else spec.shape))
         if n is not None and shape:
             shape = (n, *shape[1:])
+        check_memory(math.prod(shape), f"a sample of input {spec.name!r} {list(shape)}")
         if spec.is_float:
             inputs[spec.name] = rng.standard_normal(shape).astype(_numpy_dtype(spec.dtype))
         elif spec.dtype == "string":

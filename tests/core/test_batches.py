@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from attnexport.core import Signature, TensorSpec, batched
+from attnexport.core import ContentError, Signature, TensorSpec, batched, synthetic_samples
 from attnexport.core.batches import batch_for, chunks, fill_batch, fill_rows
 from attnexport.core.runner import RecordedRunner
 from attnexport.core.signature import Arrays
@@ -67,3 +67,10 @@ def test_what_was_recorded_of_all_samples_is_asked_for_all() -> None:
     recorded = RecordedRunner({"serving_default": Signature("serving_default", (spec,), (spec,))})
     recorded.record(inputs, "serving_default", {"y": np.ones(3)})
     assert batched(recorded, inputs)["y"].sum() == 3
+
+
+def test_shapes_that_no_memory_holds_are_refused() -> None:
+    with pytest.raises(ContentError, match=r"a batch of 4,611,686,018,427,387,904 samples would take more than"):
+        fill_batch({"x": np.ones((2, 3))}, 1 << 62)
+    with pytest.raises(ContentError, match=r"a sample of input 'x' \[2, 4294967296, 4294967296\] would take"):
+        synthetic_samples([TensorSpec("x", "float32", (None, 1 << 32, 1 << 32))], 2)
