@@ -26,6 +26,7 @@ import os
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -33,6 +34,8 @@ from .wording import worded
 
 _CODES = re.compile(r"\x1b\[\d*m")  # of terminals, for bold
 _INNER = "Exception encountered: "
+_MOST_NAMED = 50  # alternatives in a message
+_MOST_COMPARED = 200  # names, and characters of one, that are looked at for one that is similar
 
 
 class AttnexportError(Exception):
@@ -136,7 +139,10 @@ def one_of(names: Iterable[str]) -> str:
         >>> one_of(["predict", "classify", "regress"])
         "'predict', 'classify' or 'regress'"
     """
-    quoted = [repr(name) for name in names]
+    each = iter(names)
+    quoted = [repr(name) for name in islice(each, _MOST_NAMED)]
+    if more := sum(1 for _ in each):
+        return f"{', '.join(quoted)} or one of {more:,} more"
     if len(quoted) < 2:
         return "".join(quoted) or "none"
     return f"{', '.join(quoted[:-1])} or {quoted[-1]}"
@@ -150,7 +156,9 @@ def no_such(what: str, name: str, names: Iterable[str]) -> str:
         "there is no recipe 'int7'; did you mean 'int8'? there is 'int8' or 'float16'"
     """
     known = list(names)
-    similar = get_close_matches(name, known, n=1) or [each for each in known if each[:4] == name[:4]]
+    similar = get_close_matches(name[:_MOST_COMPARED], known[:_MOST_COMPARED], n=1) or [
+        each for each in known if each[:4] == name[:4]
+    ]
     guess = f"did you mean {similar[0]!r}? " if similar else ""
     return f"there is no {what} {name!r}; {guess}there is {one_of(known)}"
 

@@ -38,6 +38,9 @@ HTTP_STATUS = {
 }  # fmt: skip
 
 
+_MAX_TEXT = 3000  # characters
+
+
 class StatusError(ServingError):
     """A request that this server refuses, or fails at.
 
@@ -46,7 +49,9 @@ class StatusError(ServingError):
     """
 
     def __init__(self, code: Code, text: str) -> None:
-        super().__init__(text)
+        # gRPC sends it among the trailers, of which clients take 8 KB; other characters are escaped there.
+        most = _MAX_TEXT if text.isascii() else _MAX_TEXT // 4
+        super().__init__(text if len(text) <= most else f"{text[:most]}...")
         self.code = code
 
 
