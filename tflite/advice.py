@@ -31,7 +31,7 @@ def advice(model: bytes, graph: Graph, recipe: Recipe, cases: Sequence[Case]) ->
         recipe: The recipe, whose file has too little SQNR.
         cases: Held-out samples, with the original's outputs.
     """
-    needed = budget_of(recipe.precision).min_sqnr_db if recipe.min_sqnr_db is None else recipe.min_sqnr_db
+    needed = _needed(recipe)
     if needed is None or recipe.layers or not recipe.integer_activations:
         return ""
     if recipe.io_type != "float32" and (named := _of_several_units(cases)):
@@ -39,6 +39,38 @@ def advice(model: bytes, graph: Graph, recipe: Recipe, cases: Sequence[Case]) ->
             f"input {named!r} has columns of very different ranges, and {recipe.io_type} inputs have one step for all "
             "of them: normalize before the model, give each unit an input of its own, or leave the inputs float32"
         )
+    sqnr_db = _weights_alone(model, graph, recipe, cases)
+    if sqnr_db is None or sqnr_db > needed + _NEAR_DB:
+        return ""
+    return (
+        f"{recipe.weights} weights alone, with float activations, leave {sqnr_db:.1f} dB of this model, so other "
+        f"samples do not help {recipe.name}: use float16, or -q auto --min-sqnr {needed:g}, which keeps layers "
+        "that need it in a finer type"
+    )
+
+
+def is_limited_by_weights(model: bytes, graph: Graph, recipe: Recipe, cases: Sequence[Case]) -> bool:
+    """Whether the weights of a recipe, whose file has too little SQNR, leave too little by themselves.
+
+    Args:
+        model: The float32 .tflite.
+        graph: Its contents.
+        recipe: The recipe.
+        cases: Held-out samples, with the original's outputs.
+    """
+    needed = _needed(recipe)
+    if needed is None or recipe.layers:
+        return False
+    sqnr_db = _weights_alone(model, graph, recipe, cases)
+    return sqnr_db is not None and sqnr_db <= needed + _NEAR_DB
+
+
+def _needed(recipe: Recipe) -> float | None:
+    return budget_of(recipe.precision).min_sqnr_db if recipe.min_sqnr_db is None else recipe.min_sqnr_db
+
+
+def _weights_alone(model: bytes, graph: Graph, recipe: Recipe, cases: Sequence[Case]) -> float | None:
+    """The SQNR in dB of the recipe's weights with float activations; None if they cannot be run so."""
     alone = Recipe(recipe.name, recipe.weights, "float32", keep_float=recipe.keep_float)
     try:
         content = quantize(model, alone, places=place(graph, alone))
@@ -47,21 +79,14 @@ def advice(model: bytes, graph: Graph, recipe: Recipe, cases: Sequence[Case]) ->
             file.write_bytes(content)
             [probed] = probe_all([file], [(case.signature, case.inputs) for case in cases])
         if isinstance(probed, GateError):
-            return ""
+            return None
         budget = budget_of(recipe.precision)
-        sqnr_db = min(
+        return min(
             worst_figures(case.expected or {}, probed.outputs.run(case.inputs, case.signature), budget).sqnr_db
             for case in cases
         )
     except AttnexportError:  # the recipe's own failure is what counts
-        return ""
-    if sqnr_db > needed + _NEAR_DB:
-        return ""
-    return (
-        f"{recipe.weights} weights alone, with float activations, leave {sqnr_db:.1f} dB of this model, so other "
-        f"samples do not help {recipe.name}: use float16, or -q auto --min-sqnr {needed:g}, which keeps layers "
-        "that need it in a finer type"
-    )
+        return None
 
 
 def _of_several_units(cases: Sequence[Case]) -> str | None:

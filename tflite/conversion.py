@@ -11,24 +11,24 @@ from attnexport.core.progress import Progress, silent
 from attnexport.core.runner import Runner
 from attnexport.core.signature import Signature
 from attnexport.core.wording import worded
-from attnexport.parity import Case, Verdict
+from attnexport.parity import Verdict
 
-from .advice import advice
+from .advice import advice, is_limited_by_weights
 from .calibration import Calibration
 from .candidates import best, candidates
 from .float_core import place
 from .gate import format_shares, gate_tflite, weight_shares
 from .graph import Graph
-from .kept_files import gated_file
+from .kept_files import gated_file, kept_path
 from .loops import check_loops, loop_note
 from .metadata import ModelMetadata, add_metadata
 from .options import ConversionOptions
-from .preparation import Prepared, check_patterns, first_samples, prepare_conversion
+from .preparation import Prepared, check_patterns, prepare_conversion
 from .probe import interpreter_child
 from .processor import int8_note
 from .recipes import Recipe
+from .recipes.recipe import FITTED, INTEGER_BITS
 
-_MAX_MEASURED = 64  # held-out samples on which ways to quantize are measured
 _SHARE_WITHOUT_A_NOTE = 0.95  # of the weights; small ones stay float32 by design
 
 
@@ -168,15 +168,38 @@ def convert_prepared(
         try:
             conversions.append(_convert(prepared, recipe, place_of))
         except AttnexportError as error:
+            is_parity = isinstance(error, ParityError)
+            if is_parity and (fitted := _fitted(prepared, recipe, place_of)) is not None:
+                conversions.append(fitted)
+                continue
             if rejected is None:
                 raise
-            is_parity = isinstance(error, ParityError)
-            helps = advice(prepared.model, prepared.graph, recipe, _few(prepared.cases)) if is_parity else ""
+            helps = advice(prepared.model, prepared.graph, recipe, prepared.few_cases) if is_parity else ""
             rejected.append(Rejected(recipe, error, worded(helps)))
     return conversions
 
 
-def _convert(prepared: Prepared, recipe: Recipe, place_of: str) -> Conversion:
+def _fitted(prepared: Prepared, recipe: Recipe, place_of: str) -> Conversion | None:
+    """The conversion with weights that are fitted to the user's samples, if those rounded to the nearest are the limit.
+
+    None if it fails as well, or would not help.
+    """
+    by_nearest = recipe.weights in INTEGER_BITS and recipe.weight_algorithms == ("minmax",)
+    if not by_nearest or not prepared.calibration.given or prepared.graph.flex_operators:
+        return None
+    if not is_limited_by_weights(prepared.model, prepared.graph, recipe, prepared.few_cases):
+        return None
+    try:
+        found = _convert(prepared, replace(recipe, weight_algorithms=(FITTED,)), place_of, is_kept=False)
+    except AttnexportError:  # the recipe's own failure is what counts
+        return None
+    if (directory := prepared.options.keep_failed) is not None:
+        kept_path(recipe, directory).unlink(missing_ok=True)
+    note = f"{recipe.name} has too little SQNR with weights that are rounded to the nearest; they were fitted (gptq)"
+    return replace(found, recipe=recipe, notes=(*found.notes, note))
+
+
+def _convert(prepared: Prepared, recipe: Recipe, place_of: str, *, is_kept: bool = True) -> Conversion:
     """Quantize by one recipe; `place_of` says which it is of several."""
     graph, options = prepared.graph, prepared.options
     check_loops(graph, recipe)
@@ -188,10 +211,10 @@ def _convert(prepared: Prepared, recipe: Recipe, place_of: str) -> Conversion:
     ways = candidates(prepared.model, graph, recipe, statistics, places, prepared.fitter_for(recipe))
     # One process measures the candidates and runs the gate; each recipe has its own, whose peak memory is told.
     with interpreter_child() as child:
-        chosen = ways[0] if graph.flex_operators else best(ways, _few(prepared.cases), recipe.precision, child)
+        chosen = ways[0] if graph.flex_operators else best(ways, prepared.few_cases, recipe.precision, child)
         prepared.progress(f"checking {recipe.name}{place_of}")
         content = _described(chosen.content, options.metadata, recipe.name)
-        with gated_file(content, recipe, options.keep_failed) as file:
+        with gated_file(content, recipe, options.keep_failed if is_kept else None) as file:
             passed = gate_tflite(
                 file,
                 recipe,
@@ -217,18 +240,6 @@ def _convert(prepared: Prepared, recipe: Recipe, place_of: str) -> Conversion:
         prepared.float_size_bytes,
         tuple(_notes(recipe, passed.graph, prepared.calibration)),
     )
-
-
-def _few(cases: Sequence[Case]) -> list[Case]:
-    """The cases with as many samples as ways to quantize are measured on."""
-    return [
-        replace(
-            case,
-            inputs=first_samples(case.inputs, _MAX_MEASURED),
-            expected=first_samples(case.expected or {}, _MAX_MEASURED),
-        )
-        for case in cases
-    ]
 
 
 def _described(content: bytes, metadata: ModelMetadata | None, recipe: str) -> bytes:

@@ -14,13 +14,18 @@ from attnexport.store.files import replacing
 from .recipes import Recipe
 
 
+def kept_path(recipe: Recipe, directory: Path) -> Path:
+    """Where the file of a recipe that failed its gate is kept."""
+    return directory / f"{recipe.name}.failed.tflite"
+
+
 def keep(content: bytes, recipe: Recipe, directory: Path) -> Path:
     """Keep a file that failed its gate, for inspection; returns its path.
 
     Raises:
         StorageError: if it cannot be written.
     """
-    path = directory / f"{recipe.name}.failed.tflite"
+    path = kept_path(recipe, directory)
     with writing(path):
         directory.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from .recipes.recipe import FITTED
 from .statistics import Statistics, collect_statistics
 
 _MAX_COMPARED = 256  # held-out samples that the gate compares
+_MAX_MEASURED = 64  # of them, on which ways to quantize are measured
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,18 @@ class Prepared:
         algorithms = {*recipe.weight_algorithms, *(each.weight_algorithm for each in recipe.layers)}
         is_wanted = FITTED in algorithms and (recipe.needs_samples or self.calibration.given)
         return self.fitter if is_wanted and not self.graph.flex_operators else None
+
+    @property
+    def few_cases(self) -> list[Case]:
+        """The cases with as many samples as ways to quantize are measured on."""
+        return [
+            replace(
+                case,
+                inputs=first_samples(case.inputs, _MAX_MEASURED),
+                expected=first_samples(case.expected or {}, _MAX_MEASURED),
+            )
+            for case in self.cases
+        ]
 
     def _calibration_inputs(self) -> dict[str, Arrays]:
         samples = fill_batch(self.calibration.used, self.batch)

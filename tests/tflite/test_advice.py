@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -35,3 +36,20 @@ def test_one_step_for_ages_and_incomes_is_named(to_tflite: Callable[..., Any]) -
     model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Dense(8, activation="tanh")(normal)))
     found = rejected(to_tflite, model, RECIPES["int8"].altered(io="int8"), x)
     assert "input 'x' has columns of very different ranges, and int8 inputs have one step for all" in found.advice
+
+
+def test_weights_that_are_the_limit_are_fitted_to_the_users_samples(
+    to_tflite: Callable[..., Any], tmp_path: Path
+) -> None:
+    """The sum of correlated features: integers whose errors cancel keep what rounding to the nearest loses."""
+    random = np.random.default_rng(0)
+    x = (random.normal(size=(200, 4)) @ random.normal(size=(4, 48)) + 3).astype(np.float32)
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input((48,), name="x")
+    model = keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Dense(24)(inputs)))
+    recipe = RECIPES["int16x8"].altered(min_sqnr_db=56)
+    [(_, found)] = to_tflite(model, recipe, x, keep_failed=tmp_path).items()
+    assert found.weight_algorithm == "gptq"
+    assert found.recipe == recipe
+    assert found.notes[-1].startswith("int16x8 has too little SQNR with weights that are rounded to the nearest")
+    assert not list(tmp_path.iterdir())
