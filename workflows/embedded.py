@@ -7,16 +7,15 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from attnexport.core.child_process import Child
 from attnexport.core.errors import ContentError, ProcessError
 from attnexport.core.progress import Progress, silent
-from attnexport.core.user_modules import ModuleFile, import_modules, load_modules
+from attnexport.core.user_modules import import_modules, load_modules
 from attnexport.serving.server import Code, ModelConfig, Server, StatusError
 
 from .serve_options import LOOPBACK, artifact_loader, server_options
-from .serve_settings import Port, ServeSettings
+from .serve_plan import ServePlan
 from .serve_share import Share
 from .serve_sources import Follower, model_source
 from .served import EmbeddedServer, ServedModel, ServedVersion, ServeResult
@@ -30,25 +29,20 @@ class LocalServer(EmbeddedServer):
 
     def __init__(
         self,
-        export: str | Path | None,
-        port: Port,
-        rest_port: Port | None,
-        settings: ServeSettings,
+        plan: ServePlan,
         on_event: Callable[[str], None],
-        on_access: Callable[[str], None] | None,
-        imports: Sequence[str] = (),
+        on_access: Callable[[str], None] | None = None,
         *,
         share: Share | None = None,
-        trust: bool = False,
     ) -> None:
-        source = model_source(export, settings)
-        self._imports = imports
-        self._settings, self._on_event = settings, on_event
+        settings = plan.settings
+        source = model_source(plan.export, settings)
+        self._plan, self._on_event = plan, on_event
         self._configs: Sequence[ModelConfig] = source()
-        options = server_options(settings, port=port, rest_port=rest_port)
+        options = server_options(settings, port=plan.port, rest_port=plan.rest_port)
         if share is not None:
             options = share.options(options)
-        loader = artifact_loader(settings, trust=trust)
+        loader = artifact_loader(settings, trust=plan.trust)
         if on_access is None:
             self._server = Server(loader, options, on_event=on_event)
         else:
@@ -58,7 +52,9 @@ class LocalServer(EmbeddedServer):
         self.rest_address = self._server.rest_address
         follower = Follower(self._server, source, self._configs, on_event)
         poll_seconds = (
-            settings.model_config_file_poll_wait_seconds if export is None else settings.file_system_poll_wait_seconds
+            settings.model_config_file_poll_wait_seconds
+            if plan.export is None
+            else settings.file_system_poll_wait_seconds
         )
         self._ending = threading.Event()
         self._following = threading.Thread(
@@ -66,9 +62,10 @@ class LocalServer(EmbeddedServer):
         )
 
     def start(self, progress: Progress = silent, *, own_process: bool = False) -> None:
-        if self._imports:
+        if self._plan.imports:
             progress("importing modules")
-            import_modules(self._imports)
+            import_modules(self._plan.imports)
+        load_modules(self._plan.modules)
         progress("loading models")
         if own_process:
             _freeze_imports(self._configs)
@@ -103,40 +100,28 @@ class LocalServer(EmbeddedServer):
         return ServeResult(self.grpc_address, self.rest_address, tuple(models))
 
     def _warn(self) -> None:
-        if self._settings.model_config_file and self._settings.model_base_path:
+        settings = self._plan.settings
+        if settings.model_config_file and settings.model_base_path:
             self._on_event("--model_config_file is served; --model_base_path has no effect beside it")
-        host = self._settings.host
+        host = settings.host
         if host not in LOOPBACK:
-            plain = "REST is without TLS" if self._settings.ssl_config_file else "without TLS"
+            plain = "REST is without TLS" if settings.ssl_config_file else "without TLS"
             self._on_event(f"warning: listening on {host} {plain}: everyone who reaches this port can send requests")
 
 
 class ChildServer(EmbeddedServer):
     """A server in a process of its own."""
 
-    def __init__(
-        self,
-        export: str | Path | None,
-        port: Port,
-        rest_port: Port | None,
-        settings: ServeSettings,
-        imports: Sequence[str] = (),
-        *,
-        trust: bool = False,
-    ) -> None:
-        self._export = None if export is None else Path(export)
-        self._port, self._rest_port, self._settings, self._imports = port, rest_port, settings, imports
-        self._trust = trust
+    def __init__(self, plan: ServePlan) -> None:
+        self._plan = plan
         self._child = Child(running="the embedded server", timeout=_MAX_LOAD_SECONDS)
         self._state = ServeResult(None, None, ())
 
     def start(self, progress: Progress = silent, *, own_process: bool = True) -> None:
-        modules = import_modules(self._imports)
+        plan = self._plan.for_child()
         progress("loading models")
         try:
-            self._state = self._child.enter(
-                _serving, self._export, self._port, self._rest_port, self._settings, modules, self._trust
-            )
+            self._state = self._child.enter(_serving, plan)
         except ProcessError as error:
             raise ContentError(f"the embedded server did not start: {error}") from error
         self.grpc_address, self.rest_address = self._state.grpc_address, self._state.rest_address
@@ -151,17 +136,9 @@ class ChildServer(EmbeddedServer):
 
 
 @contextmanager
-def _serving(
-    export: Path | None,
-    port: Port,
-    rest_port: Port | None,
-    settings: ServeSettings,
-    modules: tuple[ModuleFile, ...],
-    trust: bool,
-) -> Iterator[ServeResult]:
+def _serving(plan: ServePlan) -> Iterator[ServeResult]:
     """What runs in the child."""
-    load_modules(modules)
-    server = LocalServer(export, port, rest_port, settings, _ignore, None, trust=trust)
+    server = LocalServer(plan, _ignore)
     try:
         server.start(own_process=True)
         yield server.state()

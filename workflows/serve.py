@@ -12,6 +12,7 @@ from attnexport.core.printable import printable
 from attnexport.core.progress import Progress, silent
 
 from .serve_files import is_model_file, make_servable
+from .serve_plan import ServePlan
 from .serve_settings import Port, ServeSettings
 from .served import EmbeddedServer
 
@@ -78,21 +79,23 @@ def serve(
     if export is not None and is_model_file(export):
         made = make_servable(Path(export), settings, imports, progress)
         export, settings, temporary = made.export, made.settings, made.temporary
+    source = None if export is None else Path(export)
+    plan = ServePlan(source, port, rest_port, settings, imports=tuple(imports), trust=trust)
     server: EmbeddedServer
     if settings.workers > 1:
         from .serve_workers import WorkerServers
 
         if on_access is not None:
             raise ArgumentError("--access_log and --workers exclude each other; give one of them")
-        server = WorkerServers(export, port, rest_port, settings, on_event or _log, imports, trust=trust)
+        server = WorkerServers(plan, on_event or _log)
     elif in_child:
         from .embedded import ChildServer
 
-        server = ChildServer(export, port, rest_port, settings, imports, trust=trust)
+        server = ChildServer(plan)
     else:
         from .embedded import LocalServer
 
-        server = LocalServer(export, port, rest_port, settings, on_event or _log, on_access, imports, trust=trust)
+        server = LocalServer(plan, on_event or _log, on_access)
     if temporary is not None:
         weakref.finalize(server, temporary.cleanup)
     return server

@@ -14,14 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 from attnexport.core.child_process import Child
 from attnexport.core.errors import ArgumentError, AttnexportError, ContentError, ProcessError
 from attnexport.core.progress import Progress, silent
-from attnexport.core.user_modules import ModuleFile, import_modules, load_modules
 
-from .serve_settings import Port, ServeSettings
+from .serve_plan import ServePlan
 from .serve_share import Share
 from .served import EmbeddedServer, ServeResult
 
@@ -37,26 +35,17 @@ _STABLE_SECONDS = 60.0  # a worker that ran for so long starts anew with the fir
 class WorkerServers(EmbeddedServer):
     """A server of several processes. What happens in them is told with the number of the worker."""
 
-    def __init__(
-        self,
-        export: str | Path | None,
-        port: Port,
-        rest_port: Port | None,
-        settings: ServeSettings,
-        on_event: Callable[[str], None],
-        imports: Sequence[str] = (),
-        *,
-        trust: bool = False,
-    ) -> None:
+    def __init__(self, plan: ServePlan, on_event: Callable[[str], None]) -> None:
         from attnexport.serving.server.edges import reserve
         from attnexport.serving.server.rest_edge import open_rest
 
         from .serve_options import server_options
         from .serve_sources import model_source
 
-        _check(settings, port)
-        model_source(export, settings)  # what cannot be served is refused here, not in every worker
-        options = server_options(settings, port=port, rest_port=rest_port)
+        _check(plan)
+        settings = plan.settings
+        model_source(plan.export, settings)  # what cannot be served is refused here, not in every worker
+        options = server_options(settings, port=plan.port, rest_port=plan.rest_port)
         host = f"[{options.host}]" if ":" in options.host else options.host
         self._ending = threading.Event()
         self._state: ServeResult | None = None
@@ -71,20 +60,19 @@ class WorkerServers(EmbeddedServer):
             self._sockets = stack.pop_all()
         self._metrics = tempfile.TemporaryDirectory(prefix=f"attnexport-workers-{os.getpid()}-")
         share = Share(settings.workers, grpc_port, rest_fd, self._metrics.name)
-        self._workers = [
-            _Worker(number, None if export is None else Path(export), settings, share, on_event, trust=trust)
-            for number in range(1, settings.workers + 1)
-        ]
-        self._imports = imports
+        self._plan = replace(plan, port=grpc_port, rest_port=None, settings=replace(settings, workers=1))
+        self._workers = [_Worker(number, self._plan, share, on_event) for number in range(1, settings.workers + 1)]
 
     def start(self, progress: Progress = silent, *, own_process: bool = True) -> None:
-        modules = import_modules(self._imports)
+        plan = self._plan.for_child()
+        for each in self._workers:
+            each.plan = plan
         progress("loading models")
         first, *others = self._workers
-        self._state = first.start(modules)  # alone: what it packs the others map
+        self._state = first.start()  # alone: what it packs the others map
         with ThreadPoolExecutor(len(others)) as pool:
             try:
-                list(pool.map(lambda each: each.start(modules), others))
+                list(pool.map(_Worker.start, others))
             except BaseException:  # an interrupt, too: nobody waits for the others
                 for each in self._workers:
                     each.kill()
@@ -115,21 +103,11 @@ class WorkerServers(EmbeddedServer):
 class _Worker:
     """One of the processes: starts it, tells what happens in it, and starts it again when it dies."""
 
-    def __init__(
-        self,
-        number: int,
-        export: Path | None,
-        settings: ServeSettings,
-        share: Share,
-        on_event: Callable[[str], None],
-        *,
-        trust: bool,
-    ) -> None:
-        self._arguments, self._trust = (export, settings, share), trust
-        self._number, self._on_event = number, on_event
+    def __init__(self, number: int, plan: ServePlan, share: Share, on_event: Callable[[str], None]) -> None:
+        self.plan = plan
+        self._number, self._share, self._on_event = number, share, on_event
         inherited = () if share.rest_fd is None else (share.rest_fd,)
         self._child = Child(running="the server", timeout=_MAX_SECONDS, inherited=inherited)
-        self._modules: tuple[ModuleFile, ...] = ()
         self._is_starting = False
         self._watching: threading.Thread | None = None
 
@@ -137,10 +115,10 @@ class _Worker:
     def pid(self) -> int | None:
         return self._child.pid
 
-    def start(self, modules: tuple[ModuleFile, ...] = ()) -> ServeResult:
-        self._modules, self._is_starting = modules or self._modules, True
+    def start(self) -> ServeResult:
+        self._is_starting = True
         try:
-            state = self._child.enter(_serving, *self._arguments, self._modules, self._trust, self._number)
+            state = self._child.enter(_serving, self.plan, self._share, self._number)
             self._look()
         except ProcessError as error:
             raise ContentError(f"a worker of the server did not start: {error}") from error
@@ -218,7 +196,7 @@ class _Worker:
         self._on_event(f"{kind}worker {self._number}: {event.removeprefix(_WARNING)}")
 
 
-def _check(settings: ServeSettings, port: Port) -> None:
+def _check(plan: ServePlan) -> None:
     """Refuse what several processes cannot do together.
 
     Raises:
@@ -226,7 +204,7 @@ def _check(settings: ServeSettings, port: Port) -> None:
     """
     if not hasattr(socket, "SO_REUSEPORT"):
         raise ArgumentError("--workers needs a system whose processes can share a port, such as Linux; leave it out")
-    if settings.grpc_socket_path or port == 0:
+    if plan.settings.grpc_socket_path or plan.port == 0:
         raise ArgumentError(
             "--grpc_socket_path and --workers exclude each other, since only one process can listen on a Unix socket; "
             "give --port, or one worker"
@@ -239,14 +217,7 @@ _SERVERS: list[EmbeddedServer] = []
 
 
 @contextmanager
-def _serving(
-    export: Path | None,
-    settings: ServeSettings,
-    share: Share,
-    modules: tuple[ModuleFile, ...],
-    trust: bool,
-    number: int,
-) -> Iterator[ServeResult]:
+def _serving(plan: ServePlan, share: Share, number: int) -> Iterator[ServeResult]:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = share.metrics  # before prometheus_client is imported
     parent = os.getppid()
     from attnexport.serving.server.metrics import count_as
@@ -256,10 +227,7 @@ def _serving(
     count_as(number)
 
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it may go to every process of a service: the parent drains this one
-    load_modules(modules)
-    server = LocalServer(
-        export, share.grpc_port, None, replace(settings, workers=1), _EVENTS.append, None, share=share, trust=trust
-    )
+    server = LocalServer(plan, _EVENTS.append, share=share)
     _SERVERS.append(server)
     try:
         server.start(own_process=True)

@@ -10,6 +10,7 @@ import pytest
 
 from attnexport.core.errors import ContentError, ProcessError
 from attnexport.workflows import serve_workers
+from attnexport.workflows.serve_plan import ServePlan
 from attnexport.workflows.serve_settings import ServeSettings
 from attnexport.workflows.serve_share import Share
 
@@ -64,7 +65,7 @@ class Pauses(threading.Event):
 def watch(child: FakeChild, most: int) -> tuple[list[float], list[str]]:
     events: list[str] = []
     share = Share(2, 1, None, "")
-    worker = serve_workers._Worker(1, Path("m"), ServeSettings(), share, events.append, trust=False)
+    worker = serve_workers._Worker(1, ServePlan(Path("m"), 1, None, ServeSettings()), share, events.append)
     worker._child = child  # type: ignore[assignment]
     ending = Pauses(most)
     worker._watch(ending)
