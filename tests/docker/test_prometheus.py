@@ -6,7 +6,6 @@ import json
 import shutil
 import socket
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -17,6 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+
+from tests.waiting import eventually
 
 Deploy = Callable[..., Path]
 
@@ -148,15 +149,6 @@ def prometheus(folder: Path) -> Iterator[Callable[[str], Any]]:
         log.close()
 
 
-def wait_for(what: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if found := what():
-            return found
-        time.sleep(0.1)
-    raise AssertionError("it did not come in time")
-
-
 def test_prometheus_scrapes_the_embedded_server_and_evaluates_the_rules(deployed: Deploy, started: Any) -> None:
     from attnexport.serving import Client
 
@@ -169,7 +161,7 @@ def test_prometheus_scrapes_the_embedded_server_and_evaluates_the_rules(deployed
         config.write_text(text.replace("serving:8501", server.rest_address.removeprefix("http://")))
         with prometheus(config.parent) as ask:
             query = "query?query=%7B__name__=%22:tensorflow:serving:request_count%22%7D"
-            [series] = wait_for(lambda: (ask(query) or {}).get("result"))
+            [series] = eventually(lambda: (ask(query) or {}).get("result"))
             assert series["metric"]["model_name"] == "classifier"
             assert series["metric"]["job"] == "classifier"
             assert series["metric"]["status"] == "OK"
@@ -182,6 +174,6 @@ def test_prometheus_scrapes_the_embedded_server_and_evaluates_the_rules(deployed
                 rules = [rule for group in groups for rule in group["rules"]]
                 return rules if rules and all(rule["health"] != "unknown" for rule in rules) else []
 
-            rules = wait_for(evaluated)
+            rules = eventually(evaluated)
             assert {rule["health"] for rule in rules} == {"ok"}
             assert {rule["state"] for rule in rules if rule["type"] == "alerting"} == {"inactive"}

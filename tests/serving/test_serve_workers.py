@@ -10,10 +10,9 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -27,6 +26,7 @@ from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc
 import attnexport as ax
 from attnexport.core.errors import ArgumentError, ContentError, StorageError
 from tests.serving.rest_connections import Load
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
 REQUEST = b'{"instances": [[1.0, 2.0]]}'
@@ -76,14 +76,6 @@ def served(base: Path) -> Iterator[Served]:
         yield served
 
 
-def until(true: Callable[[], bool]) -> None:
-    for _ in range(600):
-        if true():
-            return
-        time.sleep(0.1)
-    raise AssertionError
-
-
 def test_both_edges_answer_and_count_together(served: Served) -> None:
     before = served.count("OK")
     for _ in range(8):
@@ -111,7 +103,7 @@ def test_one_that_dies_is_told_and_started_again_and_its_counts_stay(served: Ser
     before, (dying, other) = served.count("OK"), served.server.pids
     os.kill(dying, signal.SIGKILL)
     assert served.http("/v1/models/m:predict", REQUEST)[0] == 200, "the other one answers"
-    until(lambda: "worker 1: it serves again" in served.events)
+    eventually(lambda: "worker 1: it serves again" in served.events)
     assert any(event.startswith("warning: worker 1: it was killed (signal 9)") for event in served.events)
     assert served.server.pids[0] not in (None, dying)
     assert served.server.pids[1] == other
@@ -134,7 +126,7 @@ def test_a_new_version_is_swapped_in_by_each(served: Served, base: Path) -> None
             for _ in range(20)
         )
 
-    until(is_everywhere)
+    eventually(is_everywhere)
 
 
 def test_what_workers_cannot_do_together_is_refused_by_name(base: Path, tmp_path: Path) -> None:
@@ -183,7 +175,7 @@ def test_a_killed_command_leaves_no_counts_behind(base: Path) -> None:
     assert list(Path(tempfile.gettempdir()).glob(pattern))
     process.kill()
     process.communicate(timeout=60)
-    until(lambda: not list(Path(tempfile.gettempdir()).glob(pattern)))
+    eventually(lambda: not list(Path(tempfile.gettempdir()).glob(pattern)))
 
 
 def test_sigterm_drains_all_workers_and_ends_the_command_with_0(base: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from attnexport.core import Arrays, Signature, TensorSpec
 from attnexport.core.errors import ArgumentError, ModelError
 from attnexport.serving.server import BatchingOptions, Code, ModelConfig, StatusError
 from attnexport.serving.server.batching import Batcher
+from tests.waiting import eventually
 
 SIGNATURE = Signature(
     "serving_default",
@@ -63,21 +64,13 @@ def gathered(options: BatchingOptions, requests: Sequence[Arrays]) -> tuple[list
     threads = [threading.Thread(target=ask, args=pair) for pair in enumerate(requests)]
     for thread in threads:
         thread.start()
-    wait_for(lambda: sum(queue.size for queue in batcher._queues.values()) + sum(
+    eventually(lambda: sum(queue.size for queue in batcher._queues.values()) + sum(
         isinstance(result, Exception) for result in results) >= sum(len(each["x"]) for each in requests))  # fmt: skip
     model.go.set()
     for thread in [first, *threads]:
         thread.join()
     batcher.close()
     return model.sizes[1:], results
-
-
-def wait_for(true: Callable[[], bool]) -> None:
-    for _ in range(2000):
-        if true():
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError
 
 
 def test_requests_that_wait_share_one_call() -> None:
@@ -119,7 +112,7 @@ def test_a_full_queue_is_unavailable_and_a_large_request_invalid() -> None:
     assert model.entered.wait(60)
     threads.append(threading.Thread(target=ask, args=(2,)))
     threads[1].start()
-    wait_for(lambda: bool(batcher._queues))
+    eventually(lambda: bool(batcher._queues))
     with pytest.raises(StatusError) as caught:
         ask(1)
     assert caught.value.code is Code.UNAVAILABLE

@@ -6,7 +6,6 @@ import contextlib
 import gzip
 import json
 import threading
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -30,6 +29,7 @@ from tests.serving.rest_connections import (
     instant_model,
     serve,
 )
+from tests.waiting import eventually
 from tests.waiting_model import WaitingModel
 
 ROWS = [[1.5, -2.0, 3.25], [0.0, 4.0, -0.5]]
@@ -43,14 +43,6 @@ def model() -> WaitingModel:
 @pytest.fixture
 def start(start_serving: Callable[..., Any], tmp_path: Path, model: WaitingModel) -> Callable[..., Any]:
     return partial(serve, start_serving, tmp_path, model)
-
-
-def until(true: Callable[[], bool]) -> None:
-    for _ in range(2000):
-        if true():
-            return
-        time.sleep(0.02)
-    raise AssertionError
 
 
 def test_bodies_that_do_not_end_lock_nobody_out_and_end_in_408(
@@ -85,10 +77,10 @@ def test_so_many_requests_may_wait_whether_or_not_their_clients_still_do(
     model.go.clear()
     assert running.http(PREDICT, BODY)[0] == 504  # it runs on
     with connected(running, WHOLE):  # it waits for the thread, with its body
-        until(lambda: running.http(STATUS)[0] == 429)
+        eventually(lambda: running.http(STATUS)[0] == 429)
     assert running.http(PREDICT, BODY)[0] == 429
     model.go.set()
-    until(lambda: running.http(PREDICT, BODY)[0] != 429)
+    eventually(lambda: running.http(PREDICT, BODY)[0] != 429)
     assert model.calls == 2
 
 
@@ -151,7 +143,7 @@ def test_large_bodies_that_are_read_are_limited_together_and_small_ones_pass(
     assert running.http(PREDICT, large) == ECHOED
     with connected(running, UNFINISHED % len(large) + large[:-1]) as half:
         # Of two that are read at once either may be refused, so the second comes when the first has been read.
-        until(lambda: held._held == len(large) - 1)
+        eventually(lambda: held._held == len(large) - 1)
         assert running.http(PREDICT, large)[0] == 429
         assert running.http(PREDICT, BODY) == ECHOED
         half.sendall(large[-1:])
@@ -159,7 +151,7 @@ def test_large_bodies_that_are_read_are_limited_together_and_small_ones_pass(
     assert running.http(PREDICT, large) == ECHOED
     with connected(running, UNFINISHED % len(large) + large[:-1]):
         pass
-    until(lambda: running.http(PREDICT, large) == ECHOED)  # it is seen that this client has gone
+    eventually(lambda: running.http(PREDICT, large) == ECHOED)  # it is seen that this client has gone
 
 
 def test_what_nobody_waits_for_after_its_json_was_read_is_not_run(

@@ -19,6 +19,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
 from attnexport.serving.server import GrpcOptions, ModelConfig, workers
 from attnexport.serving.server.workers import Workers
+from tests.waiting import eventually
 
 X = {"x": np.ones((1, 3), np.float32)}
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
@@ -47,14 +48,6 @@ def silent(address: str, method: str, count: int) -> Iterator[list[Any]]:
             for call in calls:
                 call.cancel()
             over.set()
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    for _ in range(3000):
-        if holds():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it never held")
 
 
 def waiting(running: Any) -> list[int]:

@@ -6,7 +6,6 @@ import contextlib
 import gc
 import socket
 import struct
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +16,7 @@ from tensorflow_serving.apis import predict_pb2
 
 from attnexport.serving.codec import ServedModel, encode_predict_request
 from attnexport.serving.server import GrpcOptions, ModelConfig, replies
+from tests.waiting import eventually
 
 X = {"x": np.ones((1, 3), np.float32)}
 REQUEST = encode_predict_request(ServedModel("m"), X)
@@ -72,14 +72,6 @@ def deaf(address: str) -> Iterator[Deaf]:
     client = Deaf(address)
     with client.socket:
         yield client
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    for _ in range(3000):
-        if holds():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it never held")
 
 
 @pytest.fixture

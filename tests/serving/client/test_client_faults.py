@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -19,6 +18,7 @@ import pytest
 
 from attnexport.core import ArgumentError, DeadlineError, ServingError, UnavailableError
 from attnexport.serving import AsyncClient, Client, Retry
+from tests.waiting import eventually
 
 X = {"x": np.ones((4, 3), "f")}
 ONCE = Retry(attempts=1)
@@ -214,14 +214,6 @@ def test_a_reply_that_is_none_is_an_error(server: Any, monkeypatch: pytest.Monke
         client.predict(X)
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    for _ in range(3000):
-        if condition():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it never came about")
-
-
 def test_a_cancelled_async_call_ends_on_the_server_and_the_client_goes_on(server: Any) -> None:
     server.service.hold.clear()
 
@@ -229,11 +221,11 @@ def test_a_cancelled_async_call_ends_on_the_server_and_the_client_goes_on(server
         async with AsyncClient(server.address, model="m") as client:
             for options in ({}, {"max_batch": 2}):
                 task = asyncio.create_task(client.predict(X, **options))  # type: ignore[arg-type]
-                await asyncio.to_thread(wait_for, lambda: server.service.in_flight > 0)
+                await asyncio.to_thread(eventually, lambda: server.service.in_flight > 0)
                 task.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await task
-                await asyncio.to_thread(wait_for, lambda: server.service.in_flight == 0)
+                await asyncio.to_thread(eventually, lambda: server.service.in_flight == 0)
             with pytest.raises(asyncio.TimeoutError):
                 await asyncio.wait_for(client.predict(X), 0.1)
             server.service.hold.set()
@@ -256,7 +248,7 @@ def test_a_closed_client_says_so_even_to_calls_under_way(server: Any) -> None:
     threads = [threading.Thread(target=predict, kwargs=options) for options in ({}, {"max_batch": 2})]
     for thread in threads:
         thread.start()
-    wait_for(lambda: server.service.in_flight == 3)
+    eventually(lambda: server.service.in_flight == 3)
     client.close()
     for thread in threads:
         thread.join(30)
@@ -269,14 +261,14 @@ def test_a_closed_client_says_so_even_to_calls_under_way(server: Any) -> None:
     async def main() -> None:
         other = AsyncClient(server.address, model="m")
         task = asyncio.create_task(other.predict(X))
-        await asyncio.to_thread(wait_for, lambda: server.service.in_flight == 1)
+        await asyncio.to_thread(eventually, lambda: server.service.in_flight == 1)
         await other.close()
         with pytest.raises(ArgumentError, match="closed while it was in use"):
             await task
         with suppress(ArgumentError):
             await other.predict(X)
 
-    wait_for(lambda: server.service.in_flight == 0)
+    eventually(lambda: server.service.in_flight == 0)
     asyncio.run(main())
 
 
