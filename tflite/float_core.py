@@ -24,6 +24,7 @@ _OPERATOR = re.compile(r"[A-Z][A-Z0-9_]*")
 _VALUE_PRESERVING = {
     *("BROADCAST_TO", "EXPAND_DIMS", "RESHAPE", "SLICE", "SPLIT", "SQUEEZE", "STRIDED_SLICE", "TRANSPOSE", "UNPACK"),
 }
+_STEPS = {"CEIL", "EQUAL", "FLOOR", "FLOOR_DIV", "FLOOR_MOD", "NOT_EQUAL", "ROUND"}
 _LOOPS = {"CALL", "CALL_ONCE", "IF", "WHILE"}
 
 
@@ -66,7 +67,8 @@ def float_outputs(graph: Graph, keep_float: Sequence[str], *, units: bool = True
         graph: The float32 model.
         keep_float: Operators by name in capitals, or regular expressions that are searched for in output tensor names.
         units: Whether what mixes units stays float as well: the concatenation that gives an output, and the arithmetic
-            by columns on an input. One scale for pixels and shares, or for ages and incomes, loses the smaller.
+            by columns on an input. One scale for pixels and shares, or for ages and incomes, loses the smaller. So does
+            what compares numbers for equality, or cuts them.
     """
     called = set(graph.signatures.values())
     names = []
@@ -74,7 +76,9 @@ def float_outputs(graph: Graph, keep_float: Sequence[str], *, units: bool = True
         kept = list(subgraph.operators)
         if number in called:
             # A loop computes in float, and so do its neighbours: quantized values would be converted before it.
-            exact = [each for each in kept if each.name in _LOOPS or _needs_exact(subgraph, each)]
+            exact = [
+                each for each in kept if each.name in _LOOPS or _needs_exact(subgraph, each, has_kernels=not units)
+            ]
             seeds = [*exact, *(each for each in kept if _is_seed(subgraph, each, keep_float))]
             seeds += unit_operators(subgraph) if units else []
             kept = joined(subgraph, seeds)
@@ -156,14 +160,15 @@ def _matching(graph: Graph, patterns: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _needs_exact(subgraph: Subgraph, operator: Operator) -> bool:
+def _needs_exact(subgraph: Subgraph, operator: Operator, *, has_kernels: bool) -> bool:
     """Whether an operator makes something else of the number 2.98 than of 3.
 
     A cast to integers cuts it to 2, another category or row of a table; a bit cast reads the bits, as Keras's arg max
-    does.
+    does; a comparison finds what Masking is to hide, or does not. Some comparisons and cuts have integer kernels, which
+    `--integer-only` takes.
     """
-    if operator.name == "BITCAST":
-        return True
+    if operator.name == "BITCAST" or (operator.name in _STEPS and not has_kernels):
+        return subgraph.tensors[operator.inputs[0]].dtype == "float32"
     if operator.name != "CAST":
         return False
     before, after = (subgraph.tensors[each[0]].dtype for each in (operator.inputs, operator.outputs))

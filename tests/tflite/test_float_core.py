@@ -70,3 +70,11 @@ def test_loops_are_kept_for_integer_activations_alone() -> None:
     assert place(graph, RECIPES["int8"]).kept_float == ("0:FULLY_CONNECTED", "1:TANH")
     assert place(graph, RECIPES["dynamic"]).kept_float == ()
     assert place(graph, RECIPES["dynamic"].altered(keep_float=["0:"])).kept_float == ("0:FULLY_CONNECTED",)
+
+
+def test_what_compares_or_cuts_numbers_stays_float_unless_everything_is_to_be_integer() -> None:
+    """Rounded to a scale, 3 is 2.98: not equal to 3, and cut to 2."""
+    for name in ("EQUAL", "NOT_EQUAL", "FLOOR", "BITCAST"):
+        graph = chain("FULLY_CONNECTED", "RESHAPE", name, "FULLY_CONNECTED")
+        assert float_outputs(graph, KEEP) == ["1:RESHAPE", f"2:{name}"]
+        assert bool(float_outputs(graph, (), units=False)) == (name == "BITCAST")
