@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib
 import resource
@@ -52,6 +53,18 @@ def peak_memory_bytes() -> int:
         lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def give_back(*, with_cycles: bool = True) -> None:
+    """Return freed memory to the system: glibc keeps what many small pieces left.
+
+    Args:
+        with_cycles: Collect garbage before, such as a graph, which is a heap of cycles.
+    """
+    if with_cycles:
+        gc.collect()
+    with suppress(OSError, AttributeError):  # another libc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def import_away(name: str) -> None:

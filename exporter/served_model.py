@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import gc
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +14,7 @@ from tensorflow.core.protobuf import config_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2
 
 from attnexport.core.errors import ContentError, ModelError
+from attnexport.core.process import give_back
 from attnexport.core.signature import Arrays, Signature
 from attnexport.core.signature_def import read_signature
 from attnexport.store.trust import trusting
@@ -177,7 +176,7 @@ class ServedSavedModel:
         with contextlib.suppress(RuntimeError):  # closed before
             self._session.close()
         del self._session
-        _give_back()
+        give_back()
 
     def _make_callable(self, signature: str, names: tuple[str, ...]) -> _Callable:
         with self._making:  # each copies the graph, so there is one of each
@@ -234,10 +233,3 @@ def _open_session(executor: str, intra_op_threads: int, inter_op_threads: int) -
         session.close()
         return _open_session(USUAL_EXECUTOR, intra_op_threads, inter_op_threads)
     return session
-
-
-def _give_back() -> None:
-    """Return freed memory to the system: a graph is a heap of cycles, and glibc keeps what many small pieces left."""
-    gc.collect()
-    with contextlib.suppress(OSError, AttributeError):  # another libc
-        ctypes.CDLL(None).malloc_trim(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from attnexport.core.errors import CodecError, ContentError, ServingError, first_line
+from attnexport.core.errors import CodecError, ContentError, GateError, ServingError, first_line
 
 
 class Code(IntEnum):
@@ -64,7 +64,7 @@ def status_of(error: BaseException) -> StatusError:
     """Any failure of a request as a status; what nobody foresaw is INTERNAL."""
     if isinstance(error, StatusError):
         return error
-    if isinstance(error, CodecError | ContentError):  # a model's own failures say which code they have
+    if isinstance(error, CodecError | ContentError | GateError):  # a model's own failures say which code they have
         return StatusError(Code(getattr(error, "code", Code.INVALID_ARGUMENT)), str(error))
     if isinstance(error, MemoryError):
         return StatusError(Code.RESOURCE_EXHAUSTED, f"out of memory: {first_line(error)}")

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeAlias
 
+from .memory import Arrivals
+
 _LOG = logging.getLogger(__name__)
 _LAST_SECONDS = 1.0  # for threads to end; a call that never does keeps its own, and the process does not wait for it
 _TICK = 0.02  # seconds from one look at the threads that wait to the next
@@ -104,6 +106,8 @@ class Workers(ThreadPoolExecutor):
     A ThreadPoolExecutor does more for each task (a future with a condition, locks, a semaphore), which costs as much as
     a small model computes. It is one in name only: gRPC takes no others for methods that have threads of their own.
 
+    If the messages that are arriving take more memory than is left, the calls that have waited longest are ended.
+
     Args:
         count: How many tasks run at once.
         message_seconds: How long a call may wait for its message until it is ended.
@@ -125,7 +129,7 @@ class Workers(ThreadPoolExecutor):
         self._threads: set[threading.Thread] = set()
         self._alive, self._wanted, self._ended = 0, count, False
         self._grow()
-        self._look = threading.Event()
+        self._look, self._arrivals = threading.Event(), Arrivals()
         threading.Thread(target=self._watch, name="grpc-slow", daemon=True).start()
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
@@ -240,6 +244,8 @@ class Workers(ThreadPoolExecutor):
             room = len(self._tasks)
         else:
             room = len(self._tasks) if len(slow) >= _MAX_SLOW else 0
+        if self._arrivals.take_too_much(bool(slow)):
+            room = max(room, 1)
         self._tasks.is_flooded = room >= _MAX_SLOW
         safe = _SLOW if self._tasks.is_flooded else _SAFE
         for since, end_call in sorted(slow, key=lambda each: each[0]):

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
+from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
+from attnexport.serving.server import memory
 from attnexport.serving.server.workers import Workers
 
 
@@ -81,3 +85,23 @@ def test_in_a_flood_alone_the_newest_task_is_the_next_but_one(is_flooded: bool) 
     workers.shutdown()
     turns = zip(range(flood - 1, -1, -1), range(flood), strict=True)
     assert ran == ([number for turn in turns for number in turn][:flood] if is_flooded else [*range(flood)])
+
+
+def test_calls_are_ended_when_arriving_messages_take_more_than_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    workers, ended = Workers(1), threading.Event()
+    left = 1 << 40
+    monkeypatch.setattr(memory, "bytes_left", lambda: left)
+
+    def messages() -> Iterator[bytes]:
+        yield b"" if ended.wait(60) else b"late"
+
+    workers.submit(lambda: workers.receive(messages(), ended.set))
+    assert not ended.wait(0.6)
+    left, arrived = 1 << 24, np.ones(1 << 25, np.uint8)
+    assert ended.wait(60)
+    assert arrived.all()
+    workers.shutdown()
+
+
+def test_a_machine_says_how_much_memory_is_left() -> None:
+    assert 0 < memory.bytes_left() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
