@@ -1,7 +1,8 @@
 """The weights that stay float where activations do, because quantizing them saves next to nothing.
 
 Each quantized matrix adds about the same noise, whatever its size, so the smallest ones are left as they are for a few
-per cent of the file, as TFLiteConverter leaves those below 1024 elements.
+per cent of the file, as TFLiteConverter leaves those below 1024 elements. Where rows are short, their scales and zero
+points take more than narrow elements save: such matrices are smaller in float32.
 """
 
 from __future__ import annotations
@@ -16,14 +17,21 @@ from .recipes import Recipe
 _MOST_ELEMENTS = 1024
 _SHARE = 0.04  # of the quantized file's size that they may add together
 _SHARE_OF_WEIGHTS = 0.05  # of all elements; what a recipe's name says must hold of the others
+_SHARE_OF_SHORT_ROWS = 0.25  # of all elements, that may be smaller in float32
 _BYTES = {"int8": 1.0, "int4": 0.5}
+_BYTES_OF_A_ROW = 12  # its scale and zero point
 _BESIDE = 100  # bytes of a tensor or operator in the file, beside its constants
 
 
 @dataclass
 class _Matrix:
     elements: int
+    rows: int
     readers: list[str] = field(default_factory=list)
+
+    def saved(self, width: float) -> float:
+        """The bytes that it takes less with elements of this many bytes."""
+        return (4 - width) * self.elements - _BYTES_OF_A_ROW * self.rows
 
 
 def small_operators(graph: Graph, recipe: Recipe) -> Sequence[str]:
@@ -44,15 +52,21 @@ def small_operators(graph: Graph, recipe: Recipe) -> Sequence[str]:
         beside += _BESIDE * (len(subgraph.tensors) + len(subgraph.operators))
         for operator in subgraph.operators:
             for each in subgraph.weights(operator):
-                matrix = matrices.setdefault(each.buffer, _Matrix(math.prod(each.shape)))
+                rows = each.shape[-1 if operator.name == "DEPTHWISE_CONV_2D" else 0] if each.shape else 1
+                matrix = matrices.setdefault(each.buffer, _Matrix(math.prod(each.shape), rows))
                 matrix.readers.append(subgraph.tensors[operator.outputs[0]].name)
-    saved = sum((4 - width) * each.elements for each in matrices.values())
-    room = _SHARE * (sum(constants.values()) - saved + beside)
-    elements = min(room / (4 - width), _SHARE_OF_WEIGHTS * sum(each.elements for each in matrices.values()))
+    room = _SHARE * (sum(constants.values()) - sum(each.saved(width) for each in matrices.values()) + beside)
+    total = sum(each.elements for each in matrices.values())
+    elements, short = _SHARE_OF_WEIGHTS * total, _SHARE_OF_SHORT_ROWS * total
     names: list[str] = []
     for matrix in sorted(matrices.values(), key=lambda each: each.elements):
+        if (saved := matrix.saved(width)) <= 0:
+            short -= matrix.elements
+            names += matrix.readers if short >= 0 else []
+            continue
         elements -= matrix.elements
-        if elements < 0 or matrix.elements >= _MOST_ELEMENTS:
+        room -= saved
+        if min(elements, room) < 0 or matrix.elements >= _MOST_ELEMENTS:
             break
         names += matrix.readers
     return names

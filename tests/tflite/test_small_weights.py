@@ -55,3 +55,10 @@ def test_the_file_has_them_so(to_tflite: Callable[..., Any]) -> None:
     }
     assert types == {(100, 100): "int8", (2, 100): "float32"}
     assert len(found.content) < 0.45 * found.float_size_bytes
+
+
+def test_short_rows_are_smaller_in_float() -> None:
+    """Four bytes of scale and eight of zero point for two weights that would save three bytes each."""
+    graph = dense((32, 2), (32, 2), (32, 32), (32, 30), (40, 40))
+    assert place(graph, RECIPES["dynamic"]).kept_float == ("dense_0", "dense_1")
+    assert place(dense((32, 2), (4, 20)), RECIPES["dynamic"]).kept_float == (), "most of the weights are quantized"
