@@ -169,7 +169,7 @@ class RestApp:
         until = time.monotonic() + seconds if seconds > 0 else math.inf
         is_here = not getattr(cycle, "more_body", True)
         body = await self._bodies.read(receive, int(headers.get(b"content-length", 0)), seconds, is_here=is_here)
-        is_packed = headers.get(b"content-encoding", b"").lower() == b"gzip"
+        is_packed = b"gzip" in headers.get(b"content-encoding", b"")  # as TF Serving looks at it
 
         def alive() -> bool:
             return time.monotonic() < until and not getattr(cycle, "disconnected", False)
