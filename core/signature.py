@@ -89,7 +89,12 @@ def fits(actual: tuple[int, ...], wanted: Shape | None) -> bool:
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A named tensor: dtype as numpy names it (`string` for bytes), shape with None for a free dimension."""
+    """A named tensor: dtype as numpy names it (`string` for bytes), shape with None for a free dimension.
+
+    Example:
+        >>> print(TensorSpec.parse("tokens:int32[?,128]"))
+        tokens: int32 [?, 128]
+    """
 
     name: str
     dtype: str
@@ -108,10 +113,6 @@ class TensorSpec:
 
         Raises:
             ArgumentError: if it is written in another way.
-
-        Example:
-            >>> print(TensorSpec.parse("tokens:int32[?,128]"))
-            tokens: int32 [?, 128]
         """
         match = _WRITTEN.fullmatch(text.strip())
         if match is None or match["dtype"] not in DTYPES:

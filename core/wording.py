@@ -77,6 +77,11 @@ def as_typed() -> Iterator[None]:
             _typed.clear()
 
 
+def is_typed() -> bool:
+    """Whether a command runs."""
+    return _typed.is_set()
+
+
 def worded(text: str, *, flags: bool = True) -> str:
     """A message for whoever reads it: on the command line as it is, elsewhere with keywords in the place of options.
 

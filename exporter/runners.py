@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from attnexport.core.signature_def import METHOD_NAMES, read_signature
 
 from .endpoint import TracedEndpoint
 from .programs import check_program, operators_of
+from .quiet import quiet_tensorflow
 from .tensorflow_errors import reason
 
 
@@ -73,7 +73,7 @@ class SavedModelRunner:
         self._session = tf.compat.v1.Session(graph=tf.Graph())
         self._callables: dict[str, Callable[..., Any]] = {}
         try:
-            with self._session.graph.as_default(), without_deprecations():
+            with self._session.graph.as_default(), quiet_tensorflow():
                 self._meta_graph = tf.compat.v1.saved_model.load(self._session, ["serve"], str(path))
             self._signatures = {
                 name: signature
@@ -153,15 +153,3 @@ class EagerSavedModelRunner:
 
     def close(self) -> None:
         self._loaded = None
-
-
-@contextlib.contextmanager
-def without_deprecations() -> Iterator[None]:
-    """Hide TensorFlow's deprecation of its session loader, which works as TF Serving's does."""
-    logger = tf.get_logger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -16,6 +16,7 @@ from attnexport.store.trust import is_trusting
 
 from .endpoint import TracedEndpoint
 from .graph_shapes import simplify_reshapes
+from .quiet import quiet_tensorflow
 from .tables import captured_tables
 from .tensorflow_errors import reason
 
@@ -43,7 +44,8 @@ def write_saved_model(path: Path, endpoints: Sequence[TracedEndpoint]) -> None:
     for table in captured_tables(endpoints):
         archive.track(table)
     try:
-        archive.write_out(str(path), verbose=False)
+        with quiet_tensorflow():
+            archive.write_out(str(path), verbose=False)
     except (OSError, tf.errors.OpError):
         raise
     except Exception as error:  # TensorFlow asserts that everything a function uses is tracked

@@ -21,7 +21,7 @@ from attnexport.store.trust import trusting
 
 from .executor import PLAIN_EXECUTOR, USUAL_EXECUTOR, executor_for
 from .programs import check_program
-from .runners import without_deprecations
+from .quiet import quiet_tensorflow
 from .steady import is_steady
 from .tensorflow_errors import reason
 from .warmup import read_records
@@ -103,7 +103,7 @@ class ServedSavedModel:
         self.is_steady = executor == PLAIN_EXECUTOR and intra_op_threads == 1 and is_steady(program)
         self._session = _open_session(executor, intra_op_threads, inter_op_threads)
         try:
-            with self._session.graph.as_default(), without_deprecations():
+            with self._session.graph.as_default(), quiet_tensorflow():
                 meta_graph = tf.compat.v1.saved_model.load(self._session, list(tags), str(path))
             self._definitions = dict(meta_graph.signature_def.items())
             self.signatures: Mapping[str, Signature] = {

@@ -17,7 +17,7 @@ from attnexport.core.errors import ContentError, ModelError
 from attnexport.core.reading import check_filled, is_regular
 from attnexport.core.signature import DEFAULT_SIGNATURE, Array, Arrays, Signature
 
-from .runners import without_deprecations
+from .quiet import quiet_tensorflow
 from .tensorflow_errors import reason
 
 RECORDS_PATH = Path("assets.extra") / "tf_serving_warmup_requests"
@@ -74,7 +74,7 @@ def read_records(saved_model: Path) -> Iterator[bytes]:
     path = saved_model / RECORDS_PATH
     if path.exists():
         _check_lengths(path)
-        with without_deprecations():  # a dataset takes a hundred times as long
+        with quiet_tensorflow():  # a dataset takes a hundred times as long
             records = tf.compat.v1.io.tf_record_iterator(str(path))
         yield from records
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from attnexport.core.errors import ArgumentError, AttnexportError, ModelError, first_line
+from attnexport.core.native_logs import without_native_logs
 from attnexport.core.signature import Array, Arrays
 
 from .runner import TFLiteRunner
@@ -60,7 +61,8 @@ class CompiledModelRunner(TFLiteRunner):
                 buffer.destroy()
         self._buffers.clear()
         if self._compiled is not None:
-            self._compiled.close()
+            with without_native_logs():
+                self._compiled.close()
             self._compiled = None
 
     def _load(self, threads: int) -> Any:
@@ -137,7 +139,8 @@ def _compile(path: Path, threads: int, half: bool, cache: Path | None) -> Any:
     )
     options = Options(hardware_accelerators=HardwareAccelerator.CPU, cpu_options=cpu)
     try:
-        return CompiledModel.from_file(str(path), options=options)
+        with without_native_logs():
+            return CompiledModel.from_file(str(path), options=options)
     except Exception as error:  # its errors are not documented
         raise ModelError(f"{path} does not compile: {first_line(error)}") from error
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from attnexport.core.errors import ArgumentError, ModelError, first_line, no_such
+from attnexport.core.native_logs import without_native_logs
 from attnexport.core.signature import DEFAULT_SIGNATURE, Signature, TensorSpec, format_shape
 from attnexport.store.files import size_of
 
@@ -40,7 +41,7 @@ def convert_float(
             f"the SavedModel has {size / 1e9:.1f} GB, and a .tflite at most 2 GB, even before it is quantized; split "
             "the model, or serve the SavedModel"
         )
-    with convertible(saved_model) as path:
+    with convertible(saved_model) as path, without_native_logs():
         try:
             converter = tf.lite.TFLiteConverter.from_saved_model(str(path), signature_keys=list(signatures))
             # Private; without it a loop over blocks copies its list in each round.

@@ -20,6 +20,7 @@ from .core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from .core.progress import show_progress
+    from .core.signature import TensorSpec
     from .exporter import AttentionConcatLayer, MultiHeadAttentionConcat, build_model, load_model
     from .parity import Limits
     from .serving import AsyncClient, Client
@@ -49,6 +50,7 @@ _HOMES = {
     "MultiHeadAttentionConcat": "exporter",
     "SearchOptions": "workflows.conversion_search",
     "ServeSettings": "workflows.serve_settings",
+    "TensorSpec": "core",
     "benchmark": "workflows.benchmark",
     "benchmark_server": "workflows.server_benchmark",
     "build_model": "exporter",
@@ -74,6 +76,7 @@ __all__ = [
     "MultiHeadAttentionConcat",
     "SearchOptions",
     "ServeSettings",
+    "TensorSpec",
     "__version__",
     "benchmark",
     "benchmark_server",
