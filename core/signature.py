@@ -109,11 +109,7 @@ class TensorSpec:
 
     @classmethod
     def parse(cls, text: str) -> TensorSpec:
-        """A tensor as people write it: NAME:DTYPE[SHAPE], with `?` for a free dimension.
-
-        Raises:
-            ArgumentError: if it is written in another way.
-        """
+        """A tensor as people write it, NAME:DTYPE[SHAPE] with `?` for a free dimension; else an ArgumentError."""
         match = _WRITTEN.fullmatch(text.strip())
         if match is None or match["dtype"] not in DTYPES:
             raise ArgumentError(
