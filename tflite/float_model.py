@@ -19,6 +19,8 @@ from .rewriting import convertible
 MAX_BYTES = 2**31 - 1
 
 _UNSUPPORTED = re.compile(r"loc\((?:callsite\()?fused\[\"[^\"]*\", \"([^\"@]*)@?[^\"]*\"\].*?'tf\.(\w+)' op is neither")
+_OTHER_FLOAT = re.compile(r"tf\.(\w+)\(tensor<(?:[\d?]+x)*(f16|bf16|f64)>")
+_FLOATS = {"f16": "float16", "bf16": "bfloat16", "f64": "float64"}
 _DETAILS = re.compile(r"^\s*(?:TF Select|Custom) ops: (.+)$", re.MULTILINE)
 
 
@@ -107,11 +109,16 @@ def _reason(error: BaseException) -> str:
         if details is None:
             return first_line(error)
         layers_by_operator = {operator.strip(): [] for operator in details.group(1).split(",")}
+    types = {operator: _FLOATS[dtype] for operator, dtype in _OTHER_FLOAT.findall(text)}
+    named = {
+        operator: f"{operator} of {types[operator]}" if operator in types else operator
+        for operator in layers_by_operator
+    }
     operators = "; ".join(
-        f"{operator} in {', '.join(map(repr, layers))}" if layers else operator
+        f"{named[operator]} in {', '.join(map(repr, layers))}" if layers else named[operator]
         for operator, layers in layers_by_operator.items()
     )
-    return (
-        f"there is no TFLite kernel for {operators}; write it with other operations, or allow TensorFlow's "
-        "(--allow-flex)"
+    other = (
+        "cast to float32 before it" if types.keys() >= layers_by_operator.keys() else "write it with other operations"
     )
+    return f"there is no TFLite kernel for {operators}; {other}, or allow TensorFlow's (--allow-flex)"

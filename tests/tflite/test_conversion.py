@@ -140,6 +140,17 @@ class Determinant(keras.layers.Layer):
         return tf.linalg.det(x)
 
 
+class Doubled(keras.layers.Layer):
+    def call(self, x: Any) -> Any:
+        return tf.cast(2 * tf.cast(x, tf.float64), tf.float32)
+
+
+def test_a_kernel_for_float32_alone_is_told_so(to_tflite: Convert) -> None:
+    inputs, data = keras.Input((4,), name="x"), np.arange(160, dtype=np.float32).reshape(40, 4)
+    with pytest.raises(ModelError, match=r"for Mul of float64 in '.*twice'; cast to float32 before it, or allow"):
+        to_tflite(keras.Model(inputs, Doubled(name="twice")(inputs)), "float32", data)
+
+
 def test_an_operator_without_a_kernel_is_named_with_its_layer(to_tflite: Convert) -> None:
     inputs = keras.Input((4, 4), name="matrix")
     model = keras.Model(inputs, Determinant(name="volume")(inputs))
