@@ -65,8 +65,7 @@ def with_outputs_of_signatures(content: bytes) -> bytes:
         given = {text_of(subgraph.tensors[index].name): int(index) for index in subgraph.outputs}
         for output in signature.outputs:
             name = text_of(subgraph.tensors[output.tensorIndex].name)
-            converted = (given.get(f"{name}{suffix}") for suffix in ("", "_dequant", "_quantized"))
-            output.tensorIndex = next((each for each in converted if each is not None), output.tensorIndex)
+            output.tensorIndex = given.get(f"{name}_dequant", output.tensorIndex)
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
