@@ -23,6 +23,7 @@ from .links import has_link
 from .manifest import Manifest, VersionEntry
 from .records import KINDS, check_relative
 
+_MAX_NAME = 255  # bytes
 _JOURNAL = "commit.json"
 
 
@@ -109,6 +110,8 @@ class Journal:
         listed = {each.path: each for entry in manifest.versions for each in entry.artifacts}
         for path, name in document.names.items() if document is not None else ():
             staged, backup = (None if each is None else self._temporary / each for each in (name.staged, name.backup))
+            if max(len(part.encode()) for part in f"{path}/{name.staged}/{name.backup}".split("/")) > _MAX_NAME:
+                raise self._refusal(f"a name for {path[:100]!r} is longer than a file's may be")
             if has_link(self._root, path):
                 raise self._refusal(f"{path!r} leads through a link")
             if any(each is not None and each.is_symlink() for each in (staged, backup)):

@@ -72,6 +72,8 @@ REMOVE = {"staged": "s1", "backup": None}
         (journal({"tflite/999/x": {"staged": "s", "backup": "/etc/passwd"}}), "not a relative path"),
         (journal({"tflite/999/x": {"staged": "s", "backup": "a/b"}}), "not the name of a staged file"),
         (journal({"tflite/999/x": {"staged": "commit.json", "backup": 3}}), "a string or null is expected"),
+        (journal({"tflite/999/x": {"staged": "s", "backup": "b" * 256}}), "is longer than a file's may be"),
+        (journal({f"tflite/999/{'ß' * 128}": REMOVE}), "is longer than a file's may be"),
         (journal([]), "at names: an object is expected"),
         ({**journal({}), "extra": 1}, "it holds 'extra'"),
     ],
