@@ -117,6 +117,16 @@ def _bert_samples(steps: int, words: int) -> Callable[[int, int], dict[str, Arra
     return make
 
 
+def _unmasked_samples(steps: int, words: int) -> Callable[[int, int], dict[str, Array]]:
+    """As BERT's, of a model that takes no mask."""
+
+    def make(n: int, seed: int) -> dict[str, Array]:
+        made = _bert_samples(steps, words)(n, seed)
+        return {name: made[name] for name in ("segment_ids", "token_ids")}
+
+    return make
+
+
 _WIDTHS = {"num_layers": 2, "num_heads": 2, "hidden_dim": 32, "intermediate_dim": 64}
 _CAUSAL = {
     "vocabulary_size": 200, "num_layers": 2, "num_query_heads": 4, "num_key_value_heads": 2, "hidden_dim": 32,
@@ -236,8 +246,8 @@ MODELS: dict[str, Foreign] = {
     "Llama": backbone("LlamaBackbone", tokens(16, 200), **_CAUSAL),
     "Mistral": backbone("MistralBackbone", tokens(16, 200), sliding_window=8, **_CAUSAL),
     "FNet": backbone(
-        "FNetBackbone", _bert_samples(16, 200), vocabulary_size=200, num_layers=2, hidden_dim=32, intermediate_dim=64,
-        max_sequence_length=16,
+        "FNetBackbone", _unmasked_samples(16, 200), vocabulary_size=200, num_layers=2, hidden_dim=32,
+        intermediate_dim=64, max_sequence_length=16,
     ),
     "ViT": backbone(
         "ViTBackbone", images(32, name="images"), image_shape=(32, 32, 3), patch_size=8, num_layers=2, num_heads=2,

@@ -195,6 +195,8 @@ def batches(original: ModelSource, data: Data, signatures: Sequence[str]) -> Ite
 
     Signatures that do not take the inputs of `serving_default` get synthetic samples of their own.
     """
+    default = original.signatures[DEFAULT_SIGNATURE]
+    edges = list(edge_cases(default, integers_below=original.integers_below, steps=data.steps))  # a few samples
     for name in signatures:
         feed = original.feeds.get(name)
         if feed is None:
@@ -205,8 +207,7 @@ def batches(original: ModelSource, data: Data, signatures: Sequence[str]) -> Ite
         for chunk in _chunks(data.samples):
             judged = data.judged.get(name)
             yield Batch(data.name, feed(chunk.inputs), name, chunk.labels, judged, is_synthetic=not data.given)
-        default = original.signatures[DEFAULT_SIGNATURE]
-        for case, inputs in edge_cases(default, integers_below=original.integers_below, steps=data.steps):
+        for case, inputs in edges:
             yield Batch(case, feed(inputs), name, is_edge=True)
 
 
