@@ -14,6 +14,7 @@ from attnexport.core.reading import check_filled, check_unpacked_size
 from attnexport.exporter.tensorflow_errors import reason
 
 from .h5_check import check_h5
+from .traits import flat_layers
 
 ASK_FOR_LIVE = ": hand the model over live"  # what to do about a file, and has been done about a live model
 
@@ -38,7 +39,7 @@ def load_keras_file(path: Path) -> Any:
             "@keras.saving.register_keras_serializable() and name its module with --import MODULE"
         )
     try:
-        return keras.saving.load_model(path, safe_mode=True, compile=False)
+        model = keras.saving.load_model(path, safe_mode=True, compile=False)
     except Exception as error:  # Keras raises whatever its parts raise
         if any(word in str(error).lower() for word in ("safe_mode", "unsafe", "lambda")):
             raise ModelError(
@@ -53,6 +54,26 @@ def load_keras_file(path: Path) -> Any:
                 "save it before you quantize it"
             ) from error
         raise ModelError(f"{path} cannot be loaded: {reason(error)}") from error
+    _check_restored(path, model)
+    return model
+
+
+def _check_restored(path: Path, model: Any) -> None:
+    """Refuse a model whose layers Keras left without the weights that the file has; it only warns of that."""
+    import h5py
+
+    if all(layer.built for layer in flat_layers(model)):
+        return
+    names: list[str] = []
+    with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as stored, h5py.File(stored, "r") as file:
+        file.visititems(lambda name, each: names.append(name) if isinstance(each, h5py.Dataset) else None)
+    saved = [name for name in names if "/vars/" in name and not name.startswith(("optimizer", "metrics"))]
+    if len(model.variables) < len(saved):
+        raise ModelError(
+            f"{path} cannot be loaded: Keras restored {len(model.variables)} of its {len(saved)} variables, as it "
+            f"cannot build {type(model).__name__} by itself. Give the class get_build_config and build_from_config, or hand the "
+            "model over live, as package.module:factory or to export_saved_model"
+        )
 
 
 def load_h5_file(path: Path) -> Any:

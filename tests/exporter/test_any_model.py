@@ -115,6 +115,7 @@ def test_weights_that_keras_quantized_are_dequantized_and_adapters_merged(mode: 
     assert np.square(expected).sum() > 10 ** (25 / 10) * np.square(actual - expected).sum()
 
 
+@keras.saving.register_keras_serializable(package="any")
 class Pair(keras.Model):  # type: ignore[misc]
     """Takes two arguments, of which one is tokens; Keras keeps neither shape nor dtype of them."""
 
@@ -134,6 +135,17 @@ def test_inputs_that_keras_does_not_know_are_declared(tmp_path: Path, described:
     assert "(tokens: int32 [?, 6], values: float32 [?, 6, 4])" in described(result)["serving_default"]
     with pytest.raises(ArgumentError, match="knows its inputs"):
         open_model(_functional(), inputs=inputs)
+
+
+@pytest.mark.filterwarnings("ignore:Model '.*' had a build config")
+def test_a_file_of_which_keras_restores_no_weights_is_refused(tmp_path: Path) -> None:
+    """Keras warns, and gives layers that would be made anew, at random, by the first call."""
+    model = Pair(name="pair")
+    model(np.ones((2, 6), np.int32), np.ones((2, 6, 4), np.float32))
+    model.save(tmp_path / "pair.keras")
+    inputs = [TensorSpec.parse("tokens:int32[?,6]"), TensorSpec.parse("values:float32[?,6,4]")]
+    with pytest.raises(ModelError, match=r"Keras restored 0 of its 3 variables.*hand the model over live"):
+        open_model(tmp_path / "pair.keras", inputs=inputs)
 
 
 def _functional() -> Any:
