@@ -71,8 +71,8 @@ def _check_restored(path: Path, model: Any) -> None:
     if len(model.variables) < len(saved):
         raise ModelError(
             f"{path} cannot be loaded: Keras restored {len(model.variables)} of its {len(saved)} variables, as it "
-            f"cannot build {type(model).__name__} by itself. Give the class get_build_config and build_from_config, or hand the "
-            "model over live, as package.module:factory or to export_saved_model"
+            f"cannot build {type(model).__name__} by itself. Give the class get_build_config and build_from_config, or "
+            "hand the model over live, as package.module:factory or to export_saved_model"
         )
 
 
