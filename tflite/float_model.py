@@ -106,6 +106,11 @@ def _reason(error: BaseException) -> str:
             layers.append(layer)
     if not layers_by_operator:
         details = _DETAILS.search(text)
+        if details is None and "TensorListReserve" in text:
+            return (
+                "a loop keeps a list of tensors whose shape is not fixed, which TFLite does not have; build recurrent "
+                "layers with unroll=True, or pass the model of Keras 3"
+            )
         if details is None:
             return first_line(error)
         layers_by_operator = {operator.strip(): [] for operator in details.group(1).split(",")}
