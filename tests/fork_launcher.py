@@ -1,5 +1,6 @@
 """What runs as `python` or `attnexport` in tests/forks.py, which adds the line that calls `main`."""
 
+import contextlib
 import json
 import os
 import resource
@@ -33,7 +34,7 @@ def main(address):
     replies = server.makefile("r")
     pid = int(replies.readline())
     for number in _PASSED_ON:
-        signal.signal(number, lambda received, _: os.kill(pid, received))
+        signal.signal(number, lambda received, _: _pass_on(pid, received))
     status = int(replies.readline())
     if status < 0:
         if -status in _PASSED_ON:
@@ -42,6 +43,11 @@ def main(address):
         os.kill(os.getpid(), -status)
         signal.pause()
     os._exit(status)
+
+
+def _pass_on(pid, number):
+    with contextlib.suppress(ProcessLookupError):  # it has just ended
+        os.kill(pid, number)
 
 
 def _is_inherited(number):

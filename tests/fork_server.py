@@ -65,7 +65,8 @@ def _serve(connection: socket.socket) -> NoReturn:
         connection.sendall(f"{pid}\n".encode())
     select.select([process, connection], [], [])
     if not select.select([process], [], [], 0)[0]:
-        with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it may not have come so far as to have a group of its own
             os.killpg(pid, signal.SIGKILL)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     with suppress(OSError):

@@ -58,7 +58,10 @@ class ForkedPython:
         with (self._folder / "stderr").open("wb") as stderr:
             self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr)
         assert self._process.stdout
-        assert self._process.stdout.readline() == b"ready\n", (self._folder / "stderr").read_text()
+        if self._process.stdout.readline() != b"ready\n":
+            self._process.communicate()
+            with self._stack:
+                raise RuntimeError((self._folder / "stderr").read_text())
         return self
 
     def __exit__(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +22,13 @@ _NEAR_DB = 1.0
 _OTHER_UNITS = 100.0  # times as wide as another column
 
 
-def advice(model: bytes, graph: Graph, recipe: Recipe, cases: Sequence[Case]) -> str:
+def advice(recipe: Recipe, cases: Sequence[Case], weights_db: Callable[[], float | None]) -> str:
     """What limits a recipe, if other samples cannot help: its inputs' one scale, or its weights; else empty.
 
     Args:
-        model: The float32 .tflite.
-        graph: Its contents.
         recipe: The recipe, whose file has too little SQNR.
         cases: Held-out samples, with the original's outputs.
+        weights_db: Gives what `weights_alone` does.
     """
     needed = _needed(recipe)
     if needed is None or recipe.layers or not recipe.integer_activations:
@@ -39,7 +38,7 @@ def advice(model: bytes, graph: Graph, recipe: Recipe, cases: Sequence[Case]) ->
             f"input {named!r} has columns of very different ranges, and {recipe.io_type} inputs have one step for all "
             "of them: normalize before the model, give each unit an input of its own, or leave the inputs float32"
         )
-    sqnr_db = _weights_alone(model, graph, recipe, cases)
+    sqnr_db = weights_db()
     if sqnr_db is None or sqnr_db > needed + _NEAR_DB:
         return ""
     return (
@@ -49,19 +48,17 @@ def advice(model: bytes, graph: Graph, recipe: Recipe, cases: Sequence[Case]) ->
     )
 
 
-def is_limited_by_weights(model: bytes, graph: Graph, recipe: Recipe, cases: Sequence[Case]) -> bool:
+def is_limited_by_weights(recipe: Recipe, weights_db: Callable[[], float | None]) -> bool:
     """Whether the weights of a recipe, whose file has too little SQNR, leave too little by themselves.
 
     Args:
-        model: The float32 .tflite.
-        graph: Its contents.
         recipe: The recipe.
-        cases: Held-out samples, with the original's outputs.
+        weights_db: Gives what `weights_alone` does.
     """
     needed = _needed(recipe)
     if needed is None or recipe.layers:
         return False
-    sqnr_db = _weights_alone(model, graph, recipe, cases)
+    sqnr_db = weights_db()
     return sqnr_db is not None and sqnr_db <= needed + _NEAR_DB
 
 
@@ -69,8 +66,15 @@ def _needed(recipe: Recipe) -> float | None:
     return budget_of(recipe.precision).min_sqnr_db if recipe.min_sqnr_db is None else recipe.min_sqnr_db
 
 
-def _weights_alone(model: bytes, graph: Graph, recipe: Recipe, cases: Sequence[Case]) -> float | None:
-    """The SQNR in dB of the recipe's weights with float activations; None if they cannot be run so."""
+def weights_alone(model: bytes, graph: Graph, recipe: Recipe, cases: Sequence[Case]) -> float | None:
+    """The SQNR in dB of a recipe's weights with float activations; None if they cannot be run so.
+
+    Args:
+        model: The float32 .tflite.
+        graph: Its contents.
+        recipe: The recipe.
+        cases: Held-out samples, with the original's outputs.
+    """
     alone = Recipe(recipe.name, recipe.weights, "float32", keep_float=recipe.keep_float)
     try:
         content = quantize(model, alone, places=place(graph, alone))

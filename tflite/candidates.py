@@ -19,6 +19,7 @@ from attnexport.parity import Budget, Case, Figures, budget_of, distance
 from attnexport.parity.column_tallies import ColumnTallies
 from attnexport.parity.figures import worst
 from attnexport.parity.mismatch import is_float, mismatch, not_finite
+from attnexport.parity.running import comparable
 
 from .fitted_weights import WeightFitter
 from .float_core import Places, quantized_tensors
@@ -139,6 +140,7 @@ def worst_figures(expected: Arrays, actual: Arrays, budget: Budget) -> Figures:
     Raises:
         GateError: if an output has another shape or type, or holds NaN.
     """
+    expected, actual = comparable(expected), comparable(actual)
     figures = [Figures()]
     for name, wanted in expected.items():
         problem = mismatch(wanted, actual[name], 0.0)  # its gate judges them

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 
 from attnexport.core.errors import AttnexportError, ModelError, ParityError
@@ -13,7 +14,7 @@ from attnexport.core.signature import Signature
 from attnexport.core.wording import worded
 from attnexport.parity import Verdict
 
-from .advice import advice, is_limited_by_weights
+from .advice import advice, is_limited_by_weights, weights_alone
 from .calibration import Calibration
 from .candidates import best, candidates
 from .float_core import place
@@ -169,17 +170,20 @@ def convert_prepared(
             conversions.append(_convert(prepared, recipe, place_of))
         except AttnexportError as error:
             is_parity = isinstance(error, ParityError)
-            if is_parity and (fitted := _fitted(prepared, recipe, place_of)) is not None:
+            weights_db = cache(partial(weights_alone, prepared.model, prepared.graph, recipe, prepared.few_cases))
+            if is_parity and (fitted := _fitted(prepared, recipe, place_of, weights_db)) is not None:
                 conversions.append(fitted)
                 continue
             if rejected is None:
                 raise
-            helps = advice(prepared.model, prepared.graph, recipe, prepared.few_cases) if is_parity else ""
+            helps = advice(recipe, prepared.few_cases, weights_db) if is_parity else ""
             rejected.append(Rejected(recipe, error, worded(helps)))
     return conversions
 
 
-def _fitted(prepared: Prepared, recipe: Recipe, place_of: str) -> Conversion | None:
+def _fitted(
+    prepared: Prepared, recipe: Recipe, place_of: str, weights_db: Callable[[], float | None]
+) -> Conversion | None:
     """The conversion with weights that are fitted to the user's samples, if those rounded to the nearest are the limit.
 
     None if it fails as well, or would not help.
@@ -187,7 +191,7 @@ def _fitted(prepared: Prepared, recipe: Recipe, place_of: str) -> Conversion | N
     by_nearest = recipe.weights in INTEGER_BITS and recipe.weight_algorithms == ("minmax",)
     if not by_nearest or not prepared.calibration.given or prepared.graph.flex_operators:
         return None
-    if not is_limited_by_weights(prepared.model, prepared.graph, recipe, prepared.few_cases):
+    if not is_limited_by_weights(recipe, weights_db):
         return None
     try:
         found = _convert(prepared, replace(recipe, weight_algorithms=(FITTED,)), place_of, is_kept=False)

@@ -57,7 +57,7 @@ def _read_signs(nodes: Any) -> bool:
     removed = []
     for index, node in enumerate(nodes):
         asking = users.get(node.name, [])
-        if node.op != "BitwiseAnd" or not all(_asks_sign(user, node, by_name) for user in asking):
+        if node.op != "BitwiseAnd" or not asking or not all(_asks_sign(user, node, by_name) for user in asking):
             continue
         bits = [each for each in node.input if _constant(each, by_name) != np.iinfo(np.int32).min]
         if len(bits) == 1:

@@ -13,11 +13,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attnexport.core import DEFAULT_SIGNATURE, ArgumentError, AttnexportError, batched
+from attnexport.core import DEFAULT_SIGNATURE, ArgumentError, AttnexportError
 from attnexport.core.os_errors import writing
 from attnexport.core.samples import content_hash
 from attnexport.parity.pareto import Candidate
 from attnexport.parity.report import ComparedData, Report, WorstSample, render
+from attnexport.parity.running import run_for_comparison
 from attnexport.parity.summary import Summary, summarize
 from attnexport.store.files import make_directories, write_atomically
 from attnexport.store.manifest import ValidationRecord
@@ -173,8 +174,8 @@ def _run_again(
     sample = {name: array[number : number + 1] for name, array in compared.data.samples.inputs.items()}
     inputs = original.feeds[check.signature](sample)
     try:
-        expected = batched(original.reference, inputs, signature=check.signature)[check.output][0]
-        actual = batched(runner, inputs, signature=check.signature)[check.output][0]
+        expected = run_for_comparison(original.reference, inputs, check.signature)[check.output][0]
+        actual = run_for_comparison(runner, inputs, check.signature)[check.output][0]
     except AttnexportError:
         return None
     return WorstSample(

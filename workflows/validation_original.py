@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import zipfile
 from collections.abc import Sequence
-from pathlib import Path
-
-import h5py
 
 from attnexport.core import ArgumentError, GateError, ModelError
-from attnexport.core.errors import first_line
 from attnexport.exporter import ModelSource, open_model
+from attnexport.exporter.models.keras_file import damage_of
 from attnexport.exporter.models.sources import ModelOrigin
 from attnexport.store import ExportDirectory, VersionEntry
-
-_WEIGHTS = "model.weights.h5"
 
 
 def check_unchanged(directory: ExportDirectory, entry: VersionEntry) -> None:
@@ -47,21 +40,6 @@ def open_exported(origin: ModelOrigin, labels: Sequence[str] | None) -> ModelSou
     except ModelError as error:
         if origin.saved_model is not None:
             raise GateError(f"{error}; it is not what was exported: export it again") from error
-        if origin.keras_file is None or (damage := _damage(origin.keras_file)) is None:
+        if origin.keras_file is None or (damage := damage_of(origin.keras_file)) is None:
             raise
         raise GateError(f"{origin.keras_file} is not what was exported: {damage}; export it again") from error
-
-
-def _damage(path: Path) -> str | None:
-    """Why a file is not one that Keras wrote; None if it may be one."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if missing := {"config.json", "metadata.json", _WEIGHTS} - set(archive.namelist()):
-                return f"it has no {', '.join(sorted(missing))}"
-            if (part := archive.testzip()) is not None:
-                return f"its part {part} fails the checksum"
-            json.loads(archive.read("config.json"))
-            with archive.open(_WEIGHTS) as weights, h5py.File(weights, "r"):
-                return None
-    except Exception as error:  # on damaged files zipfile raises whatever its parts raise
-        return first_line(error)

@@ -71,9 +71,6 @@ def run_validation(
     with ExitStack() as stack:
         compared = open_compared(directory, entry, evaluation, imports, limits, stack, progress, labels_for)
         subjects, notes_on_subjects = without_half(open_subjects(directory, entry, stack), compared.data.samples.inputs)
-        if compared.original.origin.saved_model is not None:
-            subjects, notes_on_quantized = beside_quantized(entry, subjects)
-            notes_on_subjects += notes_on_quantized
         sound = without_damaged(entry, subjects)
         if server is not None:
             subjects += server_subjects(server, model, entry, stack)
@@ -86,6 +83,9 @@ def run_validation(
             artifacts = device_artifacts(entry)
             cases = device_batches(compared.original, compared.data, artifacts)
             subjects.append(read_recording(path, artifacts, cases))
+        if compared.original.origin.saved_model is not None:
+            subjects, notes_on_quantized = beside_quantized(entry, subjects)
+            notes += notes_on_quantized
         structure = structure_checks(directory, entry, subjects, compared.precision)
         verdict = _compare(compared, subjects, signatures, limits, entry.source.get("labels") or (), progress)
         check_limits_measured(verdict, limits)

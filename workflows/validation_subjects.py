@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from attnexport.core.errors import ArgumentError, ContentError, GateError, ModelError, ServingError
+from attnexport.core.errors import ArgumentError, ContentError, GateError, ModelError, ServingError, first_line
 from attnexport.core.progress import Progress
 from attnexport.core.runner import Runner, batched
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays
@@ -87,21 +87,28 @@ def without_half(subjects: Sequence[Subject], inputs: Arrays) -> tuple[list[Subj
                 "phone's GPU computes in it by default: scale that before the model"
             )
             return [each for each in subjects if each.runtime != HALF], [note]
-    kept = [each for each in subjects if each.runtime != HALF or _runs(each.runner, inputs)]
-    left = [each.artifact for each in subjects if each not in kept]
-    return kept, [f"half precision of {each} is not compared: the kernels of this CPU do not run it" for each in left]
+    failures = {id(each): _failure(each.runner, inputs) for each in subjects if each.runtime == HALF}
+    notes = [
+        f"half precision of {each.artifact} is not compared: this CPU does not run it so ({failures[id(each)]})"
+        for each in subjects
+        if failures.get(id(each))
+    ]
+    return [each for each in subjects if not failures.get(id(each))], notes
 
 
-def _runs(runner: Runner, inputs: Arrays) -> bool:
-    """Whether one sample runs: LiteRT finds only then that its kernels lack an operator in half precision."""
+def _failure(runner: Runner, inputs: Arrays) -> str:
+    """Why one sample does not run, or nothing: LiteRT finds only then what its kernels lack in half precision.
+
+    A file that is wrong itself fails in its other runtimes, too.
+    """
     default = runner.signatures.get(DEFAULT_SIGNATURE)
     if default is None or not takes(default, inputs):
-        return True
+        return ""
     try:
         batched(runner, {name: array[:1] for name, array in inputs.items()})
-    except ModelError:
-        return False
-    return True
+    except ModelError as error:
+        return first_line(error)
+    return ""
 
 
 def beside_quantized(entry: VersionEntry, subjects: Sequence[Subject]) -> tuple[list[Subject], list[str]]:

@@ -18,6 +18,7 @@ from .traits import flat_layers
 
 ASK_FOR_LIVE = ": hand the model over live"  # what to do about a file, and has been done about a live model
 
+_WEIGHTS = "model.weights.h5"
 _MAX_CONFIG_BYTES = 1 << 26
 _QUANTIZED = re.compile(r"Quantized\w*DTypePolicy")  # the one for float8 has a name of its own
 
@@ -74,6 +75,21 @@ def _check_restored(path: Path, model: Any) -> None:
             f"cannot build {type(model).__name__} by itself. Give the class get_build_config and build_from_config, or "
             "hand the model over live, as package.module:factory or to export_saved_model"
         )
+
+
+def damage_of(path: Path) -> str | None:
+    """Why a .keras is not as Keras wrote it, found without building the model; None if it may be."""
+    import h5py
+
+    try:
+        _read_config(path)
+        with zipfile.ZipFile(path) as archive:
+            if missing := {"metadata.json", _WEIGHTS} - set(archive.namelist()):
+                return f"it has no {', '.join(sorted(missing))}"
+            with archive.open(_WEIGHTS) as weights, h5py.File(weights, "r"):
+                return None
+    except Exception as error:  # on damaged files zipfile and HDF5 raise whatever their parts raise
+        return first_line(error)
 
 
 def load_h5_file(path: Path) -> Any:

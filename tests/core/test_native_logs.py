@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
 
 import pytest
 
@@ -39,6 +41,31 @@ def test_notes_are_dropped_and_other_lines_pass(capfd: pytest.CaptureFixture[str
         fail()
     write(NOTES)
     assert capfd.readouterr().err == OTHERS + NOTES
+
+
+def test_threads_do_not_wait_for_each_other_and_a_closed_stderr_is_left(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered, done = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with without_native_logs():
+            entered.set()
+            done.wait(60)
+            write(NOTES + OTHERS)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert entered.wait(60)
+    with without_native_logs():
+        write(NOTES)
+    done.set()
+    thread.join()
+    assert capfd.readouterr().err == OTHERS
+    monkeypatch.setattr(sys, "stderr", None)
+    with without_native_logs():
+        write(OTHERS)
+    assert capfd.readouterr().err == OTHERS
 
 
 def test_a_command_has_its_own_place_for_them(capfd: pytest.CaptureFixture[str]) -> None:
