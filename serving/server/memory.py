@@ -1,12 +1,13 @@
 """Whether arriving messages take the memory of the machine or the container.
 
 gRPC keeps what has come of each message, has no limit for all of them in Python, and does not say how much it is. The
-process's own growth since calls began to wait does.
+process's own growth since the call that has waited longest began does, with all that grew besides.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from attnexport.core.process import give_back
@@ -29,29 +30,32 @@ class Arrivals:
     """The memory of messages that are arriving."""
 
     def __init__(self) -> None:
-        self._before: int | None = None  # bytes of the process when calls began to wait
+        self._idle: int | None = None  # bytes of the process when no call waited
+        # By when a call began to wait: bytes of the process when it was first seen. One for all calls would count a
+        # model that was loaded long ago as their messages, as long as some call waits at any time.
+        self._before: dict[float, int] = {}
 
-    def take_too_much(self, is_waiting: bool) -> bool:
+    def take_too_much(self, waiting: Sequence[float]) -> bool:
         """Whether they have taken more than is left.
 
         Args:
-            is_waiting: Whether any call waits for its message now.
+            waiting: Since when each call has waited that waits for its message now.
         """
         try:
-            return self._take_too_much(is_waiting)
-        except (OSError, ValueError, IndexError):  # another system than Linux
+            return self._take_too_much(waiting)
+        except (OSError, ValueError, LookupError):  # another system than Linux, or one that hides its memory
             return False
 
-    def _take_too_much(self, is_waiting: bool) -> bool:
-        if self._before is None and not is_waiting:
+    def _take_too_much(self, waiting: Sequence[float]) -> bool:
+        if self._idle is None and not waiting:
             return False
         used = int(_PROCESS.read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        self._before = used if self._before is None else self._before
-        taken = used - self._before
-        if is_waiting:
-            return taken > bytes_left()
-        self._before = None
-        if taken > _LARGE:
+        self._idle = used if self._idle is None else self._idle
+        self._before = {since: self._before.get(since, used) for since in waiting}
+        if waiting:
+            return used - self._before[min(waiting)] > bytes_left()
+        grown, self._idle = used - self._idle, None
+        if grown > _LARGE:
             give_back(with_cycles=False)
         return False
 
@@ -61,6 +65,7 @@ def bytes_left() -> int:
 
     Raises:
         OSError: if the system does not say.
+        KeyError: if it says other things.
     """
     left = _values(_MEMORY)["MemAvailable:"] << 10
     for limit, use, statistics in _GROUPS:

@@ -244,7 +244,8 @@ class Workers(ThreadPoolExecutor):
             room = len(self._tasks)
         else:
             room = len(self._tasks) if len(slow) >= _MAX_SLOW else 0
-        if self._arrivals.take_too_much(bool(slow)):
+        # Those without an end wait for something else than a message.
+        if self._arrivals.take_too_much([since for since, end_call in slow if end_call is not None]):
             room = max(room, 1)
         self._tasks.is_flooded = room >= _MAX_SLOW
         safe = _SLOW if self._tasks.is_flooded else _SAFE
