@@ -21,7 +21,6 @@ from .replies import Replies
 from .status import Code, StatusError, invalid, status_of
 from .workers import Workers
 
-_MAX_DETAIL = 2000  # characters: gRPC drops replies whose trailers are longer than 8 KB
 _LONG = 0.005  # seconds that a request waits before anyone asks whether its client still does
 _COUNTED = ("Predict", "Classify", "Regress")  # in TF Serving's request metrics
 _RUN_MODELS = (*_COUNTED, "MultiInference")
@@ -153,7 +152,7 @@ class Methods:
 
 def _ended_by(error: Exception) -> tuple[Code, str]:
     status = status_of(error)
-    return status.code, str(status)[:_MAX_DETAIL]
+    return status.code, str(status)
 
 
 def _parsed(kind: Any, data: bytes) -> Any:

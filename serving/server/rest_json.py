@@ -28,6 +28,9 @@ _SPACE = " \t\n\r"
 _EXPONENT = re.compile(r"[eE]\+?(\d+)\Z")
 _TOO_BIG = "Number too big to be stored in double."
 _MAX_DIGITS = 309  # of an integer that a double holds
+# The same as a pattern of bytes: digits as 0, exponents without their plus. Some that are not too big fit it, too.
+_AS_PATTERN = bytes.maketrans(b"123456789E", b"000000000e")
+_LONG_DIGITS, _LARGE_EXPONENT = b"0" * _MAX_DIGITS, re.compile(rb"e000")  # as a pattern, since that is found faster
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 # Escapes in strings: a high surrogate with the low one that may follow it, a low one alone, any other.
 _ESCAPES = re.compile(
@@ -81,7 +84,7 @@ def parse(body: bytes | bytearray) -> dict[str, Any]:
 def _plain(body: bytes | bytearray) -> dict[str, Any] | None:
     """An object of numbers in lists, read several times as fast; None for all that has to be read with care."""
     quotes = body.count(b'"')
-    if quotes > _FEW_QUOTES or b"\\" in body:
+    if quotes > _FEW_QUOTES or b"\\" in body or _may_be_too_big(body):
         return None
     try:
         document = msgspec.json.decode(body)
@@ -93,6 +96,12 @@ def _plain(body: bytes | bytearray) -> dict[str, Any] | None:
     # With more quotes there are objects within it, or equal keys.
     is_plain = quotes == 2 * (len(document) + len(strings)) and all(map(str.isprintable, (*document, *strings)))
     return document if is_plain else None
+
+
+def _may_be_too_big(body: bytes | bytearray) -> bool:
+    """Whether a body may hold a number that RapidJSON refuses for its size, and msgspec reads."""
+    pattern = body.translate(_AS_PATTERN, b"+")
+    return _LONG_DIGITS in pattern or _LARGE_EXPONENT.search(pattern) is not None
 
 
 def _load(text: str) -> Any:
@@ -140,6 +149,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members if len(members) == len(pairs) else Repeated(pairs)
 
 
+_ENCODER = json.JSONEncoder()
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=float, parse_float=_float, parse_int=_int)
 
 
@@ -195,8 +205,10 @@ def json_type(value: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as text for a message, cut short."""
-    try:
-        return json.dumps(value)[:_MAX_SHOWN]
-    except RecursionError:
-        return "nested too deeply"
+    """The first characters of a value as text, for a message; no more than those is made of a large one."""
+    text = ""
+    for piece in _ENCODER.iterencode(value):
+        text += piece
+        if len(text) >= _MAX_SHOWN:
+            break
+    return text[:_MAX_SHOWN]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from enum import IntEnum
+from urllib.parse import quote
 
 from attnexport.core.errors import CodecError, ContentError, GateError, ServingError, first_line
 
@@ -39,6 +41,8 @@ HTTP_STATUS = {
 
 
 _MAX_TEXT = 3000  # characters
+_MAX_BYTES = 6000  # as gRPC sends them, among the trailers, of which clients take 8 KB
+_SENT_AS_THEY_ARE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")  # of other characters each byte becomes three
 
 
 class StatusError(ServingError):
@@ -49,10 +53,14 @@ class StatusError(ServingError):
     """
 
     def __init__(self, code: Code, text: str) -> None:
-        # gRPC sends it among the trailers, of which clients take 8 KB; other characters are escaped there.
-        most = _MAX_TEXT if text.isascii() else _MAX_TEXT // 4
+        most = bisect_right(range(1, min(len(text), _MAX_TEXT) + 1), _MAX_BYTES, key=lambda count: _sent(text[:count]))
         super().__init__(text if len(text) <= most else f"{text[:most]}...")
         self.code = code
+
+
+def _sent(text: str) -> int:
+    """The bytes that gRPC sends for a text."""
+    return len(quote(text, safe=_SENT_AS_THEY_ARE, errors="surrogatepass"))
 
 
 def invalid(text: str) -> StatusError:

@@ -19,6 +19,13 @@ from attnexport.core.signature import Signature, TensorSpec
         b'{"instances": [18446744073709551616, 123456789012345678901234567890, -9223372036854775809]}',
         b'{"instances": [1e308, 4.9e-324, 0.1, 1E5, true, false, null, []]}',
         b'{"instances": [1e400]}',
+        b'{"instances": [0e400]}',
+        b'{"foo": -0.0E+400, "instances": [1]}',
+        b'{"foo": 1e0000000001, "instances": [1]}',
+        b'{"foo": %s, "instances": [1]}' % (b"1" * 400),
+        b'{"foo": -%s, "instances": [1]}' % (b"9" * 309),
+        b'{"foo": %s, "instances": [1]}' % (b"9" * 308),
+        b'{"foo": 0.%s, "instances": [1]}' % (b"1" * 400),
         b'{"instances": [NaN, -Infinity, Inf]}',
         b'{"instances": 1, "instances": 2}',
         b'{"instances": [{"x": 1, "x": 2}]}',
@@ -55,6 +62,17 @@ def test_plain_json_is_read_fast() -> None:
 
     assert rest_json._plain(b'{"signature_name": "x", "instances": [[1.5, 2]]}')
     assert rest_json._plain(b'{"instances": [{"x": 1}]}') is None
+    assert rest_json._plain(b'{"instances": [1e-300, 0.5, 1E+30, %s]}' % (b"1" * 308))
+
+
+def test_only_the_beginning_of_a_large_value_is_written_for_a_message() -> None:
+    from attnexport.serving.server import rest_json
+
+    value = {"inputs": [1, 2.5, float("nan"), None, True, "ä", {}, [], {"b": [[7]]}], "rest": list(range(100))}
+    assert rest_json.shown(value) == json.dumps(value)[:100]
+    assert rest_json.shown([[1], "a"]) == '[[1], "a"]'
+    # An object that has no JSON is not reached.
+    assert rest_json.shown([list(range(100)), object()]).startswith("[[0, 1, 2, ")
 
 
 # As TF Serving's own JSON code, compiled alone in November 2026, answered the same bytes.
