@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -139,9 +140,19 @@ class Metrics:
             yield metric
 
     def _merged(self) -> Iterable[Metric]:
-        """What all processes have counted. A file is empty for a moment when a process has just made it."""
-        files = [str(each) for each in Path(self._folder or "").glob("*.db") if each.stat().st_size]
-        merged: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+        """What all processes have counted.
+
+        A file is empty for a moment when a process has just made it, and may be removed after it was listed.
+        """
+        files = []
+        for each in Path(self._folder or "").glob("*.db"):
+            with suppress(FileNotFoundError):
+                if each.stat().st_size:
+                    files.append(str(each))
+        try:
+            merged: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+        except FileNotFoundError:
+            return self._merged()
         return merged
 
     def exposition(self) -> bytes:
