@@ -55,8 +55,9 @@ _OPTIONS = {**_KEYWORDS, **{name: f"{name.replace('-', '_')}={{}}" for name in _
 _NAME = "|".join(sorted(map(re.escape, _OPTIONS), key=len, reverse=True))
 _FLAG = r"[a-z]+(?:_[a-z]+)+"  # of TF Serving, a field of ServeSettings
 _VALUE = r"'[^']*'|[A-Z]+(?:[:.][A-Za-z]+|\[[A-Z]+\])*(?![\w-])|\d[\d.]*(?<!\.)(?![\w-])|auto|latency"
+_SIZES = r"(?<=--shape )[^\s=']+=[\w?,]*[\w?]"
 _WORD = r"(?<=--import )[\w./-]*\w|(?<=-q )[\w./-]*\w"  # what these take always follows them
-_ONE = rf"(?<![\w-])(?:--({_NAME}|{_FLAG})|-q)(?![\w-])(?:[ =]({_VALUE}|{_WORD}))?"
+_ONE = rf"(?<![\w-])(?:--({_NAME}|{_FLAG})|-q)(?![\w-])(?:[ =]({_SIZES}|{_VALUE}|{_WORD}))?"
 _OPTION = re.compile(_ONE)
 _SEVERAL = re.compile(f"{_ONE}(?: {_ONE})*")
 _REPEATED = re.compile(r"\], imports=\[")  # a keyword is given once
@@ -94,6 +95,8 @@ def worded(text: str, *, flags: bool = True) -> str:
         'give evaluation=FILE, or trust=True'
         >>> worded("use -q auto --min-sqnr 30")
         "use recipes='auto', min_sqnr_db=30"
+        >>> worded("--port is 0; give --shape x=1,N")
+        "port is 0; give shapes={'x': (1, N)}"
     """
     if _typed.is_set() or "-" not in text:
         return text
@@ -106,9 +109,8 @@ def worded(text: str, *, flags: bool = True) -> str:
                 return match[0]
             template = f"ServeSettings({name}={{}})"
         if value is None:
-            end = "…" if template[-1] in ")]" else ""
-            return template.replace("{}", end)
-        shown = value if _IS_CODE.match(value) else repr(value)
+            return template.replace("{}", "…") if template[-1] in ")]" else template.removesuffix("={}")
+        shown = _as_python(name, value)
         spare = "" if "{}" in template else f" {value}"
         return template.replace("{}", shown) + spare
 
@@ -117,6 +119,15 @@ def worded(text: str, *, flags: bool = True) -> str:
         return _REPEATED.sub(", ", listed)
 
     return _SEVERAL.sub(keywords, text)
+
+
+def _as_python(name: str, value: str) -> str:
+    """The value of an option as Python has it."""
+    if name == "shape" and "=" in value:
+        key, _, sizes = value.rpartition("=")
+        described = sizes.replace("?", "None").replace(",", ", ") + "," * ("," not in sizes)
+        return f"{{{key!r}: ({described})}}"
+    return value if _IS_CODE.match(value) else repr(value)
 
 
 def worded_all(notes: Iterable[str]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import pytest
 import attnexport as ax
 from attnexport.core.errors import ArgumentError, RefusedError
 from attnexport.core.signature import TensorSpec
-from attnexport.core.wording import as_typed, worded
+from attnexport.core.wording import _OPTIONS, as_typed, worded
 from attnexport.workflows.result import Line, Result, Table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,6 +59,8 @@ def test_every_option_that_a_message_names_has_a_keyword_of_the_functions() -> N
         if not text.lstrip("f'\"").startswith(("  tensorflow_model_server", "  saved_model_cli"))
     ]
     assert len(messages) > 50
+    named = {name for template in _OPTIONS.values() for name in re.findall(r"(\w+)[=(]", template)}
+    assert named <= keywords | {"SearchOptions", "ServeSettings", "parse", "to_json"}
     for name, text in messages:
         shown = re.sub(r"\{[^{}]*\}", "1", text)
         words = worded(shown)
@@ -70,7 +72,10 @@ def test_every_option_that_a_message_names_has_a_keyword_of_the_functions() -> N
 @pytest.mark.parametrize(
     ("typed", "python"),
     [
-        ("give --evaluation", "give evaluation="),
+        ("give --evaluation", "give evaluation"),
+        ("--port is 0; give another --port, or --batch.", "port is 0; give another port, or batch."),
+        ("fix them with --shape x.1=1,N,?,3, a number", "fix them with shapes={'x.1': (1, N, None, 3)}, a number"),
+        ("fix it with --shape x=3; or --shape", "fix it with shapes={'x': (3,)}; or shapes"),
         ("fix the steps with --steps 8", "fix the steps with steps=8"),
         ("give --import my_layers or --trust", "give imports=['my_layers'] or trust=True"),
         ("give --import a --import b.c", "give imports=['a', 'b.c']"),
@@ -94,7 +99,7 @@ def test_an_error_names_the_keyword_except_while_a_command_runs(typed: str, pyth
 
 def test_what_a_server_says_of_its_flags_stays_as_it_is() -> None:
     error = RefusedError("a:8500: the server runs with --enable_batching; give --model", address="a:8500")
-    assert str(error) == "a:8500: the server runs with --enable_batching; give model="
+    assert str(error) == "a:8500: the server runs with --enable_batching; give model"
 
 
 def test_a_result_names_keywords_except_in_lines_to_copy() -> None:
@@ -107,9 +112,9 @@ def test_a_result_names_keywords_except_in_lines_to_copy() -> None:
 
     lines = str(Some()).splitlines()
     assert [line.rstrip() for line in lines] == [
-        "give evaluation=", "attnexport validate --evaluation x", "keep_float=[…]", "a",
+        "give evaluation", "attnexport validate --evaluation x", "keep_float=[…]", "a",
     ]  # fmt: skip
-    assert "give evaluation=" in Some()._repr_html_()
+    assert "give evaluation" in Some()._repr_html_()
 
 
 def test_a_function_tells_which_keyword_is_missing(tmp_path: Path) -> None:

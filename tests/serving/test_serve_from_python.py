@@ -143,7 +143,7 @@ def test_port_0_is_no_port_and_the_socket_is_the_address(model_base: Path, tmp_p
             np.testing.assert_array_equal(client.predict(X)["y"], 2 * X["x"] + 2)
         assert f"gRPC  unix:{path}" in str(server)
         assert f"attnexport metadata --server unix:{path} --model m" in str(server)
-    with pytest.raises(ArgumentError, match=r"port= is 0 and there is no ServeSettings\(grpc_socket_path=…\)"):
+    with pytest.raises(ArgumentError, match=r"port is 0 and there is no ServeSettings\(grpc_socket_path=…\)"):
         ax.serve(settings=settings_for(model_base), port=0)
 
 

@@ -147,8 +147,8 @@ def test_what_workers_cannot_do_together_is_refused_by_name(base: Path, tmp_path
             taken.bind(("127.0.0.1", 0))
             taken.listen()
             port = taken.getsockname()[1]
-            assert "another server is there; give another port=" in refusal(StorageError, port=port)
-            assert "another server is there; give another rest_port=" in refusal(StorageError, rest_port=port)
+            assert "another server is there; give another port" in refusal(StorageError, port=port)
+            assert "another server is there; give another rest_port" in refusal(StorageError, rest_port=port)
 
 
 def test_workers_that_do_not_start_say_why(tmp_path: Path) -> None:

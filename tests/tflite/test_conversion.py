@@ -248,7 +248,7 @@ def test_free_steps_are_refused_with_the_way_out(tmp_path: Path, exported_classi
     with pytest.raises(ArgumentError, match=r"has shape \[1, \?, 4\].*fix the steps with steps=N"):
         fix_shapes(exported_classifier.path, tmp_path / "x", {"serving_default": free}, ["serving_default"])
     image = Signature("serving_default", (TensorSpec("x", "float32", (None, None, None, 3)),), free.outputs)
-    with pytest.raises(ArgumentError, match=r"fix them with --shape x=1,N,M,3, a number for each letter"):
+    with pytest.raises(ArgumentError, match=r"fix them with shapes=\{'x': \(1, N, M, 3\)\}, a number for each"):
         fix_shapes(exported_classifier.path, tmp_path / "x", {"serving_default": image}, ["serving_default"])
 
 
