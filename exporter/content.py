@@ -19,9 +19,9 @@ from attnexport.store.kinds import graph_file
 from .programs.reading import MAX_BYTES
 
 
-def keras_hash(model: Any, labels: Sequence[str] | None, signatures: Mapping[str, Signature]) -> str:
-    """The hash of a Keras model's weights by Keras path, its configuration, its labels and its signatures."""
-    return _hash(_described(model, labels) | _hashed_weights(model), signatures)
+def keras_hash(model: Any, weights: Arrays, labels: Sequence[str] | None, signatures: Mapping[str, Signature]) -> str:
+    """The hash of a Keras model's weights, as `hashed_weights` gave them, its configuration, labels and signatures."""
+    return _hash(_described(model, labels) | weights, signatures)
 
 
 def saved_model_hash(saved_model: Path, signatures: Mapping[str, Signature]) -> str:
@@ -39,7 +39,7 @@ def _described(model: Any, labels: Sequence[str] | None) -> Arrays:
     return {"config": np.frombuffer(text.encode(), np.uint8)}
 
 
-def _hashed_weights(model: Any) -> Arrays:
+def hashed_weights(model: Any) -> Arrays:
     """The hash of each weight by its Keras path, one weight in memory at a time."""
     hashes: Arrays = {}
     for variable in model.weights:

@@ -18,7 +18,7 @@ from attnexport.core.samples import synthetic_samples
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Shape, Signature, TensorSpec
 from attnexport.parity import Case
 
-from .content import keras_hash
+from .content import hashed_weights, keras_hash
 from .endpoint import Endpoint, TracedEndpoint, check_endpoint_names, trace
 from .endpoints import OFFERED, model_endpoints
 from .lengths import at_length, length_of
@@ -123,11 +123,15 @@ class KerasSource(ModelSource):
 
     @cached_property
     def content_hash(self) -> str:
-        return self.hash_with({})
+        return self.hash_as(self.labels, self.signatures)
 
-    def hash_with(self, others: Mapping[str, Signature]) -> str:
-        """The content hash with further signatures, which only whoever made the endpoints can trace."""
-        return keras_hash(self.model, self.labels, {**others, **self.signatures})
+    def hash_as(self, labels: Sequence[str] | None, signatures: Mapping[str, Signature]) -> str:
+        """The content hash of an export of the model with these labels and signatures, which need not be open."""
+        return keras_hash(self.model, self._weights, labels, signatures)
+
+    @cached_property
+    def _weights(self) -> Arrays:
+        return hashed_weights(self.model)  # once for all versions that the model is compared with
 
     def write(self, path: Path) -> None:
         write_saved_model(path, self.endpoints)
@@ -248,24 +252,25 @@ def _with_batch(traced: TracedEndpoint, batch: int | None) -> TracedEndpoint:
 
 
 def _notes(inputs: ModelInputs) -> tuple[str, ...]:
-    model = inputs.model
-    if sparse := [each.name for each in getattr(model, "inputs", None) or [] if each.sparse]:
-        return (
-            f"Keras takes {', '.join(map(repr, sparse))} sparse; the exported signatures take a dense tensor for it",
+    model, notes = inputs.model, []
+    known = getattr(model, "inputs", None) or ()
+    if sparse := [each.name for each in known if each.sparse]:
+        notes.append(
+            f"Keras takes {', '.join(map(repr, sparse))} sparse; the exported signatures take a dense tensor for it"
         )
     if (layer := runs_otherwise_in_graphs(model)) is not None:
-        return (
+        notes.append(
             f"layer {layer!r} gets integers, which Keras's image layers round eagerly and not in a graph: the original "
-            "is compared as predict runs it, in a graph",
+            "is compared as predict runs it, in a graph"
         )
     # A model without inputs of its own was built by a call, of which Keras keeps the shapes alone.
     has_tokens = any(isinstance(layer, keras.layers.Embedding) for layer in flat_layers(model))
-    if getattr(model, "inputs", None) or not has_tokens or any("int" in spec.dtype for spec in inputs.specs):
-        return ()
-    return (
-        f"model {model.name!r} has an Embedding, and its input is exported as {model.variable_dtype}: Keras does not "
-        "keep the dtype of its first call; wrap it in a functional model with keras.Input to have integers",
-    )
+    if not known and has_tokens and all("int" not in spec.dtype for spec in inputs.specs):
+        notes.append(
+            f"model {model.name!r} has an Embedding, and its input is exported as {model.variable_dtype}: Keras does "
+            "not keep the dtype of its first call; wrap it in a functional model with keras.Input to have integers"
+        )
+    return tuple(notes)
 
 
 def _precision(model: Any) -> str:

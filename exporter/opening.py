@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from attnexport.core.errors import ArgumentError
+from attnexport.core.errors import ArgumentError, ModelError
 from attnexport.core.signature import DEFAULT_SIGNATURE, Shape, Signature, TensorSpec
 
 from .endpoint import Endpoint
@@ -107,7 +107,7 @@ def open_as_written(
         labels: The labels that the version was given.
 
     Returns:
-        The source; None if the model does not take such sizes, or lacks a signature.
+        The source; None if the model does not take such sizes, by its inputs or in a layer, or lacks a signature.
     """
     from .endpoints import OFFERED
     from .keras_source import KerasSource
@@ -128,5 +128,5 @@ def open_as_written(
             labels=labels,
             classify="classify" in known or labels is not None,
         )
-    except ArgumentError:
+    except (ArgumentError, ModelError):
         return None

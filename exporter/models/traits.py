@@ -14,16 +14,17 @@ def flat_layers(model: Any) -> list[Any]:
 
 
 def computes_in(model: Any) -> set[str]:
-    """The dtypes that its layers compute in, and the operations of its functional graphs (a cast, for one) give."""
+    """The floats that its layers compute in, and the operations of its functional graphs (a cast, for one) give."""
     layers = flat_layers(model)
     operations = (each for layer in layers for each in getattr(layer, "operations", ()))
-    return {layer.compute_dtype for layer in layers} | {
+    computed = {layer.compute_dtype for layer in layers} | {
         keras.backend.standardize_dtype(tensor.dtype)
         for operation in operations
         if not isinstance(operation, keras.Layer)
         for node in operation._inbound_nodes
         for tensor in node.output_tensors
     }
+    return {dtype for dtype in computed if dtype is not None and "float" in dtype}
 
 
 def integers_below(model: Any) -> int | None:

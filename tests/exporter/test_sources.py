@@ -6,6 +6,7 @@ import json
 import subprocess
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ import numpy as np
 import pytest
 
 from attnexport.core import ArgumentError, ModelError
-from attnexport.exporter import build_model, load_model
+from attnexport.exporter import build_model, load_model, open_model
+from attnexport.exporter.inspection import inspect_keras
+from attnexport.exporter.keras_source import KerasSource
 from attnexport.exporter.models import open_source
+from attnexport.exporter.opening import open_as_written
 
 
 @pytest.fixture
@@ -221,3 +225,26 @@ def test_what_is_no_model_gets_a_word_of_its_own(here: Path, name: str, error: t
 def test_only_models_are_models() -> None:
     with pytest.raises(ArgumentError, match="received int"):
         load_model(3)  # type: ignore[arg-type]
+
+
+def test_sizes_that_a_layer_refuses_are_not_those_of_the_model() -> None:
+    """An older version of another architecture, with an input of the same name."""
+    x = keras.Input((None,), name="x")
+    source = open_model(keras.Model(x, keras.layers.Reshape((-1, 8))(x), name="m"))
+    assert isinstance(source, KerasSource)
+    [own] = source.signatures.values()
+    for size, is_taken in ((16, True), (5, False)):
+        written = replace(own, inputs=(replace(own.inputs[0], shape=(1, size)),))
+        assert (open_as_written(source, [written], None) is not None) is is_taken, size
+
+
+def test_a_model_computes_in_floats_alone_and_all_its_notes_are_told() -> None:
+    image = keras.Input((8, 8, 3), dtype="uint8", name="image")
+    bag = keras.Input((12,), sparse=True, name="bag")
+    small = keras.layers.Flatten()(keras.layers.Resizing(2, 2)(image))
+    rounded = keras.ops.cast(keras.ops.cast(keras.layers.Dense(3)(bag), "int32"), "float16")
+    model = keras.Model([image, bag], keras.layers.Concatenate()([small, rounded]), name="m")
+    assert inspect_keras(model).computes_in == ("float16", "float32")
+    notes = open_model(model).notes
+    assert ["sparse" in note for note in notes] == [True, False]
+    assert ["image layers round" in note for note in notes] == [False, True]
