@@ -35,7 +35,7 @@ def fill_batch(inputs: Arrays, size: int) -> Arrays:
 def fill_rows(array: Array, size: int) -> Array:
     """As `fill_batch`, for one array `[n, ...]`."""
     missing = -len(array) % size
-    check_memory(missing * array[-1:].nbytes, f"a batch of {size:,} samples")
+    check_memory(missing * array[-1:].nbytes, f"filling {len(array):,} samples up to the batch of {size:,}")
     return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) if missing else array
 
 

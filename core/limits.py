@@ -7,18 +7,18 @@ from .errors import ContentError
 MAX_VERSION = 2**63 - 1  # TF Serving reads the name of a version's directory as an int64
 
 PRECISIONS = ("float32", "float16", "bfloat16", "dynamic", "int8", "int16x8", "int4")  # the rows of parity's budgets
-_MAX_MEMORY = 1 << 34  # bytes that the shapes of a file may ask for at once
+_MAX_MEMORY = 1 << 34  # bytes that shapes may ask for at once
 
 
 def check_memory(size: int, what: str) -> None:
-    """Refuse an array that a file's shapes ask for and no model needs.
+    """Refuse an array that shapes ask for and no model needs.
 
     Args:
-        size: Its bytes, or fewer.
-        what: What the array is.
+        size: The bytes that making it takes, or fewer.
+        what: What the array is, and who asks for it.
 
     Raises:
         ContentError: if it is larger than 16 GiB.
     """
     if size > _MAX_MEMORY:
-        raise ContentError(f"{what} would take more than {_MAX_MEMORY:,} bytes; the model declares such a shape")
+        raise ContentError(f"{what} would take more than {_MAX_MEMORY:,} bytes")

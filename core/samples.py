@@ -22,6 +22,7 @@ LABELS = "labels"
 # Names that Keras makes for inputs, numbered through the process, and what an export calls such inputs.
 _GENERATED = re.compile(r"(keras_tensor|input_layer)(_\d+)?")
 _RENAMED = re.compile(r"input(_\d+)?")
+_MADE_AS = 8  # bytes of each made-up value before it is cast
 # What samples are read from: a path, the arrays `[n, ...]` by input name, or the lone array of a single input.
 SampleSource: TypeAlias = "str | Path | Mapping[str, Any] | Array"
 
@@ -128,7 +129,8 @@ def synthetic_samples(
         shape = tuple(free_size if size is None else size for size in ((None,) if spec.shape is None else spec.shape))
         if n is not None and shape:
             shape = (n, *shape[1:])
-        check_memory(math.prod(shape), f"a sample of input {spec.name!r} {list(shape)}")
+        what = f"made-up values for input {spec.name!r} of shape {list(shape)}"
+        check_memory(_MADE_AS * math.prod(shape), what)
         if spec.is_float:
             inputs[spec.name] = rng.standard_normal(shape).astype(_numpy_dtype(spec.dtype))
         elif spec.dtype == "string":

@@ -30,13 +30,13 @@ def open_exported(origin: ModelOrigin, labels: Sequence[str] | None) -> ModelSou
     """Open the original of a version.
 
     Raises:
-        GateError: It does not load since it is damaged, or the manifest has labels that do not fit it.
+        GateError: It does not load since it is damaged, or the manifest has labels or names that do not fit it.
         ModelError: Keras cannot load it: what it says of a sound file is not a change of it.
     """
     try:
         return open_model(origin, labels=labels)
     except ArgumentError as error:
-        raise GateError(f"the labels in the manifest do not fit the original: {error}; export it again") from error
+        raise GateError(f"the manifest does not fit the original: {error}; export it again") from error
     except ModelError as error:
         if origin.saved_model is not None:
             raise GateError(f"{error}; it is not what was exported: export it again") from error

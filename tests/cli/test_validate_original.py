@@ -21,13 +21,20 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 def test_what_the_manifest_says_wrongly_is_5(attnexport: Run, export: Path) -> None:
-    """Labels that do not fit, and a .keras whose parts are damaged though the file is a sound archive."""
+    """Labels that do not fit the original, and one input too many."""
     manifest = export / "attnexport.json"
     document = json.loads(manifest.read_text())
     document["versions"][0]["source"]["labels"] = ["zero", "one"]
     manifest.write_text(json.dumps(document))
     code, _, err = attnexport("validate", export)
-    assert (code, "the labels in the manifest do not fit the original: 2 label(s)" in err) == (5, True), err
+    assert (code, "the manifest does not fit the original: 2 label(s)" in err) == (5, True), err
+    del document["versions"][0]["source"]["labels"]
+    artifact = next(each for each in document["versions"][0]["artifacts"] if each["kind"] == "keras")
+    default = next(each for each in artifact["signatures"] if each["name"] == "serving_default")
+    default["inputs"].append({**default["inputs"][0], "name": "other"})
+    manifest.write_text(json.dumps(document))
+    code, _, err = attnexport("validate", export)
+    assert (code, "the manifest does not fit the original: 2 names were given" in err) == (5, True), err
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from attnexport.core import ContentError, Signature, TensorSpec, batched, synthetic_samples
+from attnexport.core import ContentError, Signature, TensorSpec, batched, limits, synthetic_samples
 from attnexport.core.batches import batch_for, chunks, fill_batch, fill_rows
 from attnexport.core.runner import RecordedRunner
 from attnexport.core.signature import Arrays
@@ -70,7 +70,18 @@ def test_what_was_recorded_of_all_samples_is_asked_for_all() -> None:
 
 
 def test_shapes_that_no_memory_holds_are_refused() -> None:
-    with pytest.raises(ContentError, match=r"a batch of 4,611,686,018,427,387,904 samples would take more than"):
+    with pytest.raises(
+        ContentError, match=r"filling 2 samples up to the batch of 4,611,686,018,427,387,904 would take more"
+    ):
         fill_batch({"x": np.ones((2, 3))}, 1 << 62)
-    with pytest.raises(ContentError, match=r"a sample of input 'x' \[2, 4294967296, 4294967296\] would take"):
+    with pytest.raises(ContentError, match=r"input 'x' of shape \[2, 4294967296, 4294967296\] would take more than"):
         synthetic_samples([TensorSpec("x", "float32", (None, 1 << 32, 1 << 32))], 2)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "uint8", "string"])
+def test_made_up_values_are_measured_as_they_are_made(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of 64 bits, before they are cast."""
+    monkeypatch.setattr(limits, "_MAX_MEMORY", 96)
+    assert synthetic_samples([TensorSpec("x", dtype, (None,))], 12).inputs["x"].shape == (12,)
+    with pytest.raises(ContentError, match=r"shape \[13\] would take more than 96 bytes$"):
+        synthetic_samples([TensorSpec("x", dtype, (None,))], 13)
