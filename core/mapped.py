@@ -46,7 +46,7 @@ def read_npz(path: Path) -> dict[str, Array]:
 
 
 def array_of(archive: Mapping[str, Any], name: str) -> Array:
-    """An array of an open .npz; of a member that is none, numpy gives the bytes.
+    """An array of an open .npz; numpy returns other members as bytes.
 
     Raises:
         ValueError: if the member is not an array.

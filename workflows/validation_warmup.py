@@ -39,10 +39,10 @@ class _RecordError(Exception):
 
 
 def failing_warmup(saved_model: Path, runner: Runner) -> str | None:
-    """What is wrong with the warm-up records: one that fails keeps a version of TF Serving down; None if all do.
+    """The first warm-up record that fails, which keeps a version of TF Serving down; None if every record runs.
 
-    Every record is run: the first of each form alone, the others of its form together. Where the batch is not free, the
-    first few of each form are.
+    Every record is run: the first of each form alone, the others of its form together. If the batch is not free, only
+    the first few of each form are run.
 
     Args:
         saved_model: The SavedModel's directory.
