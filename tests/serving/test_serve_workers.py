@@ -140,7 +140,7 @@ def test_what_workers_cannot_do_together_is_refused_by_name(base: Path, tmp_path
     assert "ServeSettings(grpc_socket_path=…) and ServeSettings(workers=…)" in refusal(
         ArgumentError, settings={"grpc_socket_path": "/tmp/x"}
     )
-    assert "on_access= and ServeSettings(workers=…)" in refusal(ArgumentError, on_access=print)
+    assert "on_access and ServeSettings(workers=…)" in refusal(ArgumentError, on_access=print)
     for shares in (False, True):
         with socket.socket() as taken:
             taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(shares))
