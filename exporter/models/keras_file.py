@@ -121,9 +121,28 @@ def load_h5_file(path: Path) -> Any:
             "it from there with model.export('DIRECTORY'), which attnexport takes as a SavedModel"
         )
     try:
-        return keras.saving.load_model(path, safe_mode=True, compile=False)
+        return keras.saving.load_model(path, custom_objects=_operations(), safe_mode=True, compile=False)
     except Exception as error:  # Keras raises whatever its parts raise
-        raise ModelError(f"{path} cannot be loaded: {reason(error)}") from error
+        raise ModelError(
+            f"{path} cannot be loaded: {reason(error)}; save the model with model.save('NAME.keras'), which keeps more"
+        ) from error
+
+
+def _operations() -> dict[str, type]:
+    """Keras's own operations by name: what a graph between layers holds, such as the mask of an Embedding (NotEqual).
+
+    Keras writes them to an .h5 and finds only layers when it reads one; a name that both have (Multiply) stays
+    a layer's.
+    """
+    import keras
+
+    found, pending = {}, [keras.Operation]
+    while pending:
+        kind = pending.pop()
+        pending += kind.__subclasses__()
+        if kind.__module__.startswith("keras.src.ops.") and not hasattr(keras.layers, kind.__name__):
+            found[kind.__name__] = kind
+    return found
 
 
 def _text(value: Any) -> str:

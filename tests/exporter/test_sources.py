@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -164,6 +165,19 @@ def test_a_layer_that_is_not_registered_is_named_with_the_remedy(
         load_model("theirs.keras")
     model = load_model("theirs.keras", imports=["their_layers"])
     np.testing.assert_array_equal(model(np.ones((1, 3))), [[2, 2, 2]])
+
+
+def test_an_h5_with_operations_between_its_layers_is_loaded(here: Path) -> None:
+    """An Embedding's mask is one; Keras itself does not find it again in an .h5."""
+    tokens = keras.Input((6,), dtype="int32", name="tokens")
+    inner = keras.layers.Embedding(9, 4, mask_zero=True)(tokens)
+    inner = keras.ops.tanh(keras.layers.Dense(4)(inner))
+    model = keras.Model(tokens, keras.layers.GlobalAveragePooling1D()(keras.layers.LayerNormalization()(inner)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.save("masked.h5")
+    values = np.array([[1, 2, 3, 0, 0, 0], [8, 7, 6, 5, 4, 3]], np.int32)
+    np.testing.assert_array_equal(load_model("masked.h5")(values), model(values))
 
 
 def test_python_code_in_a_file_is_not_run(here: Path) -> None:
