@@ -184,4 +184,5 @@ def test_a_model_in_bfloat16_is_exported_and_served(tmp_path: Path) -> None:
     assert exported.saved_model.precision == "bfloat16"
     with ax.serve(exported.directory) as server, ax.Client(server.grpc_address or "", model="blocks") as client:
         served = client.predict({"sequence": data()})["scores"]
-    np.testing.assert_allclose(served, model(data()), rtol=0, atol=1e-2)
+    # Eight bits of a number up to 3; a processor that computes in bfloat16 itself rounds elsewhere.
+    np.testing.assert_allclose(served, model(data()), rtol=0, atol=4e-2)
