@@ -136,7 +136,7 @@ def test_a_missing_model_is_named_as_a_servable_by_which_readiness_is_told(askin
 def test_predict_takes_a_shape_that_is_not_declared_with_and_without_an_output_filter(asking: Asking) -> None:
     assert asking.predict("default") == asking.predict("default", "serving_default", "y") == 3.0
     assert asking.predict("half_plus_three") == asking.predict("half_plus_three", "serving_default", "y") == 4.0
-    with grpc.insecure_channel(f"unix:{asking.server._settings.grpc_socket_path}") as channel:
+    with grpc.insecure_channel(f"unix:{asking.server._plan.settings.grpc_socket_path}") as channel:
         assert asking.predict("default", channel=channel) == 3.0
     assert asking.predict("plain", "custom_signature_key") == 12.0
     assert asking.predict("plain") == 1.0

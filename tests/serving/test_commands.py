@@ -67,7 +67,7 @@ def test_output_is_an_npz_that_appears_whole_or_not_at_all(ask: Run, server: Any
     code, _, err = ask("predict", "--input", "x.npz", "--output", "y.npz", "--signature", "nope")
     assert (code, (tmp_path / "y.npz").read_bytes()) == (6, kept)
     for path, words in (
-        ("y.txt", "--output y.txt is not a FILE.npz, FILE.json or FILE.csv"),
+        ("y.txt", "--output 'y.txt' is not a FILE.npz, FILE.json or FILE.csv"),
         ("no/y.npz", "which is not a directory"),
         (".npz", "is not a FILE.npz, FILE.json or FILE.csv"),
     ):

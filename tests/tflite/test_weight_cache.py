@@ -102,7 +102,8 @@ def test_those_not_used_for_longest_make_room(
         paths[name] = tmp_path / f"{name}.tflite"
         paths[name].write_bytes(conversions[name].content)
         if name == "dynamic":
-            monkeypatch.setattr(weight_cache, "_MOST_BYTES", sum(each.stat().st_size for each in caches.iterdir()))
+            room_for_two = sum(each.stat().st_size for each in caches.iterdir()) * 5 // 4  # the third may be larger
+            monkeypatch.setattr(weight_cache, "_MOST_BYTES", room_for_two)
         answer(paths[name])
         if number == 0:
             kept = {each.name for each in caches.iterdir()}

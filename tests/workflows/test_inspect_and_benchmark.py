@@ -68,7 +68,7 @@ def test_bad_arguments_are_refused_before_tensorflow_loads(
     )
     assert run_python(code).stdout.splitlines() == [
         "there is nothing to measure; name at least one artifact",
-        "--seconds must be above 0 and at most a day; received 0",
+        "seconds must be above 0 and at most a day; received 0",
         "rounds must be a whole number of at least 3; received 2",
         "nowhere does not exist",
     ]
