@@ -32,8 +32,8 @@ class _Filter:
         with self._lock:
             self._working += 1
             if self._working == 1:
-                with suppress(OSError, ValueError):  # closed, or nowhere to write: then it stays as it is
-                    sys.stderr.flush()
+                _flush()
+                with suppress(OSError):  # closed, or nowhere to write: then it stays as it is
                     self._sink = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `leave`
                     self._kept = os.dup(2)
                     os.dup2(self._sink.fileno(), 2)
@@ -43,8 +43,7 @@ class _Filter:
             self._working -= 1
             if self._working or self._sink is None:
                 return
-            with suppress(OSError, ValueError):
-                sys.stderr.flush()
+            _flush()
             sink, self._sink = self._sink, None
             with sink, suppress(OSError):  # nobody may read stderr any more
                 if self._kept < 0:
@@ -56,6 +55,11 @@ class _Filter:
                 for line in sink:
                     if not _NOTE.match(line):
                         os.write(2, line)
+
+
+def _flush() -> None:
+    with suppress(OSError, ValueError, AttributeError):  # closed, or none, or an object of a program's own
+        sys.stderr.flush()
 
 
 _filter = _Filter()

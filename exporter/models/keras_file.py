@@ -42,12 +42,7 @@ def load_keras_file(path: Path) -> Any:
     try:
         model = keras.saving.load_model(path, safe_mode=True, compile=False)
     except Exception as error:  # Keras raises whatever its parts raise
-        if any(word in str(error).lower() for word in ("safe_mode", "unsafe", "lambda")):
-            raise ModelError(
-                f"{path} holds Python code (a Lambda layer), which is not run from a file; "
-                "write it as a registered layer, save the model again, and name the layer's "
-                "module with --import MODULE"
-            ) from error
+        _refuse_code(path, error)
         if "could not be loaded" in str(error) and _QUANTIZED.search(json.dumps(config)):
             raise ModelError(
                 f"{path} was quantized by Keras (model.quantize) with layers, such as attention, that Keras itself "
@@ -59,6 +54,16 @@ def load_keras_file(path: Path) -> Any:
     return model
 
 
+def _refuse_code(path: Path, error: Exception) -> None:
+    """Say so if what Keras refused is a Lambda layer."""
+    if any(word in str(error).lower() for word in ("safe_mode", "unsafe", "lambda")):
+        raise ModelError(
+            f"{path} holds Python code (a Lambda layer), which is not run from a file; "
+            "write it as a registered layer, save the model again, and name the layer's "
+            "module with --import MODULE"
+        ) from error
+
+
 def _check_restored(path: Path, model: Any) -> None:
     """Refuse a model whose layers Keras left without the weights that the file has; it only warns of that."""
     import h5py
@@ -66,14 +71,18 @@ def _check_restored(path: Path, model: Any) -> None:
     if all(layer.built for layer in flat_layers(model)):
         return
     names: list[str] = []
-    with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as stored, h5py.File(stored, "r") as file:
-        file.visititems(lambda name, each: names.append(name) if isinstance(each, h5py.Dataset) else None)
-    saved = [name for name in names if "/vars/" in name and not name.startswith(("optimizer", "metrics"))]
+    with zipfile.ZipFile(path) as archive:
+        if _WEIGHTS not in archive.namelist():  # Keras reads other forms, which it does not write by itself
+            return
+        with archive.open(_WEIGHTS) as stored, h5py.File(stored, "r") as file:
+            file.visititems(lambda name, each: names.append(name) if isinstance(each, h5py.Dataset) else None)
+    # The model's own variables are vars/0 and so on.
+    saved = [name for name in names if "/vars/" in f"/{name}" and not name.startswith(("optimizer", "metrics"))]
     if len(model.variables) < len(saved):
         raise ModelError(
             f"{path} cannot be loaded: Keras restored {len(model.variables)} of its {len(saved)} variables, as it "
-            f"cannot build {type(model).__name__} by itself. Give the class get_build_config and build_from_config, or "
-            "hand the model over live, as package.module:factory or to export_saved_model"
+            f"cannot build {type(model).__name__} by itself{ASK_FOR_LIVE}, as package.module:factory or to "
+            "export_saved_model, or give the class get_build_config and build_from_config"
         )
 
 
@@ -89,7 +98,8 @@ def damage_of(path: Path) -> str | None:
             with archive.open(_WEIGHTS) as weights, h5py.File(weights, "r"):
                 return None
     except Exception as error:  # on damaged files zipfile and HDF5 raise whatever their parts raise
-        return first_line(error)
+        # The path, and what would help a file of the user's own, are said by who asks.
+        return first_line(error).removeprefix(f"{path} is ").removeprefix(f"{path} ").partition("; ")[0]
 
 
 def load_h5_file(path: Path) -> Any:
@@ -107,10 +117,10 @@ def load_h5_file(path: Path) -> Any:
         check_filled(path)
         with h5py.File(path, "r") as file:
             check_h5(file, path.stat().st_size)
-            version, is_model = _text(file.attrs.get("keras_version")), "model_config" in file.attrs
+            version, config = _text(file.attrs.get("keras_version")), _text(file.attrs.get("model_config"))
     except OSError as error:
         raise ModelError(f"{path} is not a readable HDF5 file; save the model with model.save('NAME.keras')") from error
-    if not is_model:
+    if not config:
         raise ModelError(
             f"{path} holds weights alone: load them into their model with load_weights, and save that with "
             "model.save('NAME.keras')"
@@ -121,11 +131,38 @@ def load_h5_file(path: Path) -> Any:
             "it from there with model.export('DIRECTORY'), which attnexport takes as a SavedModel"
         )
     try:
+        if several := sorted(set(_of_several_axes(json.loads(config)))):
+            raise ModelError(
+                f"{path} holds {', '.join(several)} over several axes, which Keras forgets when it reads an .h5; save "
+                "the model with model.save('NAME.keras')"
+            )
         return keras.saving.load_model(path, custom_objects=_operations(), safe_mode=True, compile=False)
+    except ModelError:
+        raise
     except Exception as error:  # Keras raises whatever its parts raise
-        raise ModelError(
-            f"{path} cannot be loaded: {reason(error)}; save the model with model.save('NAME.keras'), which keeps more"
-        ) from error
+        _refuse_code(path, error)
+        remedy = "save the model with model.save('NAME.keras'), which keeps what is between layers"
+        if "Unknown layer" in str(error):
+            remedy = (
+                "decorate a class of your own with @keras.saving.register_keras_serializable() and name its module "
+                "with --import MODULE"
+            )
+        raise ModelError(f"{path} cannot be loaded: {reason(error)}; {remedy}") from error
+
+
+def _of_several_axes(config: Any) -> Iterator[str]:
+    """The classes in an .h5's configuration whose `axis` is a list of several: Keras drops it without a word."""
+    pending = [config]  # not by recursion, as a file may be nested as deeply as it likes
+    while pending:
+        each = pending.pop()
+        if isinstance(each, list):
+            pending += each
+        elif isinstance(each, dict):
+            pending += each.values()
+            inner = each.get("config")
+            axis = inner.get("axis") if isinstance(inner, dict) else None
+            if isinstance(axis, list) and len(axis) > 1:
+                yield str(each.get("class_name"))
 
 
 def _operations() -> dict[str, type]:

@@ -23,6 +23,7 @@ _GROUPS = tuple(
     )
 )
 _LARGE = 64 << 20  # bytes that are worth returning
+_SHORT = 512 << 20  # bytes left, of which calls that come one after another must not take the rest
 _CACHES = ("inactive_file", "total_inactive_file")
 
 
@@ -53,7 +54,9 @@ class Arrivals:
         self._idle = used if self._idle is None else self._idle
         self._before = {since: self._before.get(since, used) for since in waiting}
         if waiting:
-            return used - self._before[min(waiting)] > bytes_left()
+            left = bytes_left()
+            # Of calls that overlap, the oldest does not count what those before it have sent.
+            return used - self._before[min(waiting)] > left or (left < _SHORT and used - self._idle > left)
         grown, self._idle = used - self._idle, None
         if grown > _LARGE:
             give_back(with_cycles=False)

@@ -47,11 +47,12 @@ def test_threads_do_not_wait_for_each_other_and_a_closed_stderr_is_left(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entered, done = threading.Event(), threading.Event()
+    was_done: list[bool] = []
 
     def work() -> None:
         with without_native_logs():
             entered.set()
-            done.wait(60)
+            was_done.append(done.wait(60))
             write(NOTES + OTHERS)
 
     thread = threading.Thread(target=work)
@@ -61,6 +62,7 @@ def test_threads_do_not_wait_for_each_other_and_a_closed_stderr_is_left(
         write(NOTES)
     done.set()
     thread.join()
+    assert was_done == [True]
     assert capfd.readouterr().err == OTHERS
     monkeypatch.setattr(sys, "stderr", None)
     with without_native_logs():

@@ -180,6 +180,27 @@ def test_an_h5_with_operations_between_its_layers_is_loaded(here: Path) -> None:
     np.testing.assert_array_equal(load_model("masked.h5")(values), model(values))
 
 
+def test_what_keras_forgets_in_an_h5_is_refused(here: Path) -> None:
+    x = keras.Input((3, 4), name="x")
+    for number, (output, words) in enumerate(
+        [
+            (keras.ops.flip(x, axis=(1, 2)), r"holds Flip over several axes.*model\.save\('NAME\.keras'\)"),
+            (keras.ops.flip(x, axis=1), None),
+            (x * 2, r"cannot be loaded.*; save the model with model\.save"),
+        ]
+    ):
+        model = keras.Model(x, keras.layers.Dense(2)(output))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.save(f"{number}.h5")
+        if words is None:
+            values = np.arange(24.0).reshape(2, 3, 4)
+            np.testing.assert_array_equal(load_model(f"{number}.h5")(values), model(values))
+        else:
+            with pytest.raises(ModelError, match=words):
+                load_model(f"{number}.h5")
+
+
 def test_python_code_in_a_file_is_not_run(here: Path) -> None:
     keras.Sequential([keras.Input((3,)), keras.layers.Lambda(lambda x: x + 1)]).save("lambda.keras")
     with pytest.raises(ModelError, match=r"Lambda layer.*not run from a file"):
