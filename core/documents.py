@@ -96,7 +96,11 @@ def convert(
     import msgspec
 
     made = check(document, kind, where, error, at=at)
-    if (path := _first_unknown(document, msgspec.to_builtins(made), at)) is not None:
+    try:
+        taken = msgspec.to_builtins(made)
+    except RecursionError as failure:
+        raise error(f"{where} is nested too deeply") from failure
+    if (path := _first_unknown(document, taken, at)) is not None:
         parent, _, key = path.rpartition(".")
         place = f" at {parent}" if parent else ""
         raise error(f"{where} is not valid{place}: it holds {key!r}, which this attnexport does not know")
@@ -160,18 +164,19 @@ def _innermost(hint: Any) -> Any:
 
 def _first_unknown(given: Any, known: Any, path: str = "") -> str | None:
     """The path of the first key that the dataclasses did not take."""
-    if isinstance(given, dict) and isinstance(known, dict):
-        pairs = [
-            (f"{path}.{key}" if path else str(key), key in known, each, known.get(key)) for key, each in given.items()
-        ]
-    elif isinstance(given, list) and isinstance(known, list | tuple):
-        pairs = [(f"{path}[{at}]", True, *each) for at, each in enumerate(zip(given, known, strict=False))]
-    else:
-        return None
-    for place, is_known, inner, its in pairs:
-        unknown = _first_unknown(inner, its, place) if is_known else place
-        if unknown is not None:
-            return unknown
+    pending = [(path, True, given, known)]  # not by recursion, as values may be nested as deeply as they like
+    while pending:
+        place, is_known, inner, its = pending.pop()
+        if not is_known:
+            return place
+        pairs = []
+        if isinstance(inner, dict) and isinstance(its, dict):
+            pairs = [
+                (f"{place}.{key}" if place else str(key), key in its, each, its.get(key)) for key, each in inner.items()
+            ]
+        elif isinstance(inner, list) and isinstance(its, list | tuple):
+            pairs = [(f"{place}[{at}]", True, *each) for at, each in enumerate(zip(inner, its, strict=False))]
+        pending += reversed(pairs)
     return None
 
 
