@@ -152,6 +152,15 @@ def load_h5_file(path: Path) -> Any:
 
 def _of_several_axes(config: Any) -> Iterator[str]:
     """The classes in an .h5's configuration whose `axis` is a list of several: Keras drops it without a word."""
+    for each in _objects(config):
+        inner = each.get("config")
+        axis = inner.get("axis") if isinstance(inner, dict) else None
+        if isinstance(axis, list) and len(axis) > 1:
+            yield str(each.get("class_name"))
+
+
+def _objects(config: Any) -> Iterator[dict[str, Any]]:
+    """All objects in a model's configuration, whatever holds them."""
     pending = [config]  # not by recursion, as a file may be nested as deeply as it likes
     while pending:
         each = pending.pop()
@@ -159,10 +168,7 @@ def _of_several_axes(config: Any) -> Iterator[str]:
             pending += each
         elif isinstance(each, dict):
             pending += each.values()
-            inner = each.get("config")
-            axis = inner.get("axis") if isinstance(inner, dict) else None
-            if isinstance(axis, list) and len(axis) > 1:
-                yield str(each.get("class_name"))
+            yield each
 
 
 def _operations() -> dict[str, type]:
@@ -224,16 +230,9 @@ def _unregistered(config: Any) -> Iterator[str]:
     """The classes in a model's configuration that neither Keras nor a registration provides."""
     import keras
 
-    pending = [config]  # not by recursion, as a file may be nested as deeply as it likes
-    while pending:
-        config = pending.pop()
-        if isinstance(config, list):
-            pending += config
-        if not isinstance(config, dict):
-            continue
-        pending += config.values()
-        module, name = str(config.get("module") or ""), config.get("class_name")
-        registered_name = config.get("registered_name")
+    for each in _objects(config):
+        module, name = str(each.get("module") or ""), each.get("class_name")
+        registered_name = each.get("registered_name")
         if (
             name
             and isinstance(registered_name, str)
