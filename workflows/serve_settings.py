@@ -87,7 +87,7 @@ class ServeSettings:
     enable_model_warmup: bool = _flag(True, "Replay the warm-up records of a version before it is available.")
     prefer_tflite_model: bool = _flag(False, "Serve model.tflite if a version's directory has one.")
     enable_signature_method_name_check: bool = _flag(
-        False, "Accept Classify and Regress only for signatures that declare that method."
+        False, "Require a known method name in the signature: Classify and Regress their own, Predict any of the three."
     )
     allow_version_labels_for_unavailable_models: bool = _flag(False, "Let labels name versions that are not available.")
     enable_grpc_healthcheck_service: bool = _flag(False, "Answer gRPC health checks.")

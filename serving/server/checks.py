@@ -10,11 +10,30 @@ from typing import Any
 
 from attnexport.core.errors import no_such, one_of
 from attnexport.core.signature import Arrays, Signature, TensorSpec, dtype_name, fits, format_shape
+from attnexport.core.signature_def import METHOD_NAMES
 
-from .status import invalid
+from .status import Code, StatusError, invalid
 
 # As tensorflow::DataTypeString names them, if not as numpy does.
 _TENSORFLOW_NAMES = {"float32": "float", "float64": "double", "float16": "half"}
+
+
+def check_method_name(name: str) -> None:
+    """Refuse a signature of no known method.
+
+    Args:
+        name: The method name in its SignatureDef.
+
+    Raises:
+        StatusError: INTERNAL, as TF Serving has it.
+    """
+    if name not in METHOD_NAMES.values():
+        known = ", ".join(METHOD_NAMES.values())
+        raise StatusError(
+            Code.INTERNAL,
+            f"Expected prediction signature method_name to be one of {{{known}}}. Was: {name}; the model names no such "
+            "method. Start without --enable_signature_method_name_check",
+        )
 
 
 def check_inputs(signature: Signature, inputs: Arrays, defaults: Arrays, feeds: Any) -> Arrays:

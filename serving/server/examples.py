@@ -33,23 +33,20 @@ def serialized_examples(message: Any) -> Array:
     return array
 
 
-def check_kind(signature: Signature, method: str, *, by_name: bool) -> None:
+def check_kind(signature: Signature, method: str, method_name: str | None = None) -> None:
     """Refuse a signature that cannot classify or regress.
 
     Args:
         signature: The signature.
         method: `classify` or `regress`.
-        by_name: Whether the method name in the SignatureDef must be the method's, too.
+        method_name: The method name in the SignatureDef, if it must be the method's, too.
 
     Raises:
         StatusError: if its inputs or outputs are not those of the method.
     """
     kind = _KINDS[method]
-    if by_name and signature.method != method:
-        raise invalid(
-            f"Expected {kind} signature method_name to be tensorflow/serving/{method}. "
-            f"Was: tensorflow/serving/{signature.method}"
-        )
+    if method_name not in (None, own := f"tensorflow/serving/{method}"):
+        raise invalid(f"Expected {kind} signature method_name to be {own}. Was: {method_name}")
     inputs, outputs = ([spec.name for spec in specs] for specs in (signature.inputs, signature.outputs))
     takes = f"Signature {signature.name!r} takes {_names(inputs)}; {method} needs one input named {INPUTS!r}"
     if len(inputs) != 1:

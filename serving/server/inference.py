@@ -13,7 +13,7 @@ from attnexport.serving.messages import SignatureDefMap
 
 from . import examples
 from .cancellation import Alive, always
-from .checks import check_dtypes, check_inputs, check_outputs, check_shapes, with_axes_of_one
+from .checks import check_dtypes, check_inputs, check_method_name, check_outputs, check_shapes, with_axes_of_one
 from .metrics import Metrics
 from .status import Code, StatusError, invalid
 from .versions import ServedVersion
@@ -28,7 +28,8 @@ class Inference:
 
     Attributes:
         metrics: Where calls are measured.
-        check_method_names: Whether Classify and Regress require the method name in the SignatureDef.
+        check_method_names: Whether Predict requires a known method name in the SignatureDef, Classify and Regress
+            their own.
         strict_shapes: Whether inputs must have the shapes that the signature declares. TF Serving leaves that to the
             graph, which may fail, or answer; models of other runtimes than TensorFlow's always require it.
     """
@@ -54,6 +55,8 @@ class Inference:
                 dtype, or in a shape where shapes are checked.
         """
         signature = self.signature(version, name)
+        if self.check_method_names:
+            check_method_name(_definition(version, signature.name).method_name)
         defaults = version.model.defaults.get(signature.name, _NO_DEFAULTS)
         inputs = check_inputs(signature, inputs, defaults, lambda: feed_names(version, signature.name))
         if wanted:
@@ -111,7 +114,9 @@ class Inference:
         signature = version.model.signatures.get(name)
         if signature is None:
             raise invalid(f"{unknown}: {name}. {_no_signature(name, version)}")
-        examples.check_kind(signature, method, by_name=self.check_method_names)
+        examples.check_kind(
+            signature, method, _definition(version, name).method_name if self.check_method_names else None
+        )
         return signature
 
     def run(
@@ -147,8 +152,12 @@ class Inference:
 
 def feed_names(version: ServedVersion, signature: str) -> Mapping[str, str]:
     """The names of the graph's tensors by the input names of a signature."""
-    definitions = SignatureDefMap.FromString(version.model.definitions).signature_def
-    return {name: info.name for name, info in definitions[signature].inputs.items()}
+    return {name: info.name for name, info in _definition(version, signature).inputs.items()}
+
+
+def _definition(version: ServedVersion, signature: str) -> Any:
+    """The SignatureDef of a signature, as the artifact has it."""
+    return SignatureDefMap.FromString(version.model.definitions).signature_def[signature]
 
 
 def _no_signature(name: str, version: ServedVersion) -> str:

@@ -136,23 +136,24 @@ class RestApp:
     async def _respond(self, scope: Scope, receive: Receive) -> Reply:
         if scope["method"] not in METHODS:
             return html_reply(501, "Not Implemented", f"{scope['method'][:20]} is not a method of this server.")
-        path, query = _path(scope), scope["query_string"].decode("latin-1")
-        head = len(path) + len(query)
+        target = _target(scope)
+        head = len(target)
         for name, value in scope["headers"]:
             head += len(name) + len(value) + 4
         if head > MAX_HEAD_BYTES:
             help_text = f"The path and the headers may have {MAX_HEAD_BYTES} bytes."
             return html_reply(431, "Request Header Fields Too Large", help_text)
-        target = f"{path}?{query}" if query else path
         if not _TARGET.fullmatch(target):
             return html_reply(400, "Bad Request", "The path is not a valid URI; escape other characters by %.")
-        reply = await self._respond_to(scope, receive, path, target)
-        return _with_cors(reply) if self._options.cors and path.lower().startswith("/v1/") else reply
+        reply = await self._respond_to(scope, receive, target)
+        return _with_cors(reply) if self._options.cors and target.lower().startswith("/v1/") else reply
 
-    async def _respond_to(self, scope: Scope, receive: Receive, path: str, target: str) -> Reply:
-        method = scope["method"]
+    async def _respond_to(self, scope: Scope, receive: Receive, target: str) -> Reply:
+        method, path = scope["method"], target.partition("?")[0]
         if method in ("GET", "HEAD"):
             if path == self._options.metrics_path:  # which may be below /v1/
+                if target != path:
+                    return Reply(400, f"Unexpected path: {target}. Should be {path}".encode(), _METRICS_HEADERS)
                 return Reply(200, self._plane.metrics.exposition(), _METRICS_HEADERS)
             if path == "/":
                 text = render(self._plane, self.grpc_address, self.port, self._options.metrics_path)
@@ -211,7 +212,10 @@ def _with_cors(reply: Reply) -> Reply:
     return reply._replace(headers=(*reply.headers, *_CORS_HEADERS))
 
 
-def _path(scope: Scope) -> str:
-    """As it was sent, still escaped; of a whole URL (RFC 9112, 3.2.2) its path."""
-    path: str = scope["raw_path"].decode("latin-1")
-    return path if path.startswith("/") else _ORIGIN.sub("", path) or "/"
+def _target(scope: Scope) -> str:
+    """Path and query as they were sent, still escaped; of a whole URL (RFC 9112, 3.2.2) these parts."""
+    target: str = scope["target"].decode("latin-1")
+    if target.startswith("/"):
+        return target
+    target = _ORIGIN.sub("", target)
+    return target if target.startswith("/") else f"/{target}"

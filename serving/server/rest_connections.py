@@ -77,7 +77,10 @@ class Limited:
     def send_400_response(self, message: str) -> None:
         found = _METHOD.match(self.data)
         method = found[1].decode("ascii") if found else ""
-        if self.cycle is None and method and method not in METHODS:
+        if self._is_in_body():
+            # The status that TF Serving's HTTP server has for chunks that it cannot read, too long or not.
+            self.refuse(413, "Request Entity Too Large", "The chunks of the body are too long, or not valid HTTP.")
+        elif self.cycle is None and method and method not in METHODS:
             self.refuse(501, "Not Implemented", f"{method[:20]} is not a method of this server.")
         else:
             self.refuse(400, "Bad Request", "The request is not valid HTTP.")
@@ -86,11 +89,21 @@ class Limited:
         """Answer what is not a request, and end the connection."""
         if self.transport.is_closing():
             return
-        if self.cycle is None or self.cycle.response_complete:  # else this would be in the middle of an answer
+        # Else this would be in the middle of an answer, or before that to an earlier request.
+        if self.cycle is None or self.cycle.response_complete or self._is_in_body():
             body = page(status, title, help_text)
             head = f"HTTP/1.1 {status} {title}\r\nContent-Type: text/html\r\nContent-Length: {len(body)}\r\n"
             self.transport.write(f"{head}Connection: close\r\n\r\n".encode() + body)
+            if self.cycle is not None and not self.cycle.response_complete:
+                self.cycle.disconnected = True  # nothing more is sent
         self.transport.close()
+
+    def _is_in_body(self) -> bool:
+        """Whether the body of the request is arriving that is the next to be answered."""
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete or getattr(self, "pipeline", None):
+            return False
+        return cycle.more_body and not cycle.response_started
 
     def limit_time(self) -> None:
         """Wait for the rest of a head, for a time."""
@@ -112,12 +125,20 @@ def h11_protocol() -> type[asyncio.Protocol]:
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
     class Strict(h11.Connection):
-        """Refuses two ways to tell where a body ends, as httptools does: a proxy in front may have taken the other."""
+        """Refuses two ways to tell where a body ends, as httptools does: a proxy in front may have taken the other.
+
+        Attributes:
+            target: That of the newest request, as it was sent.
+        """
+
+        target = b""
 
         def next_event(self) -> Any:
             event = super().next_event()
-            if isinstance(event, h11.Request) and {name for name, _ in event.headers} >= _BOTH:
-                raise h11.RemoteProtocolError("a body with a length and with chunks")
+            if isinstance(event, h11.Request):
+                if {name for name, _ in event.headers} >= _BOTH:
+                    raise h11.RemoteProtocolError("a body with a length and with chunks")
+                self.target = event.target
             return event
 
     class LimitedH11(Limited, H11Protocol):  # type: ignore[misc]
@@ -126,5 +147,10 @@ def h11_protocol() -> type[asyncio.Protocol]:
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             self.conn.__class__ = Strict
+
+        def handle_events(self) -> None:
+            super().handle_events()
+            if self.scope:
+                self.scope["target"] = self.conn.target
 
     return LimitedH11

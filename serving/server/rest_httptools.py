@@ -42,6 +42,8 @@ class LimitedHttpTools(Limited, HttpToolsProtocol):  # type: ignore[misc]
         super().data_received(data)
         if self.cycle is not before:
             self._extra = 0
+        elif self._extra > MAX_HEAD_BYTES and self._is_in_body():
+            self.send_400_response("")
         elif self._extra > MAX_HEAD_BYTES:
             help_text = f"Headers and trailers may have {MAX_HEAD_BYTES} bytes."
             self.refuse(431, "Request Header Fields Too Large", help_text)
@@ -94,6 +96,9 @@ class LimitedHttpTools(Limited, HttpToolsProtocol):  # type: ignore[misc]
     def _app(self) -> RestApp:
         return cast(RestApp, self.config.app)  # `self.app` may be one of uvicorn's around it
 
+    def _is_in_body(self) -> bool:
+        return self._body is not None or super()._is_in_body()
+
     def _is_simple(self) -> bool:
         """Whether a request asks for nothing but an answer."""
         parser = self.parser
@@ -127,4 +132,4 @@ class LimitedHttpTools(Limited, HttpToolsProtocol):  # type: ignore[misc]
         target, self.url = self.url, b"/"
         super().on_headers_complete()
         scope: Any = self.scope
-        scope["raw_path"], _, scope["query_string"] = target.partition(b"?")
+        scope["target"] = target

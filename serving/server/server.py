@@ -45,7 +45,8 @@ class ServerOptions:
         max_load_retries: How often the load of a version is tried again after a failure.
         retry_interval_seconds: The pause before each of these tries.
         warmup: Whether warm-up records are replayed, each `warmup_iterations` times.
-        check_method_names: Whether Classify and Regress require the method name in the SignatureDef.
+        check_method_names: Whether Predict requires a known method name in the SignatureDef, Classify and Regress
+            their own.
         strict_shapes: Whether inputs must have the shapes that the signature declares; TF Serving leaves that to the
             graph.
         allow_unavailable_labels: Whether a new label may name a version that is not available.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -18,6 +19,10 @@ from tensorflow_serving.apis import (
     predict_pb2,
     regression_pb2,
 )
+
+from attnexport.serving.messages import SignatureDefMap
+from attnexport.serving.server import GrpcOptions, ModelConfig
+from tests.waiting_model import WaitingModel
 
 X = np.array([[1.5, -2.0, 3.25], [0.0, 4.0, -0.5]], np.float32)
 CLASSIFY, REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
@@ -61,12 +66,32 @@ def test_versions_labels_and_output_filter_choose(serving: Any) -> None:
 
 
 def test_tensor_content_is_sent_where_it_is_asked_for(start_serving: Any, model_base: Any) -> None:
-    from attnexport.serving.server import GrpcOptions, ModelConfig
-
     running = start_serving([ModelConfig("m", model_base)], grpc=GrpcOptions(tensor_content=True))
     tensor = running.predict({"x": X}).outputs["y"]
     assert tensor.tensor_content
     np.testing.assert_array_equal(tf.make_ndarray(tensor), 2 * X + 2)
+
+
+def test_names_of_methods_are_checked_where_that_is_asked_for(start_serving: Any, tmp_path: Path) -> None:
+    model = WaitingModel()
+    model.go.set()
+    described = SignatureDefMap.FromString(model.definitions)
+    described.signature_def["serving_default"].method_name = "mine"
+    model.definitions = described.SerializeToString()
+    (tmp_path / "1").mkdir()
+    for is_checked in (False, True):
+        running = start_serving([ModelConfig("m", tmp_path)], loader=model, check_method_names=is_checked)
+        if not is_checked:
+            assert running.predict({"x": X}).outputs["y"].float_val[0] == 1.5
+            continue
+        with pytest.raises(grpc.RpcError, match=r"Expected prediction .* be one of .*/regress}\. Was: mine") as caught:
+            running.predict({"x": X})
+        assert caught.value.code() == grpc.StatusCode.INTERNAL
+        assert running.http("/v1/models/m:predict", {"instances": X.tolist()})[0] == 500
+        request = with_examples(classification_pb2.ClassificationRequest(), "", (1, 2, 3))
+        with pytest.raises(grpc.RpcError, match=f"Expected classification .* to be {CLASSIFY}. Was: mine") as caught:
+            running.predictions.Classify(request)
+        assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_classify_regress_and_multi_inference_answer(serving: Any) -> None:

@@ -120,7 +120,43 @@ def test_a_head_at_the_limit_is_read(edge: Callable[[], RestEdge]) -> None:
     ids=["chunk extension", "trailers"],
 )
 def test_what_surrounds_a_body_is_limited(edge: Callable[[], RestEdge], rest: bytes) -> None:
-    assert refusal(edge().port, asking.CHUNKED + rest) in (400, 431, None)
+    assert refusal(edge().port, asking.CHUNKED + rest) in (413, 431, None)
+
+
+@pytest.mark.parametrize("is_quick", [False, True])
+@pytest.mark.parametrize("rest", [b"zz\r\n", b"-1\r\n{\r\n", b"3\r\n{{{{\r\n"])
+def test_a_body_of_what_are_no_chunks_is_answered_as_tf_serving_does(
+    edge: Callable[[], RestEdge], rest: bytes, is_quick: bool
+) -> None:
+    started = edge()
+    if is_quick:
+        started._app._quick.add("/v1/models/m:predict")
+    assert refusal(started.port, asking.CHUNKED + rest) == 413
+    assert refusal(started.port, asking.CHUNKED + b"1\r\n{\r\n" + rest) == 413
+    with connected(started.port, asking.CHUNKED) as connection:
+        time.sleep(0.1)  # until the request has begun
+        connection.sendall(rest)
+        assert status(connection) == 413
+        assert not connection.recv(1)
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("GET /v1/models/m?", 404),
+        ("GET http://x/v1/models/m?", 404),
+        ("POST /v1/models/m:predict?", 400),
+        ("GET /monitoring/prometheus/metrics?", 400),
+        ("GET /monitoring/prometheus/metrics?a=b", 400),
+        ("GET /?", 200),
+        ("GET http://x?", 200),
+    ],
+)
+def test_a_query_without_content_is_a_part_of_the_name_too(
+    edge: Callable[[], RestEdge], line: str, wanted: int
+) -> None:
+    with connected(edge().port, f"{line} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".encode()) as connection:
+        assert status(connection) == wanted
 
 
 def test_chunks_of_one_byte_are_read(edge: Callable[[], RestEdge]) -> None:
