@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import re
 import socket
-from typing import Any
+from typing import Any, cast
 
 HEAD_SECONDS = 30.0  # for the request line and the headers
 MAX_HEAD_BYTES = 1 << 16  # of these together; also of what surrounds a body, such as trailers
@@ -150,7 +150,8 @@ def h11_protocol() -> type[asyncio.Protocol]:
 
         def handle_events(self) -> None:
             super().handle_events()
-            if self.scope:
-                self.scope["target"] = self.conn.target
+            scope, connection = cast(Any, self.scope), cast(Strict, self.conn)
+            if scope:
+                scope["target"] = connection.target
 
     return LimitedH11
