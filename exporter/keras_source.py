@@ -147,7 +147,7 @@ class KerasSource(ModelSource):
         except Exception as error:  # a user's get_config may raise anything
             return f"cannot be written: {reason(error)}"
         own = [case for case in cases if case.signature == DEFAULT_SIGNATURE]
-        return why_not_original(self.model_inputs, self.reference, path, own, self.precision)
+        return why_not_original(self.model_inputs, self.reference, path, own, self.precision, self.origin.declared)
 
     def write_fixed(self, path: Path, names: Sequence[str], batch: int | None) -> dict[str, Signature]:
         chosen = [_with_batch(each, batch) for each in self.endpoints if each.endpoint.name in names]
@@ -166,7 +166,7 @@ class KerasSource(ModelSource):
         if not is_narrow and fixed == self.inputs:
             return self._with_lengths(steps, signatures, _of_length(fixed, longest))
         free = [one.name for one, other in zip(self.inputs, fixed, strict=True) if one != other]
-        rebuilt = in_float32(self.model) if is_narrow else self.model
+        rebuilt = in_float32(self.model, self.origin.declared) if is_narrow else self.model
         source = KerasSource.open(
             replace(self.origin, load=lambda: rebuilt),
             input_names=[spec.name for spec in self.inputs],

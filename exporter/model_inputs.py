@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,12 +9,11 @@ from itertools import count
 from typing import Any
 
 import keras
-from keras import ops
 
 from attnexport.core.errors import ArgumentError, ModelError, check_size, no_such
 from attnexport.core.signature import Shape, TensorSpec, duplicates, usable_name
 
-from .tensorflow_errors import reason
+from .models.declared import arguments_of, build_by_call
 
 _GENERATED = re.compile(r"(keras_tensor|input_layer)(_\d+)?")
 
@@ -99,9 +97,7 @@ def _arguments(model: Any, declared: Sequence[TensorSpec]) -> tuple[str, ...]:
         raise ArgumentError(
             f"model {model.name!r} knows its inputs, {known}: --input declares those of a model that does not"
         )
-    parameters = inspect.signature(model.call).parameters
-    names = tuple(spec.name for spec in declared)
-    return names if all(name in parameters for name in names) else ()
+    return arguments_of(model, declared)
 
 
 def _declared_structure(model: Any, declared: Sequence[TensorSpec], arguments: Sequence[str]) -> Any:
@@ -114,13 +110,7 @@ def _declared_structure(model: Any, declared: Sequence[TensorSpec], arguments: S
     elif arguments:
         structure = leaves
     if not model.built:
-        zeros = [ops.zeros([size or 1 for size in spec.shape or ()], dtype=spec.dtype) for spec in declared]
-        given = {spec.name: each for spec, each in zip(declared, zeros, strict=True)}
-        try:
-            model(**given) if arguments else model(zeros[0] if len(zeros) == 1 else given)
-        except Exception as error:  # a user's layers may raise anything
-            inputs = "; ".join(map(str, declared))
-            raise ModelError(f"model {model.name!r} cannot be called on {inputs}: {reason(error)}") from error
+        build_by_call(model, declared)
     return structure
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from attnexport.core.errors import ArgumentError, ModelError
@@ -59,12 +58,12 @@ def open_model(
         >>> print(source.signatures["serving_default"])
         serving_default(sequence: float32 [?, 4, 8]) -> (logits: float32 [?, 4, 3])
     """
-    origin = open_source(model, imports)
+    origin = open_source(model, imports, inputs)
     if origin.saved_model is None:
         from .keras_source import KerasSource
 
         return KerasSource.open(
-            replace(origin, declared=tuple(inputs) or origin.declared),
+            origin,
             input_names=input_names,
             output_names=output_names,
             steps=steps,

@@ -15,12 +15,12 @@ import keras
 
 from attnexport.core.errors import AttnexportError, ModelError
 from attnexport.core.runner import Runner
-from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays
+from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, TensorSpec
 from attnexport.parity import Case, compare, distance
 
 from .endpoint import Endpoint, Tensors, TracedEndpoint, trace
 from .model_inputs import ModelInputs, model_inputs
-from .models.keras_file import ASK_FOR_LIVE, load_keras_file
+from .models.keras_file import load_keras_file, without_advice
 from .models.traits import runs_otherwise_in_graphs
 from .runners import KerasRunner
 from .tracer import KerasTracer
@@ -30,7 +30,12 @@ _TRACED = 4  # samples
 
 
 def why_not_original(
-    live: ModelInputs, reference: Runner, path: Path, cases: Sequence[Case], precision: str
+    live: ModelInputs,
+    reference: Runner,
+    path: Path,
+    cases: Sequence[Case],
+    precision: str,
+    declared: Sequence[TensorSpec] = (),
 ) -> str | None:
     """Why a `.keras` file is not the live model that it was written from; None if it is.
 
@@ -40,12 +45,14 @@ def why_not_original(
         path: The file.
         cases: Inputs to compare on, those of `serving_default`.
         precision: The row of parity's table of budgets that the loaded model is held to.
+        declared: The inputs of a model that does not know them itself.
     """
     try:
-        loaded = model_inputs(load_keras_file(path), [spec.name for spec in live.specs])
+        names = [spec.name for spec in live.specs]
+        loaded = model_inputs(load_keras_file(path, declared), names, declared=declared)
     except AttnexportError as error:
         problem = str(error).replace(f"{path} ", "it ").removeprefix("it cannot be loaded: ")
-        return f"cannot be loaded again: {problem.partition(ASK_FOR_LIVE)[0]}"
+        return f"cannot be loaded again: {without_advice(problem)}"
     loaded = replace(loaded, specs=live.specs)
     signature = reference.signatures[DEFAULT_SIGNATURE]
 

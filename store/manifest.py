@@ -167,6 +167,7 @@ class _Source(TypedDict, total=False):
     kind: str
     imports: list[str]
     labels: list[str] | None
+    declared_inputs: list[str]
 
 
 class _RecipeDetails(TypedDict, total=False):

@@ -182,7 +182,7 @@ def export_saved_model(
 
     progress("loading the model")
     with trusting(trust):
-        origin = open_source(model, checked)
+        origin = open_source(model, checked, inputs)
     directory = export_directory(DEFAULT_OUTPUT if output is None else output, origin.name if name is None else name)
     if version is not None:
         directory.check_free(version)
@@ -233,8 +233,8 @@ def export_source(
         check_named(directory, source)
     previous = newest_entry(directory)
     details: dict[str, Any] = {name: list(value) for name, value in (kept or {}).items()}
-    if source.origin.declared:
-        details["declared_inputs"] = True
+    if declared := source.origin.declared:
+        details["declared_inputs"] = [str(each) for each in declared]
     if source.quantized_by:
         details["quantized_by"] = source.quantized_by
     done = export_version(source, directory, version=version, warmup=warmup, details=details, progress=progress)

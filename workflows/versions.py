@@ -153,10 +153,9 @@ def find_version(
                 "Keras cannot read it back; TFLite's converter needs the model with float weights: convert it live "
                 "(package.module:factory, or attnexport.convert(model) from Python)"
             )
-        return ModelVersion(directory, entry, kind, replace(kept, declared=tuple(inputs) or kept.declared))
+        return ModelVersion(directory, entry, kind, kept.declaring(inputs))
     progress("loading the model")
-    origin = open_source(model, imports)
-    origin = replace(origin, declared=tuple(inputs) or origin.declared)
+    origin = open_source(model, imports, inputs)
     directory = export_directory(DEFAULT_OUTPUT if output is None else output, origin.name if name is None else name)
     kind, versions = str(origin.source["kind"]), directory.manifest().versions
     candidates = versions if version is None else (directory.manifest().entry(version),)

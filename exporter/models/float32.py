@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from attnexport.core.errors import AttnexportError, ModelError
+from attnexport.core.signature import TensorSpec
 from attnexport.exporter.tensorflow_errors import reason
 
+from .declared import build_by_call
 from .dequantized import float_weights, is_adapted, quantization_mode
 from .traits import computes_in, flat_layers
 
@@ -39,7 +42,7 @@ def precision_of_quantization(mode: str | None) -> str | None:
     return None if mode is None else {"float8": "int4"}.get(mode, "dynamic")
 
 
-def in_float32(model: Any) -> Any:
+def in_float32(model: Any, declared: Sequence[TensorSpec] = ()) -> Any:
     """The same layers and weights under a float32 policy, the only one that TFLite's converter accepts.
 
     Each layer's state goes over the way in which Keras saves and loads it, which also makes what is derived of it (the
@@ -48,6 +51,7 @@ def in_float32(model: Any) -> Any:
 
     Args:
         model: A built `keras.Model`.
+        declared: The inputs of a model that does not know them itself.
 
     Raises:
         ModelError: if the model cannot be built from its configuration.
@@ -57,7 +61,9 @@ def in_float32(model: Any) -> Any:
     try:
         with SafeModeScope(safe_mode=False):  # the model's own code, which is loaded already
             rebuilt = type(model).from_config(_widened(model.get_config()))
-        if not rebuilt.built:
+        if not rebuilt.built and declared:
+            build_by_call(rebuilt, declared)
+        elif not rebuilt.built:
             rebuilt.build_from_config(model.get_build_config())
         pairs = list(zip(flat_layers(model), flat_layers(rebuilt), strict=True))
         with tempfile.TemporaryDirectory() as directory:

@@ -4,27 +4,42 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from attnexport.core.errors import ContentError, ModelError, first_line
 from attnexport.core.reading import check_filled, check_unpacked_size
+from attnexport.core.signature import TensorSpec
 from attnexport.exporter.tensorflow_errors import reason
 
+from .declared import built_when_loaded
 from .h5_check import check_h5
 from .traits import flat_layers
 
-ASK_FOR_LIVE = ": hand the model over live"  # what to do about a file, and has been done about a live model
+# What to do about a file, and has been done about a live model.
+_ASK_FOR_LIVE = ": hand the model over live"
+_ASK_FOR_INPUTS = ": declare the inputs of its call with --input NAME:DTYPE[SHAPE], or hand the model over live"
 
+_UNBUILT = "{} was saved before its model was built, and holds no weights: call the model once, and save it again"
 _WEIGHTS = "model.weights.h5"
 _MAX_CONFIG_BYTES = 1 << 26
 _QUANTIZED = re.compile(r"Quantized\w*DTypePolicy")  # the one for float8 has a name of its own
 
 
-def load_keras_file(path: Path) -> Any:
+def without_advice(problem: str) -> str:
+    """Why a file cannot be loaded, without what its owner could do: hand the model over live."""
+    return problem.partition(_ASK_FOR_LIVE)[0].partition(_ASK_FOR_INPUTS)[0]
+
+
+def load_keras_file(path: Path, declared: Sequence[TensorSpec] = ()) -> Any:
     """The `keras.Model` in a `.keras` file.
+
+    Args:
+        path: The file.
+        declared: The inputs of a model that does not know them itself; one that Keras cannot build is built by them.
 
     Raises:
         ModelError: if the file is damaged, holds a layer that is not registered, or needs unsafe loading.
@@ -40,17 +55,23 @@ def load_keras_file(path: Path) -> Any:
             "@keras.saving.register_keras_serializable() and name its module with --import MODULE"
         )
     try:
-        model = keras.saving.load_model(path, safe_mode=True, compile=False)
+        with built_when_loaded(config.get("registered_name"), declared):
+            model = keras.saving.load_model(path, safe_mode=True, compile=False)
+    except ModelError:
+        raise
     except Exception as error:  # Keras raises whatever its parts raise
         _refuse_code(path, error)
         if "could not be loaded" in str(error) and _QUANTIZED.search(json.dumps(config)):
             raise ModelError(
                 f"{path} was quantized by Keras (model.quantize) with layers, such as attention, that Keras itself "
-                f"does not read back from a file{ASK_FOR_LIVE}, as package.module:factory or to export_saved_model, or "
-                "save it before you quantize it"
+                f"does not read back from a file{_ASK_FOR_LIVE}, as package.module:factory or to export_saved_model, "
+                "or save it before you quantize it"
             ) from error
-        raise ModelError(f"{path} cannot be loaded: {reason(error)}") from error
-    _check_restored(path, model)
+        if declared and not _saved_variables(path):
+            raise ModelError(_UNBUILT.format(path)) from error
+        remedy = f": {_of_unbuilt(config)}" if "was never built" in str(error) and not declared else ""
+        raise ModelError(f"{path} cannot be loaded: {reason(error).rstrip('.')}{remedy}") from error
+    _check_restored(path, model, config, by_call=bool(declared))
     return model
 
 
@@ -64,26 +85,59 @@ def _refuse_code(path: Path, error: Exception) -> None:
         ) from error
 
 
-def _check_restored(path: Path, model: Any) -> None:
-    """Refuse a model whose layers Keras left without the weights that the file has; it only warns of that."""
+def _of_unbuilt(config: Any) -> str:
+    """What to do about a model that Keras cannot build by itself."""
+    return (
+        f"Keras cannot build {config.get('class_name')} by itself{_ASK_FOR_INPUTS}, as package.module:factory or to "
+        "export_saved_model"
+    )
+
+
+def _check_restored(path: Path, model: Any, config: Any, *, by_call: bool) -> None:
+    """Refuse a model whose layers Keras left without the weights that the file has; it only warns of that.
+
+    Of a model that was built by a call, each variable is compared: Keras passes over those that the call did not make.
+    """
     import h5py
 
-    if all(layer.built for layer in flat_layers(model)):
+    if by_call and not model.built:
+        raise ModelError(_UNBUILT.format(path))
+    if (all(layer.built for layer in flat_layers(model)) and not by_call) or not (saved := _saved_variables(path)):
         return
+    lost = len(saved) - len(model.variables)
+    if by_call:
+        with tempfile.TemporaryDirectory() as directory, zipfile.ZipFile(path) as archive:
+            again = Path(directory) / "again.weights.h5"
+            model.save_weights(again)
+            with archive.open(_WEIGHTS) as stored, h5py.File(stored, "r") as file, h5py.File(again, "r") as other:
+                lost = sum(name not in other or not _are_equal(file[name], other[name]) for name in saved)
+    if lost > 0:
+        remedy = "; is it called on other inputs?" if by_call else f": {_of_unbuilt(config)}"
+        raise ModelError(
+            f"{path} cannot be loaded: Keras restored {len(saved) - lost} of its {len(saved)} variables{remedy}"
+        )
+
+
+def _saved_variables(path: Path) -> list[str]:
+    """Where a file has the variables of its model, without those of the optimizer and the metrics.
+
+    Nothing if it is of another form, which Keras reads and does not write by itself.
+    """
+    import h5py
+
     names: list[str] = []
     with zipfile.ZipFile(path) as archive:
-        if _WEIGHTS not in archive.namelist():  # Keras reads other forms, which it does not write by itself
-            return
+        if _WEIGHTS not in archive.namelist():
+            return []
         with archive.open(_WEIGHTS) as stored, h5py.File(stored, "r") as file:
             file.visititems(lambda name, each: names.append(name) if isinstance(each, h5py.Dataset) else None)
     # The model's own variables are vars/0 and so on.
-    saved = [name for name in names if "/vars/" in f"/{name}" and not name.startswith(("optimizer", "metrics"))]
-    if len(model.variables) < len(saved):
-        raise ModelError(
-            f"{path} cannot be loaded: Keras restored {len(model.variables)} of its {len(saved)} variables, as it "
-            f"cannot build {type(model).__name__} by itself{ASK_FOR_LIVE}, as package.module:factory or to "
-            "export_saved_model, or give the class get_build_config and build_from_config"
-        )
+    return [name for name in names if "/vars/" in f"/{name}" and not name.startswith(("optimizer", "metrics"))]
+
+
+def _are_equal(one: Any, other: Any) -> bool:
+    """Whether two datasets hold the same bytes."""
+    return bool(one.shape == other.shape and one[()].tobytes() == other[()].tobytes())
 
 
 def damage_of(path: Path) -> str | None:

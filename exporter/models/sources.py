@@ -53,6 +53,17 @@ class ModelOrigin:
     imports: tuple[str, ...] = ()
     declared: tuple[TensorSpec, ...] = ()
 
+    def declaring(self, inputs: Iterable[TensorSpec]) -> ModelOrigin:
+        """The origin with these inputs declared, by which a file's model may have to be built; as it is if none."""
+        declared = tuple(inputs)
+        if not declared or declared == self.declared:
+            return self
+        if self.keras_file is None:
+            return replace(self, declared=declared)
+        from .keras_file import load_keras_file
+
+        return replace(self, declared=declared, load=cache(partial(load_keras_file, self.keras_file, declared)))
+
     @property
     def model(self) -> Any:
         """The `keras.Model`, None for a SavedModel.
@@ -91,10 +102,11 @@ def load_model(source: str | os.PathLike[str], imports: Iterable[str] = (), *, t
     return origin.model
 
 
-def open_source(source: Any, imports: Iterable[str] = ()) -> ModelOrigin:
+def open_source(source: Any, imports: Iterable[str] = (), inputs: Iterable[TensorSpec] = ()) -> ModelOrigin:
     """The origin of a `keras.Model`, a PresetConfig, a SavedModel's path, or anything that `load_model` takes.
 
-    An origin is returned as it is. A `.keras` file is read, or a preset built, only when the model is needed.
+    `inputs` are those of a model that does not know them itself. An origin is returned as it is. A `.keras` file is
+    read, or a preset built, only when the model is needed.
 
     Example:
         >>> open_source(PresetConfig("multihead")).name
@@ -102,7 +114,7 @@ def open_source(source: Any, imports: Iterable[str] = ()) -> ModelOrigin:
     """
     imports = tuple(imports)
     import_modules(imports)
-    origin = source if isinstance(source, ModelOrigin) else _open(source)
+    origin = (source if isinstance(source, ModelOrigin) else _open(source)).declaring(inputs)
     notes = tuple(dict.fromkeys((*origin.notes, *backend_notes())))
     return replace(origin, imports=tuple(dict.fromkeys((*imports, *origin.imports))), notes=notes)
 
@@ -246,8 +258,7 @@ def open_version(directory: ExportDirectory, entry: VersionEntry) -> ModelOrigin
         input_names=tuple(spec.name for spec in default.inputs),
         output_names=tuple(spec.name for spec in default.outputs),
         imports=entry.imports,
-        declared=default.inputs if entry.source.get("declared_inputs") else (),
-    )
+    ).declaring(map(TensorSpec.parse, entry.source.get("declared_inputs", ())))
 
 
 def _from_saved_model(path: Path, name: str) -> ModelOrigin:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from attnexport.core import ArgumentError, ModelError, TensorSpec
+from attnexport.core import ArgumentError, ModelError
 from attnexport.exporter import open_model
 from attnexport.exporter.models.float32 import in_float32
 from attnexport.workflows.convert import convert
@@ -113,40 +113,6 @@ def test_weights_that_keras_quantized_are_dequantized_and_adapters_merged(mode: 
     x = np.random.default_rng(1).integers(0, 20, (16, 5)).astype(np.int32)
     expected, actual = np.asarray(model(x)), np.asarray(in_float32(model)(x))
     assert np.square(expected).sum() > 10 ** (25 / 10) * np.square(actual - expected).sum()
-
-
-@keras.saving.register_keras_serializable(package="any")
-class Pair(keras.Model):  # type: ignore[misc]
-    """Takes two arguments, of which one is tokens; Keras keeps neither shape nor dtype of them."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.table, self.out = keras.layers.Embedding(30, 4), keras.layers.Dense(2)
-        self.shift = self.add_weight(shape=(4,), initializer="zeros", name="shift")
-
-    def call(self, tokens: Any, values: Any) -> Any:
-        return self.out(self.table(tokens) + values + self.shift)
-
-
-def test_inputs_that_keras_does_not_know_are_declared(tmp_path: Path, described: Any) -> None:
-    with pytest.raises(ModelError, match=r"declare.*inputs=\[TensorSpec\.parse\('NAME:DTYPE\[SHAPE\]'\)\]"):
-        export_saved_model(Pair(name="pair"), tmp_path)
-    inputs = [TensorSpec.parse("tokens:int32[?,6]"), TensorSpec.parse("values:float32[?,6,4]")]
-    result = export_saved_model(Pair(name="pair"), tmp_path, inputs=inputs)
-    assert "(tokens: int32 [?, 6], values: float32 [?, 6, 4])" in described(result)["serving_default"]
-    with pytest.raises(ArgumentError, match="knows its inputs"):
-        open_model(_functional(), inputs=inputs)
-
-
-@pytest.mark.filterwarnings("ignore:Model '.*' had a build config")
-def test_a_file_of_which_keras_restores_no_weights_is_refused(tmp_path: Path) -> None:
-    """Keras warns, and gives layers that would be made anew, at random, by the first call."""
-    model = Pair(name="pair")
-    model(np.ones((2, 6), np.int32), np.ones((2, 6, 4), np.float32))
-    model.save(tmp_path / "pair.keras")
-    inputs = [TensorSpec.parse("tokens:int32[?,6]"), TensorSpec.parse("values:float32[?,6,4]")]
-    with pytest.raises(ModelError, match=r"Keras restored 1 of its 4 variables.*hand the model over live"):
-        open_model(tmp_path / "pair.keras", inputs=inputs)
 
 
 def _functional() -> Any:
