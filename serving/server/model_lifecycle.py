@@ -20,6 +20,7 @@ from .batching import BatchingOptions
 from .configuration import ModelConfig
 from .loading import ModelLoader
 from .log_once import RepeatFilter
+from .memory import MODELS
 from .version_scan import Fingerprint, fingerprint, is_settled, versions_on_disk
 from .versions import Event, ServedVersion, State, VersionStatus
 
@@ -197,9 +198,10 @@ class ManagedModel:
         try:
             if version.number in self._unreadable:
                 raise self._unreadable[version.number]
-            version.attach(context.loader.load(version.path), context.batching)
-            self._report_unbatched(version)
-            context.warm(version)
+            with MODELS.changing(version.file_bytes):
+                version.attach(context.loader.load(version.path), context.batching)
+                self._report_unbatched(version)
+                context.warm(version)
         except Exception as error:  # of any library; the server goes on
             version.close()
             version.failures += 1

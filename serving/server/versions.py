@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .batching import Batcher, BatchingOptions
 from .loading import LoadedModel
+from .memory import MODELS
 from .pace import Pace
 from .status import Code, StatusError, status_of
 from .version_scan import Fingerprint
@@ -120,6 +121,11 @@ class ServedVersion:
         return self._model
 
     @property
+    def file_bytes(self) -> int:
+        """The size of all that is loaded, on disk."""
+        return sum(size for _, size, _ in self.fingerprint)
+
+    @property
     def is_running(self) -> bool:
         """Whether a request still runs a retired version: it holds it, or waits in one of its batches."""
         return self._holders > 0 or self.batcher is not None
@@ -168,5 +174,6 @@ class ServedVersion:
             self.batcher.close()
         self.batcher = None
         if self._model is not None:
-            self._model.close()
+            with MODELS.changing(self.file_bytes, is_freed=True):
+                self._model.close()
         self._model = None

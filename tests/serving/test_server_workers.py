@@ -7,13 +7,15 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from attnexport.serving.server import memory
+from attnexport.serving.server import ModelConfig, memory
 from attnexport.serving.server.workers import Workers
 from tests.waiting import eventually
+from tests.waiting_model import WaitingModel
 
 
 def test_every_task_runs_once_and_tells_its_end_once() -> None:
@@ -127,6 +129,55 @@ def test_growth_before_a_call_waited_is_not_its_message(tmp_path: Path, monkeypa
     assert take_too_much(1700, 3.0)
     assert not take_too_much(1700)
     assert not take_too_much(5000, 4.0)
+
+
+def test_models_that_are_loaded_while_a_call_waits_are_not_its_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As far as their files explain it: 3 bytes for each, and 64 MiB."""
+    process, models = tmp_path / "statm", memory.Models()
+    monkeypatch.setattr(memory, "_PROCESS", process)
+    monkeypatch.setattr(memory, "MODELS", models)
+    monkeypatch.setattr(memory, "bytes_left", lambda: 600 << 20)
+    arrivals = memory.Arrivals()
+
+    def take_too_much(megabytes: int) -> bool:
+        grow(megabytes)
+        return arrivals.take_too_much([1.0])
+
+    def grow(megabytes: int) -> None:
+        process.write_text(f"0 {(megabytes << 20) // os.sysconf('SC_PAGE_SIZE')} 0")
+
+    assert not take_too_much(100)
+    with models.changing(1 << 30):
+        assert not take_too_much(2100)
+    assert take_too_much(2800)
+    assert not take_too_much(2600), "500 MB of messages"
+    with models.changing(1 << 30, is_freed=True):
+        grow(600)
+    assert not take_too_much(600)
+    assert take_too_much(800), "what was freed is no room for messages"
+    grow(100)
+    with models.changing(1 << 20):
+        assert take_too_much(1000), "more than the files explain"
+
+
+def test_a_version_says_when_its_model_changes_memory(start_serving: Any, tmp_path: Path) -> None:
+    model, changes = WaitingModel(), list[tuple[int, bool]]()
+    model.go.set()
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "weights").write_bytes(bytes(100_000))
+    changing = memory.MODELS.changing
+
+    def noted(size: int, *, is_freed: bool = False) -> Any:
+        changes.append((size, is_freed))
+        return changing(size, is_freed=is_freed)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory.MODELS, "changing", noted)
+        start_serving([ModelConfig("m", tmp_path)], loader=model).stop()
+    assert [is_freed for _, is_freed in changes] == [False, True]
+    assert all(100_000 <= size < 120_000 for size, _ in changes)
 
 
 def test_calls_that_wait_for_something_else_have_no_arriving_messages(monkeypatch: pytest.MonkeyPatch) -> None:
