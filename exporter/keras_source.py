@@ -33,6 +33,7 @@ from .models.float32 import (
 )
 from .models.sources import ModelOrigin
 from .models.traits import computes_in, flat_layers, integers_below, runs_otherwise_in_graphs
+from .ragged import check_ragged, ragged_notes
 from .reloading import why_not_original
 from .runners import KerasRunner
 from .saved_model import write_saved_model
@@ -88,6 +89,7 @@ class KerasSource(ModelSource):
         samples = None
         if classify:
             samples = _tried(inputs)
+        check_ragged(inputs, lambda: samples or _tried(inputs))
         opened = model_endpoints(inputs, names, labels, samples, signatures)
         for each in endpoints:
             check_endpoint_names([each.name, *(other.endpoint.name for other in opened)])
@@ -258,6 +260,7 @@ def _notes(inputs: ModelInputs) -> tuple[str, ...]:
         notes.append(
             f"Keras takes {', '.join(map(repr, sparse))} sparse; the exported signatures take a dense tensor for it"
         )
+    notes += ragged_notes(inputs)
     if (layer := runs_otherwise_in_graphs(model)) is not None:
         notes.append(
             f"layer {layer!r} gets integers, which Keras's image layers round eagerly and not in a graph: the original "

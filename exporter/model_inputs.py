@@ -123,11 +123,6 @@ def _input_structure(model: Any) -> Any:
         )
     # A subclassed model, or a Sequential built without Input, knows only the shapes of its first call.
     if getattr(model, "inputs", None):
-        if ragged := next((leaf.name for leaf in model.inputs if leaf.ragged), None):
-            raise ModelError(
-                f"input {ragged!r} of model {model.name!r} is ragged, and a signature takes rows of one length: build "
-                "it with keras.Input of a fixed length, and mask the padding"
-            )
         if not isinstance(model, keras.Sequential):
             return keras.tree.map_structure(_dense, model.input)
         # Built by its first call it fixes the batch of that call, which nobody meant.
@@ -153,8 +148,8 @@ def _input_structure(model: Any) -> Any:
 
 
 def _dense(leaf: Any) -> Any:
-    """An input as a signature takes it: whoever has a sparse one sends it dense."""
-    return keras.KerasTensor(leaf.shape, dtype=leaf.dtype, name=leaf.name) if leaf.sparse else leaf
+    """An input as a signature takes it: whoever has a sparse one, or rows of several lengths, sends it dense."""
+    return keras.KerasTensor(leaf.shape, dtype=leaf.dtype, name=leaf.name) if leaf.sparse or leaf.ragged else leaf
 
 
 def _keras_names(structure: Any, leaves: list[Any]) -> list[str]:

@@ -194,9 +194,30 @@ def test_sparse_inputs_become_dense_and_complex_outputs_are_measured(tmp_path: P
     exact, rounded = (file.conversion.verdict.worst.measured.sqnr_db for file in result.files)
     assert exact > 100
     assert 25 <= rounded < 80
-    ragged = keras.Input((None,), ragged=True, name="words", dtype="int32")
-    with pytest.raises(ModelError, match=r"input 'words' of model .* is ragged"):
-        open_model(keras.Model(ragged, keras.layers.Embedding(5, 2)(ragged)))
+
+
+class Doubled(keras.layers.Layer):  # type: ignore[misc]
+    """Computes something else from ragged tensors."""
+
+    def call(self, x: Any) -> Any:
+        return tf.reduce_mean(x * 2 if isinstance(x, tf.RaggedTensor) else x, 1)
+
+    def compute_output_spec(self, x: Any) -> Any:
+        return keras.KerasTensor((x.shape[0], x.shape[2]), "float32")
+
+
+def test_ragged_inputs_become_rows_of_one_length(tmp_path: Path, run: Any) -> None:
+    words = keras.Input((None,), ragged=True, name="words", dtype="int32")
+    vectors = keras.layers.Embedding(5, 2)(words)
+    model = keras.Model(words, keras.ops.mean(vectors, 1), name="m")
+    result = export_saved_model(model, tmp_path)
+    assert "Keras takes 'words' ragged; the exported signatures take rows of one length" in " ".join(result.notes)
+    rows = np.random.default_rng(0).integers(0, 5, (3, 7)).astype(np.int32)
+    [answer] = run(result, {"words": rows}).values()
+    np.testing.assert_allclose(answer, model(tf.RaggedTensor.from_tensor(rows)), atol=1e-6)
+    assert convert(result.directory, "float32", steps=7).files[0].conversion.verdict
+    with pytest.raises(ModelError, match=r"something else from rows of one length than from the ragged 'words'"):
+        open_model(keras.Model(words, Doubled()(vectors)))
 
 
 def test_a_tensor_without_elements_is_refused_before_samples_are_made(tmp_path: Path) -> None:
