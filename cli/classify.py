@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
+from attnexport.core.limits import MAX_JSON_EXAMPLES
 from attnexport.workflows import classify as workflow
 from attnexport.workflows.connection import Connection
 
-from .client_options import connection_options, example_options, version_options
+from .client_options import connection_options, example_options, open_samples, version_options
 from .command import command
 from .terminal import Terminal
 
@@ -32,7 +31,7 @@ def classify(
     """
     with terminal.working() as progress:
         result = workflow.classify(
-            sys.stdin.buffer.read() if samples == "-" else samples,
+            open_samples(samples, MAX_JSON_EXAMPLES),
             connection,
             version=version,
             label=label,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
@@ -10,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from attnexport.core.errors import ArgumentError
+from attnexport.core.reading import read_stream
 from attnexport.workflows.connection import DEFAULT_SERVER, Connection
 
 from .command import Choice
@@ -90,6 +92,11 @@ def example_options(method: str) -> Callable[[AnyFunction], AnyFunction]:
         return function
 
     return add
+
+
+def open_samples(samples: str, limit: int, array_limit: int = 0) -> str | bytes:
+    """The path of samples, or what comes on standard input for `-`, up to a limit of bytes."""
+    return read_stream(sys.stdin.buffer, limit, "stdin", array_limit) if samples == "-" else samples
 
 
 def _connected(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
+from attnexport.core.limits import MAX_JSON_SAMPLES, MAX_PIPED_ARRAYS
 from attnexport.workflows import predict as workflow
 from attnexport.workflows.connection import Connection
 
-from .client_options import connection_options, version_options
+from .client_options import connection_options, open_samples, version_options
 from .command import command
 from .terminal import Terminal
 
@@ -46,7 +45,7 @@ def predict(
     """
     with terminal.working() as progress:
         result = workflow.predict(
-            sys.stdin.buffer.read() if samples == "-" else samples,
+            open_samples(samples, MAX_JSON_SAMPLES, MAX_PIPED_ARRAYS),
             connection,
             version=version,
             label=label,

@@ -7,7 +7,10 @@ from .errors import ContentError
 MAX_VERSION = 2**63 - 1  # TF Serving reads the name of a version's directory as an int64
 
 PRECISIONS = ("float32", "float16", "bfloat16", "dynamic", "int8", "int16x8", "int4")  # the rows of parity's budgets
+MAX_JSON_SAMPLES = 1 << 30  # bytes of samples in JSON
+MAX_JSON_EXAMPLES = 1 << 28  # bytes of examples, whose features take more memory
 _MAX_MEMORY = 1 << 34  # bytes that shapes may ask for at once
+MAX_PIPED_ARRAYS = _MAX_MEMORY  # bytes of an .npz or .npy that is not a file
 
 
 def check_memory(size: int, what: str) -> None:

@@ -6,9 +6,12 @@ import os
 import stat
 import zipfile
 from pathlib import Path
+from typing import IO
 
 from .errors import ContentError
 
+ARRAY_MAGIC = (b"PK", b"\x93NUMPY")  # how an .npz and an .npy begin
+_PIECE = 1 << 20
 MAX_RATIO = 20  # of unpacked to packed; weights and samples have 1 to 3
 
 
@@ -103,3 +106,25 @@ def read_bytes(path: Path, limit: int, what: str = "") -> bytes:
     if content is None or len(content) > limit:
         raise ContentError(f"{what} is larger than the {limit:,} bytes that are read of such a file")
     return content
+
+
+def read_stream(stream: IO[bytes], limit: int, what: str, array_limit: int = 0) -> bytes:
+    """Read a stream to its end.
+
+    Args:
+        stream: The stream.
+        limit: The most bytes that are read.
+        what: What messages call it.
+        array_limit: That of numpy's files, which are larger than text and take less to read; `limit` if that is more.
+
+    Raises:
+        ContentError: if it does not end by then.
+    """
+    content = bytearray()
+    while piece := stream.read(_PIECE):
+        content += piece
+        if content.startswith(ARRAY_MAGIC):
+            limit = max(limit, array_limit)
+        if len(content) > limit:
+            raise ContentError(f"{what} is larger than the {limit:,} bytes that are read of it")
+    return bytes(content)

@@ -14,11 +14,11 @@ from filelock import FileLock
 from attnexport.core.errors import ManifestError
 from attnexport.core.os_errors import writing
 
-from .files import make_directories
+from .files import TEMPORARY, make_directories
 from .journal import Journal
 from .manifest import FILE_NAME, Artifact, ValidationRecord, VersionEntry
 from .stage import Stage
-from .versioned_directory import LOCK, TEMPORARY, VersionedDirectory
+from .versioned_directory import LOCK, VersionedDirectory
 
 
 class ExportDirectory(VersionedDirectory):

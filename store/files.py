@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
+import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from attnexport.core.reading import check_filled
+
+TEMPORARY = ".tmp-"  # how the names of what is being written begin
+ABANDONED_SECONDS = 600.0  # a file that is written at once is in its place long before
 
 
 def sync(path: Path) -> None:
@@ -55,9 +61,7 @@ def replacing(path: Path) -> Iterator[Path]:
         ...     path.read_text()
         'text'
     """
-    temporary = path.with_name(f".tmp-{path.name}")
-    if temporary.is_symlink():  # which a write would follow
-        temporary.unlink()
+    temporary = _new_file(path)
     try:
         yield temporary
         sync(temporary)
@@ -68,6 +72,20 @@ def replacing(path: Path) -> Iterator[Path]:
     sync(path.parent)
 
 
+def _new_file(path: Path) -> Path:
+    """A new, empty file beside a path, which two writers do not share and no link or pipe stands in for."""
+    tail = path.name[-32:]
+    for left in path.parent.glob(f"{TEMPORARY}????????-{glob.escape(tail)}"):  # by those that were killed
+        with suppress(OSError):
+            if time.time() - left.lstat().st_mtime > ABANDONED_SECONDS:
+                left.unlink()
+    while True:
+        temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(4)}-{tail}")
+        with suppress(FileExistsError):
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            return temporary
+
+
 @contextmanager
 def replacing_directory(path: Path) -> Iterator[Path]:
     """Write a directory that replaces `path` at the end; its parents are made.
@@ -76,7 +94,7 @@ def replacing_directory(path: Path) -> Iterator[Path]:
         The directory to write to. If the body raises, it is removed and `path` stays as it is.
     """
     make_directories(path.parent)
-    temporary = Path(tempfile.mkdtemp(prefix=f".tmp-{path.name}-", dir=path.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{path.name}-", dir=path.parent))
     old = temporary.with_name(f"{temporary.name}-old")
     try:
         yield temporary

@@ -13,14 +13,13 @@ from filelock import FileLock, Timeout
 
 from attnexport.core.errors import ArgumentError, StorageError
 
+from .files import ABANDONED_SECONDS, TEMPORARY
 from .journal import Journal
 from .links import check_links
 from .manifest import Manifest, VersionEntry, read_manifest
 from .records import KINDS
 
 LOCK = ".lock"
-TEMPORARY = ".tmp-"
-_ABANDONED_SECONDS = 600.0  # a file that is written at once is in its place long before
 
 
 class VersionedDirectory:
@@ -108,7 +107,7 @@ class VersionedDirectory:
         for leftover in self.root.glob(f"*/{TEMPORARY}*"):  # reports, digests and the like, which hold no lock
             with suppress(FileNotFoundError):
                 status = leftover.lstat()
-                if not stat.S_ISDIR(status.st_mode) and time.time() - status.st_mtime > _ABANDONED_SECONDS:
+                if not stat.S_ISDIR(status.st_mode) and time.time() - status.st_mtime > ABANDONED_SECONDS:
                     leftover.unlink()
 
     def _settle(self, journal: Journal) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnexport.core.errors import ArgumentError, SamplesError, first_line, no_such
+from attnexport.core.limits import MAX_JSON_EXAMPLES
 
 from .result import Block, Line, Table
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 Example = Mapping[str, Any]
 ExampleSource = str | Path | bytes | Sequence[Example] | Mapping[str, Any]
 MAX_ROWS = 20  # that a result shows
-_MAX_BYTES = 1 << 28
 _NUMBERED = re.compile(r"(.+)_(\d+)")
 
 
@@ -55,11 +55,11 @@ def read_examples(source: ExampleSource) -> list[Example]:
         raise ArgumentError(f"samples {path} are not a .json, .csv or .npz")
     try:
         with path.open("rb") as file:
-            data = file.read(_MAX_BYTES + 1)
+            data = file.read(MAX_JSON_EXAMPLES + 1)
     except OSError as error:
         raise SamplesError(f"samples {path} cannot be read: {error.strerror}") from error
-    if len(data) > _MAX_BYTES:
-        raise SamplesError(f"{path} is larger than {_MAX_BYTES:,} bytes; send such samples in parts")
+    if len(data) > MAX_JSON_EXAMPLES:
+        raise SamplesError(f"{path} is larger than {MAX_JSON_EXAMPLES:,} bytes; send such samples in parts")
     return _checked(_from_csv(data, str(path)) if path.suffix == ".csv" else _from_bytes(data, str(path)), str(path))
 
 

@@ -14,12 +14,12 @@ import numpy as np
 from attnexport.core import Arrays, Signature, TensorSpec, load_samples
 from attnexport.core.errors import ArgumentError, AttnexportError, ContentError, SamplesError, first_line
 from attnexport.core.exact import exact_array
+from attnexport.core.limits import MAX_JSON_SAMPLES
 from attnexport.core.mapped import array_of
-from attnexport.core.reading import check_unpacked_size
+from attnexport.core.reading import ARRAY_MAGIC, check_unpacked_size
 from attnexport.serving.codec.dtypes import numpy_dtype
 
 Source = Path | bytes | Mapping[str, Any] | Sequence[Any] | np.ndarray[Any, Any]
-_MAX_BYTES = 1 << 30  # of JSON
 _WHOLE_BODIES = ("inputs", "instances")  # of a REST request
 
 
@@ -92,15 +92,15 @@ def _text(value: bytes) -> str | dict[str, str]:
 def _read(path: Path) -> bytes:
     """The bytes of a file or a pipe, up to a limit: a device never ends."""
     with path.open("rb") as file:
-        data = file.read(_MAX_BYTES + 1)
-    if len(data) > _MAX_BYTES:
-        raise SamplesError(f"{path} is larger than {_MAX_BYTES:,} bytes; save such samples as .npz or .npy")
+        data = file.read(MAX_JSON_SAMPLES + 1)
+    if len(data) > MAX_JSON_SAMPLES:
+        raise SamplesError(f"{path} is larger than {MAX_JSON_SAMPLES:,} bytes; save such samples as .npz or .npy")
     return data
 
 
 def _read_bytes(data: bytes) -> Source:
     """The values in bytes from standard input; the first bytes show the format."""
-    if data.startswith((b"PK", b"\x93NUMPY")):
+    if data.startswith(ARRAY_MAGIC):
         try:
             loaded = np.load(io.BytesIO(data), allow_pickle=False)
             if isinstance(loaded, np.lib.npyio.NpzFile) and loaded.zip is not None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 FORMATS = (".npz", ".json", ".csv")
 _MAX_COLUMNS = 16_384  # of a .csv, as spreadsheets have them
+_FORMULAS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # what a spreadsheet's formula begins with, in any script
+_PLAIN = re.compile(r"[-+](\d+(\.\d*)?([eE][-+]?\d+)?|Infinity)?")  # a number, or the sign alone
 
 
 def output_path(path: str | Path) -> Path:
@@ -51,12 +55,23 @@ def write_outputs(path: Path, outputs: Mapping[str, Array]) -> tuple[str, ...]:
         return tuple(write(temporary, outputs))
 
 
-def write_rows(path: Path, titles: Sequence[str], rows: Iterator[Sequence[Any]] | Sequence[Sequence[Any]]) -> None:
-    """Write a .csv."""
+def _write_rows(path: Path, titles: Sequence[str], rows: Iterator[Sequence[Any]] | Sequence[Sequence[Any]]) -> None:
+    """Write a .csv, without text that a spreadsheet would run."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(titles)
-        writer.writerows(rows)
+        writer.writerow(map(_as_text, titles))
+        writer.writerows([_as_text(cell) for cell in row] for row in rows)
+
+
+def _as_text(cell: Any) -> Any:
+    """A cell that is text, behind an apostrophe if a spreadsheet would take it for a formula."""
+    return f"'{cell}" if _is_formula(cell) else cell
+
+
+def _is_formula(cell: Any) -> bool:
+    if not isinstance(cell, str) or not cell.startswith(_FORMULAS):
+        return False
+    return not _PLAIN.fullmatch(cell)
 
 
 def _write_npz(path: Path, outputs: Mapping[str, Array]) -> list[str]:
@@ -104,5 +119,8 @@ def _write_csv(path: Path, outputs: Mapping[str, Array]) -> list[str]:
         places = np.ndindex(*array.shape[1:]) if array.ndim > 1 else [()]
         titles += ["_".join(map(str, (name, *place))) for place in places]
         columns += [json_values(column) for column in flat.T]
-    write_rows(path, titles, list(zip(*columns, strict=True)))
-    return []
+    _write_rows(path, titles, list(zip(*columns, strict=True)))
+    formulas = sum(map(_is_formula, itertools.chain(titles, *columns)))
+    if not formulas:
+        return []
+    return [f"{formulas} cells begin as formulas do; an apostrophe stands before them, or a spreadsheet would run them"]

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attnexport.core.errors import ArgumentError, SamplesError
+from attnexport.core.errors import ArgumentError, ContentError, SamplesError
+from attnexport.core.reading import read_stream
 from attnexport.workflows.example_files import read_examples
+from attnexport.workflows.predict_outputs import write_outputs
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -88,6 +90,39 @@ def test_predictions_are_written_as_csv_and_json(ask: Run, tmp_path: Path) -> No
     assert json.loads((tmp_path / "y.json").read_text())["outputs"]["y"] == [[3, 5, 7], [9, 11, 13]]
     code, _, err = ask("predict", "--samples", "x.npz", "--output", "y.csv", "--signature", "total")
     assert (code, "write them to a .npz or .json" in err) == (3, True)
+
+
+def test_a_csv_holds_no_formulas(tmp_path: Path) -> None:
+    texts = ["=1+1", "@x", "+1-cmd|' /C calc'!A0", "-x", "\t=1", "\uff1d1", "-1.5e3", "+2", "-", "a=b", "", "'="]
+    outputs = {"=x": np.array([each.encode() for each in texts], object), "y": np.full(len(texts), -np.inf)}
+    notes = write_outputs(tmp_path / "y.csv", outputs)
+    assert notes == ("7 cells begin as formulas do; an apostrophe stands before them, or a spreadsheet would run them",)
+    [titles, *rows] = csv.reader(io.StringIO((tmp_path / "y.csv").read_bytes().decode(), newline=""))
+    assert titles == ["'=x", "y"]
+    assert [row[0] for row in rows] == [f"'{each}" for each in texts[:6]] + texts[6:]
+    assert {row[1] for row in rows} == {"-Infinity"}
+
+
+class Endless(io.RawIOBase):
+    """A stream of one byte, as /dev/zero is."""
+
+    def __init__(self, head: bytes) -> None:
+        self._head = head
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        buffer[:] = self._head + bytes(len(buffer) - len(self._head))
+        self._head = b""
+        return len(buffer)
+
+
+def test_a_stream_is_read_up_to_a_limit() -> None:
+    assert read_stream(io.BytesIO(bytes(5)), 5, "stdin") == bytes(5)
+    for head, limit in ((b"[", 1 << 20), (b"PK", 1 << 22), (b"\x93NUMPY", 1 << 22)):
+        with pytest.raises(ContentError, match=f"stdin is larger than the {limit:,} bytes that are read of it"):
+            read_stream(io.BufferedReader(Endless(head)), 1 << 20, "stdin", 1 << 22)
 
 
 def test_a_server_that_cannot_list_its_models_is_told_apart(attnexport: Run, server: Any) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from attnexport.core import ContentError, Signature, StorageError, TensorSpec
 from attnexport.store import Artifact, ExportDirectory, VersionEntry
-from attnexport.store.files import hash_of, write_atomically
+from attnexport.store.files import hash_of
 from attnexport.store.links import check_plain
 
 SIGNATURE = Signature("s", (TensorSpec("x", "float32", None),), (TensorSpec("y", "float32", None),))
@@ -136,13 +136,6 @@ def test_links_that_lead_out_are_refused_everywhere(foreign: Path, name: str, ta
 def test_links_that_stay_inside_are_followed(foreign: Path) -> None:
     (foreign / "keras" / "latest.keras").symlink_to("1.keras")
     assert ExportDirectory(foreign).newest().version == 1
-
-
-def test_a_write_does_not_follow_a_link_in_its_temporary_place(tmp_path: Path) -> None:
-    (tmp_path / "mine").write_text("mine")
-    (tmp_path / ".tmp-x.json").symlink_to(tmp_path / "mine")
-    write_atomically(tmp_path / "x.json", "new")
-    assert ((tmp_path / "mine").read_text(), (tmp_path / "x.json").read_text()) == ("mine", "new")
 
 
 @pytest.mark.parametrize("make", ["link", "fifo", "link above"])
