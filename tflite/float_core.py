@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from .front_end import front_end
 from .graph import Graph, Operator, Subgraph
 from .recipes import LayerRule, Recipe
 from .small_weights import small_operators
@@ -68,7 +69,7 @@ def float_outputs(graph: Graph, keep_float: Sequence[str], *, units: bool = True
         keep_float: Operators by name in capitals, or regular expressions that are searched for in output tensor names.
         units: Whether what mixes units stays float as well: the concatenation that gives an output, and the arithmetic
             by columns on an input. One scale for pixels and shares, or for ages and incomes, loses the smaller. So does
-            what compares numbers for equality, or cuts them.
+            what is computed of the inputs before their logarithm, and what compares numbers for equality, or cuts them.
     """
     called = set(graph.signatures.values())
     names = []
@@ -80,7 +81,7 @@ def float_outputs(graph: Graph, keep_float: Sequence[str], *, units: bool = True
                 each for each in kept if each.name in _LOOPS or _needs_exact(subgraph, each, has_kernels=not units)
             ]
             seeds = [*exact, *(each for each in kept if _is_seed(subgraph, each, keep_float))]
-            seeds += unit_operators(subgraph) if units else []
+            seeds += [*unit_operators(subgraph), *front_end(subgraph)] if units else []
             kept = joined(subgraph, seeds)
         names += [subgraph.tensors[operator.outputs[0]].name for operator in kept if operator.outputs]
     return names
@@ -99,9 +100,26 @@ def place(graph: Graph, recipe: Recipe) -> Places:
         if operator.outputs
     }
     layers = tuple((rule, names) for rule, names in rules if names)
-    kept_float = tuple(dict.fromkeys([*find(graph, recipe.keep_float), *small_operators(graph, recipe)]))
+    kept_float = tuple(
+        dict.fromkeys(
+            [*find(graph, recipe.keep_float), *small_operators(graph, recipe), *_before_logarithms(graph, recipe)]
+        )
+    )
     tables = tuple(_matching(graph, ["GATHER"]))
     return Places(kept_float, layers, scopes, _right_operands(graph, frozenset(kept_float)), tables)
+
+
+def _before_logarithms(graph: Graph, recipe: Recipe) -> list[str]:
+    """What stays float by recipes whose products round their inputs as they run."""
+    if recipe.activations != "dynamic":
+        return []
+    subgraphs = [graph.subgraphs[number] for number in set(graph.signatures.values())]
+    return [
+        subgraph.tensors[each.outputs[0]].name
+        for subgraph in subgraphs
+        for each in front_end(subgraph)
+        if subgraph.weights(each)
+    ]
 
 
 def _right_operands(graph: Graph, kept_float: frozenset[str]) -> tuple[tuple[str, ...], ...]:
