@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -141,7 +140,7 @@ class Terminal:
         sys.stderr.flush()
         kept = os.dup(1), os.dup(2)
         before = self._stdout, self._stderr
-        with tempfile.TemporaryFile() as sink:
+        with open(os.devnull, "wb") as sink:  # rather than a temporary file, for which a container may have no room
             try:
                 self._stdout, self._stderr = (os.fdopen(fd, "w", encoding="utf-8", errors="replace") for fd in kept)
                 for descriptor in (1, 2):

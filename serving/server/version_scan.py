@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import stat
@@ -12,6 +13,7 @@ from pathlib import Path
 from attnexport.core.limits import MAX_VERSION
 
 _SETTLED = 2.0  # seconds without a change after which files count as complete
+_MAX_ENTRIES = 20_000  # of a version, that are looked at in each poll
 _NUMBER = re.compile(r"\s*(?P<sign>[+-]?)0*(?P<digits>[0-9]{1,19})\s*", re.ASCII)
 
 
@@ -50,15 +52,20 @@ Fingerprint = tuple[tuple[str, int, int], ...]
 
 
 def fingerprint(path: Path) -> Fingerprint:
-    """Name, size and time of change (ns) of everything below a path; equal if nothing has changed."""
+    """Name, size and time of change (ns) of everything below a path; equal if nothing has changed.
+
+    Of a directory that holds more than any model, by a link to a whole disk for one, only the first 20,000 count.
+    """
     return tuple(sorted(_entries(str(path))))
 
 
 def _entries(top: str) -> Iterator[tuple[str, int, int]]:
     entered: set[tuple[int, int]] = set()
     paths = [top]  # rather than recursion, which directories can be too deep for
-    while paths:
+    count = 0
+    while paths and count < _MAX_ENTRIES:
         path = paths.pop()
+        count += 1
         try:
             # Not the time of modification: copies often keep that.
             status = os.stat(path)
@@ -68,7 +75,7 @@ def _entries(top: str) -> Iterator[tuple[str, int, int]]:
                 continue
             entered.add(directory)
             with os.scandir(path) as entries:
-                paths += sorted(entry.path for entry in entries)
+                paths += sorted(entry.path for entry in itertools.islice(entries, _MAX_ENTRIES))
         except OSError:
             continue  # taken away between two looks, which the next one shows; or not to be read, which the load says
 

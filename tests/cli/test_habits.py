@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -156,3 +157,18 @@ def test_samples_under_the_names_that_keras_made_are_taken() -> None:
     two = [TensorSpec("input_0", "float32", (None, 2)), TensorSpec("input_1", "float32", (None, 3))]
     samples = load_samples({"keras_tensor_10": np.zeros((1, 3)), "keras_tensor_9": np.zeros((1, 2))}, two)
     assert samples.inputs["input_1"].shape == (1, 3)
+
+
+def test_a_command_that_writes_nothing_needs_no_place_for_temporary_files(
+    attnexport: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container whose root is read-only."""
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    for name in ("TemporaryFile", "NamedTemporaryFile", "TemporaryDirectory", "mkstemp", "mkdtemp"):
+        monkeypatch.setattr(tempfile, name, refuse)
+    assert attnexport("list", tmp_path)[0] == 0
+    code, _, err = attnexport("status", "--server", "127.0.0.1:1", "--model", "m", "--timeout", "0.2")
+    assert (code, "127.0.0.1:1" in err) == (6, True)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attnexport.serving.server import ModelConfig, VersionPolicy
+from attnexport.serving.server import ModelConfig, VersionPolicy, version_scan
 from attnexport.serving.server.version_scan import fingerprint
 from attnexport.workflows.serve_models import ArtifactLoader
 
@@ -87,6 +87,21 @@ def test_links_that_lead_back_into_a_version_do_not_keep_it_from_loading(start_s
     assert look(start_serving([ModelConfig("m", base)])) == {1: "AVAILABLE"}
     (assets / "file").write_text("new")
     assert fingerprint(base / "1") != before
+
+
+def test_a_link_to_a_whole_disk_costs_a_poll_no_more_than_a_large_version(
+    start_serving: Any, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(version_scan, "_MAX_ENTRIES", 50)
+    disk = base.parent / "disk"
+    for number in range(20):
+        (disk / f"{number}" / "deep").mkdir(parents=True)
+        for name in range(5):
+            (disk / f"{number}" / "deep" / f"{name}").touch()
+    (base / "1" / "zlink").symlink_to(disk)
+    assert len(fingerprint(base / "1")) == 50
+    assert fingerprint(base / "1") == fingerprint(base / "1")
+    assert look(start_serving([ModelConfig("m", base)])) == {1: "AVAILABLE"}
 
 
 def test_a_version_that_cannot_be_read_fails_alone_with_its_error_once(
