@@ -228,8 +228,8 @@ def _objects(config: Any) -> Iterator[dict[str, Any]]:
 def _operations() -> dict[str, type]:
     """Keras's own operations by name: what a graph between layers holds, such as the mask of an Embedding (NotEqual).
 
-    Keras writes them to an .h5 and finds only layers when it reads one; a name that both have (Multiply) stays
-    a layer's.
+    Keras writes them to an .h5 and finds only layers when it reads one. Some names are a layer's as well (Add,
+    Reshape); of these two, the layer alone says in its configuration whether it is trainable.
     """
     import keras
 
@@ -237,9 +237,21 @@ def _operations() -> dict[str, type]:
     while pending:
         kind = pending.pop()
         pending += kind.__subclasses__()
-        if kind.__module__.startswith("keras.src.ops.") and not hasattr(keras.layers, kind.__name__):
-            found[kind.__name__] = kind
+        if kind.__module__.startswith("keras.src.ops."):
+            layer = getattr(keras.layers, kind.__name__, None)
+            found[kind.__name__] = _either(layer, kind) if layer else kind
     return found
+
+
+def _either(layer: Any, operation: Any) -> type:
+    """Stands for a layer and an operation of one name."""
+
+    class Either:
+        @classmethod
+        def from_config(cls, config: dict[str, Any]) -> Any:
+            return (layer if "trainable" in config else operation).from_config(config)
+
+    return Either
 
 
 def _text(value: Any) -> str:

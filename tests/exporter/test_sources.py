@@ -168,10 +168,11 @@ def test_a_layer_that_is_not_registered_is_named_with_the_remedy(
 
 
 def test_an_h5_with_operations_between_its_layers_is_loaded(here: Path) -> None:
-    """An Embedding's mask is one; Keras itself does not find it again in an .h5."""
+    """An Embedding's mask is one; Keras itself does not find it again in an .h5. Add and Reshape are layers as well."""
     tokens = keras.Input((6,), dtype="int32", name="tokens")
     inner = keras.layers.Embedding(9, 4, mask_zero=True)(tokens)
-    inner = keras.ops.tanh(keras.layers.Dense(4)(inner))
+    inner = 1 + keras.ops.reshape(keras.ops.tanh(keras.layers.Dense(4)(inner)) * 2 + inner, (-1, 6, 4))
+    inner = keras.layers.Reshape((6, 4))(keras.layers.Add()([inner, inner]))
     model = keras.Model(tokens, keras.layers.GlobalAveragePooling1D()(keras.layers.LayerNormalization()(inner)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -186,7 +187,7 @@ def test_what_keras_forgets_in_an_h5_is_refused(here: Path) -> None:
         [
             (keras.ops.flip(x, axis=(1, 2)), r"holds Flip over several axes.*model\.save\('NAME\.keras'\)"),
             (keras.ops.flip(x, axis=1), None),
-            (x * 2, r"cannot be loaded.*; save the model with model\.save"),
+            (x[..., :2], r"cannot be loaded.*; save the model with model\.save"),
         ]
     ):
         model = keras.Model(x, keras.layers.Dense(2)(output))
