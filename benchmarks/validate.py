@@ -3,7 +3,8 @@
 Both sides in turn in one process, TensorFlow's import aside; each opens what it runs. The plain side runs every
 signature of every artifact on the 397 held-out digits, and does nothing with the answers. Processor time is compared,
 that of the child processes included: a busy machine changes it less than the time on a clock. The second ratio leaves
-opening out: what remains above 1 are the edge cases, a call each of every signature in every runtime.
+opening out: what remains above 1 are the edge cases, a call each of every signature in every runtime, and three of the
+original.
 
     python benchmarks/validate.py [--rounds N]
 """
@@ -83,7 +84,10 @@ def compare(opened: Opened) -> None:
     """What validate does once everything is open."""
     data = Data(opened.samples, "held-out digits", given=True)
     found = parity.validate(
-        opened.original.reference, opened.subjects, batches(opened.original, data, sorted(opened.original.feeds))
+        opened.original.reference,
+        opened.subjects,
+        batches(opened.original, data, sorted(opened.original.feeds)),
+        together=opened.original.runs_by_layer,
     )
     assert found, found.failures[:3]
 

@@ -70,6 +70,11 @@ class ModelSource(ABC):
         return self.signatures[DEFAULT_SIGNATURE].inputs
 
     @property
+    def runs_by_layer(self) -> bool:
+        """Whether a call of the reference costs much, however few samples it has, as Python runs layer by layer."""
+        return False
+
+    @property
     @abstractmethod
     def content_hash(self) -> str:
         """The hash of what the signatures compute; see `content`."""

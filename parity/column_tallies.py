@@ -81,6 +81,7 @@ class ColumnTallies:
             axis=worst.axis,
             worst=worst.worst,
             sqnr_db=worst.sqnr_db,
+            variation=worst.variation,
             on_last_axis=worst.on_last_axis,
             masked=self._masked,
             masked_otherwise=self._otherwise,

@@ -108,6 +108,7 @@ class ColumnTally:
             int(judged.sum()),
             worst,
             float("inf") if worst is None else float(decibels[worst]),
+            float(np.sqrt(variances[worst]) / self.scales[worst]) if worst is not None and varies[worst] else 1.0,
             not_judged=tuple((reason, int(where.sum())) for reason, where in reasons if where.any()),
         )
 

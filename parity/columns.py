@@ -17,6 +17,7 @@ class Columns:
         judged: How many were judged.
         worst: The judged column that is farthest from the original's; None if none was judged.
         sqnr_db: Its SQNR in dB, with its mean taken out: infinite if nothing differs, or if none was judged.
+        variation: Its standard deviation over its greatest magnitude; 1 if it is constant.
         on_last_axis: Whether the worst column is one of the last axis.
         label: Its name; None without labels.
         not_judged: Reasons why columns were not judged, and how many each.
@@ -30,6 +31,7 @@ class Columns:
     judged: int
     worst: int | None
     sqnr_db: float
+    variation: float = 1.0
     on_last_axis: bool = True
     label: str | None = None
     not_judged: tuple[tuple[str, int], ...] = ()

@@ -17,6 +17,7 @@ from .columns import Beyond, Columns
 from .figures import Figures
 from .limits import Limits
 
+_HARDLY = 0.01  # of its greatest magnitude is a standard deviation of which eight bits keep two or three steps
 _UNSTABLE = "the original gives different outputs for the same input: it is random or keeps state"
 
 
@@ -156,6 +157,11 @@ def _lost(columns: Columns | None, required: float | None) -> list[str]:
     if columns is None or required is None or columns.sqnr_db >= required:
         return []
     advice = "; give what has another scale an output of its own" if columns.count > 1 else ""
+    if columns.variation < _HARDLY:
+        advice = (
+            f"; on these samples it varies by {columns.variation:.1g} of its size: compare on samples that the model "
+            "tells apart, or subtract the mean in the model's target and add it in the app"
+        )
     if columns.masked:
         advice = "; the masked values use up the scale: mask behind the model"
     found = f"{columns.sqnr_db:.1f} dB with its mean taken out ({required:g} dB needed)"

@@ -123,7 +123,8 @@ class Tally:
                 ("candidate", both[1], both[1]),
                 ("product", *both),
             ):
-                self._sums[name] += float(np.vdot(one, other))
+                # Not vdot, whose threads use more processor time than they save.
+                self._sums[name] += float((one * other).sum())
 
     def _add_scores(self, expected: Array, actual: Array, labels: Array | None) -> None:
         if expected.ndim < 2 or expected.shape[-1] < 2:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from attnexport.core.errors import AttnexportError
 from attnexport.core.runner import Runner
 from attnexport.core.signature import Arrays, Signature, fits
 
-from .checks import Batch, Subject, Validation
+from .checks import Batch, Check, Subject, Validation
 from .limits import Limits
-from .mismatch import is_float, not_finite
-from .running import run_for_comparison
+from .reference import groups, outputs_in_few_calls, reference_outputs
 from .series import Series
 
 
@@ -23,9 +21,10 @@ def validate(
     limits: Limits | None = None,
     reference_name: str = "Keras",
     class_names: Sequence[str] = (),
+    together: bool = False,
     on_batch: Callable[[Batch], None] = lambda batch: None,
 ) -> Validation:
-    """Run every batch through the original once, and through every subject that takes it.
+    """Run every batch through the original, and through every subject that takes it.
 
     Args:
         reference: The original.
@@ -34,6 +33,8 @@ def validate(
         limits: Limits beside and in place of the precisions' budgets.
         reference_name: What messages call the original.
         class_names: Names of the columns of an output that has as many, for tables and messages.
+        together: Run the original on several edge cases in one call, if that changes nothing. It pays if the original
+            runs layer by layer.
         on_batch: Called after each batch.
 
     Example:
@@ -51,39 +52,70 @@ def validate(
         >>> bool(verdict), [str(check) for check in verdict.checks]
         (True, ["a.int8.tflite (interpreter), serving_default output 'x' on ones: passed"])
     """
-    limits = limits or Limits()
-    series: dict[tuple[int, str, str], Series] = {}
-    for batch in batches:
-        expected = _reference_outputs(reference, batch)
-        if expected is None:
+    comparison = _Comparison(reference, subjects, limits or Limits(), class_names)
+    for group in groups(batches):
+        if not (together and group[0].is_edge and comparison.add_together(group)):
+            for batch in group:
+                comparison.add(batch, reference_outputs(reference, batch))
+        for batch in group:
             on_batch(batch)
-            continue
-        for number, subject in enumerate(subjects):
+    return Validation(reference_name, tuple(comparison.checks()))
+
+
+class _Comparison:
+    """What is added up of every subject, on every case of every signature."""
+
+    def __init__(
+        self, reference: Runner, subjects: Sequence[Subject], limits: Limits, class_names: Sequence[str]
+    ) -> None:
+        self._reference, self._subjects, self._limits, self._class_names = reference, subjects, limits, class_names
+        self._series: dict[tuple[int, str, str], Series] = {}
+        self._judged: dict[tuple[int, str, str], list[Check]] = {}
+
+    def add(self, batch: Batch, expected: Arrays | None) -> None:
+        """Run every subject that takes a batch; none if there is nothing to compare it with."""
+        if expected is None:
+            return
+        for number, subject in enumerate(self._subjects):
             signature = subject.runner.signatures.get(batch.signature)
             if signature is None or (batch.is_edge and not subject.edge_cases):
                 continue  # its gate reports the first
-            other = batch.is_edge or narrows(signature, reference.signatures[batch.signature])
+            other = batch.is_edge or narrows(signature, self._reference.signatures[batch.signature])
             if other and not takes(signature, batch.inputs):
                 continue  # of other steps
             key = number, batch.signature, batch.case
-            if key not in series:
-                series[key] = Series(subject, batch, limits, class_names)
-            series[key].add(batch, expected)
-        on_batch(batch)
-    checks = [check for each in series.values() for check in each.checks(reference)]
-    return Validation(reference_name, tuple(checks))
+            if key not in self._series:
+                self._series[key] = Series(subject, batch, self._limits, self._class_names)
+            self._series[key].add(batch, expected)
 
+    def add_together(self, batches: Sequence[Batch]) -> bool:
+        """Add edge cases of one signature with few calls of the original.
 
-def _reference_outputs(reference: Runner, batch: Batch) -> Arrays | None:
-    """The original's outputs; None if it fails on an edge case, or gives NaN: nothing can be compared with that."""
-    try:
-        outputs = run_for_comparison(reference, batch.inputs, signature=batch.signature)
-    except AttnexportError:
-        if batch.is_edge:
-            return None
-        raise
-    finite = all(not_finite(each) is None for each in outputs.values() if is_float(each))
-    return outputs if finite or not batch.is_edge else None
+        Returns:
+            Whether they passed. If not, nothing was added: each is to be compared with the original run alone.
+        """
+        expected = outputs_in_few_calls(self._reference, batches)
+        if expected is None:
+            return False
+        tried = _Comparison(self._reference, self._subjects, self._limits, self._class_names)
+        for batch in batches:
+            tried.add(batch, expected[batch.case])
+        tried._judge()
+        if not all(check for checks in tried._judged.values() for check in checks):
+            return False
+        self._series |= tried._series
+        self._judged |= tried._judged
+        return True
+
+    def checks(self) -> list[Check]:
+        """The judgements, in the order in which the cases came."""
+        self._judge()
+        return [check for key in self._series for check in self._judged[key]]
+
+    def _judge(self) -> None:
+        for key, each in self._series.items():
+            if key not in self._judged:
+                self._judged[key] = each.checks(self._reference)
 
 
 def narrows(signature: Signature, original: Signature) -> bool:
