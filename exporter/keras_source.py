@@ -123,10 +123,6 @@ class KerasSource(ModelSource):
         """The `keras.Model`."""
         return self.model_inputs.model
 
-    @property
-    def runs_by_layer(self) -> bool:
-        return runs_otherwise_in_graphs(self.model) is None
-
     @cached_property
     def content_hash(self) -> str:
         return self.hash_as(self.labels, self.signatures)

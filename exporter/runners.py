@@ -32,7 +32,7 @@ class KerasRunner:
 
     def __init__(self, endpoints: Sequence[TracedEndpoint], *, in_graph: bool = False) -> None:
         self._endpoints = {each.endpoint.name: each for each in endpoints}
-        self._in_graph = in_graph
+        self.in_graph = in_graph
 
     @property
     def signatures(self) -> Mapping[str, Signature]:
@@ -42,7 +42,7 @@ class KerasRunner:
         find_signature(self.signatures, signature).check_inputs(inputs)
         tensors = {name: tf.convert_to_tensor(array) for name, array in inputs.items()}
         traced = self._endpoints[signature]
-        function = traced.function if self._in_graph else traced.endpoint.function
+        function = traced.function if self.in_graph else traced.endpoint.function
         try:
             outputs = function(tensors)
         except Exception as error:  # a user's layers may raise anything

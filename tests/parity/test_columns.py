@@ -298,29 +298,3 @@ def test_a_user_who_asks_for_less_gets_less_from_columns_too() -> None:
     tally = Tally(rtol=1.0, atol=1000.0)
     tally.add(expected, eight_bits(expected))
     assert judge(tally.result(), "int8", Limits(rtol=1.0, atol=1000.0))
-
-
-@pytest.mark.parametrize(
-    ("expected", "words"),
-    [
-        (300 + np.c_[np.sin(np.arange(60.0)), np.cos(np.arange(60.0))], "it varies by 0.002 of its size"),
-        (1e-2 + 1e-7 * np.sin(np.arange(60.0))[:, None], "it varies by 7e-06 of its size"),
-        (
-            np.c_[np.sin(np.arange(60.0)), 1000 * np.cos(np.arange(60.0))],
-            "give what has another scale an output of its own",
-        ),
-    ],
-)
-def test_the_advice_fits_what_is_lost(expected: Array, words: str) -> None:
-    actual = eight_bits(expected)
-    tally = Tally()
-    tally.add(expected, actual)
-    [problem] = judge(tally.result(), "int8", columns=tally.columns).problems
-    assert words in problem
-
-
-def test_a_column_of_zeros_before_equal_ones_has_no_variation() -> None:
-    equal = np.c_[np.zeros(60), np.sin(np.arange(60.0))]
-    columns = tally_of(equal, equal).result().columns
-    assert columns is not None
-    assert (columns.sqnr_db, columns.variation) == (math.inf, 1.0)
