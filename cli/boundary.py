@@ -83,7 +83,7 @@ def _describe(error: BaseException, code: int) -> str:
     if isinstance(error, ModuleNotFoundError):
         return f"this command needs the package {error.name!r}, which is not installed: pip install attnexport"
     if isinstance(error, MemoryError):
-        return f"out of memory: {error}"
+        return f"out of memory: {error}".rstrip(": ")
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror or error}"

@@ -12,8 +12,9 @@ from typing import IO, Any
 
 import numpy as np
 
-from .errors import StorageError
+from .errors import ContentError, StorageError
 from .os_errors import writing
+from .reading import check_unpacked_size
 from .signature import Array
 
 LARGE = 1 << 25  # bytes; smaller arrays are read into memory
@@ -28,6 +29,7 @@ def read_npz(path: Path) -> dict[str, Array]:
     """Read the arrays of an .npz by name, mapping the large ones.
 
     Raises:
+        ContentError: if it would unpack to far more than it is.
         StorageError: if there is no space to unpack a compressed array.
         Exception: of many kinds, from numpy and zipfile, if the file is damaged or holds Python objects.
     """
@@ -35,6 +37,7 @@ def read_npz(path: Path) -> dict[str, Array]:
         members = {info.filename: info for info in archive.zip.infolist()}
         if len(members) > MAX_ARRAYS:
             raise ValueError(f"it holds {len(members)} arrays; at most {MAX_ARRAYS} are read")
+        _check_size(archive.zip, path)
         arrays, in_memory = {}, 0
         for name in archive.files:
             info = members.get(f"{name}.npy")
@@ -117,6 +120,13 @@ def _map_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> 
         if is_stored:
             return _map(path, dtype, shape, _data_offset(path, info) + start, in_fortran_order)
         return _map(unpacked, dtype, shape, 0, in_fortran_order)
+
+
+def _check_size(archive: zipfile.ZipFile, path: Path) -> None:
+    try:
+        check_unpacked_size(archive, path.stat().st_size, str(path))
+    except ContentError as error:
+        raise ContentError(f"{error}; save such arrays with numpy.savez, which does not compress") from error
 
 
 def _check_space(info: zipfile.ZipInfo) -> None:

@@ -12,6 +12,7 @@ from .errors import ContentError
 
 ARRAY_MAGIC = (b"PK", b"\x93NUMPY")  # how an .npz and an .npy begin
 _PIECE = 1 << 20
+_UNASKED = 1 << 30  # bytes that a file may have, or unpack to, whatever it takes on disk
 MAX_RATIO = 20  # of unpacked to packed; weights and samples have 1 to 3
 
 
@@ -50,7 +51,7 @@ def _check_filled(status: os.stat_result, what: str) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise ContentError(f"{what} is not a regular file")
     stored = getattr(status, "st_blocks", None)  # of 512 bytes, as POSIX has it; Windows has none
-    if stored is not None and status.st_size > max(1 << 30, MAX_RATIO * 512 * stored):
+    if stored is not None and status.st_size > max(_UNASKED, MAX_RATIO * 512 * stored):
         raise ContentError(
             f"{what} says to have {status.st_size:,} bytes and takes {512 * stored:,} on disk; a file with holes is "
             "not read"
@@ -69,7 +70,7 @@ def check_unpacked_size(archive: zipfile.ZipFile, packed: int, what: str) -> Non
         ContentError: if it would take more than 1 GiB and more than `MAX_RATIO` times its own size.
     """
     unpacked = sum(each.file_size for each in archive.infolist())
-    if unpacked > max(1 << 30, MAX_RATIO * packed):
+    if unpacked > max(_UNASKED, MAX_RATIO * packed):
         raise ContentError(f"{what} has {packed:,} bytes and would unpack to {unpacked:,}; it is not unpacked")
 
 

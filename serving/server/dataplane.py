@@ -153,7 +153,7 @@ class DataPlane:
         self.manager.reload(configs)
         reply = ReloadConfigResponse()
         reply.status.SetInParent()
-        for name in request.metric_names:
+        for name in dict.fromkeys(request.metric_names):  # each once, as TF Serving has it
             reply.metric.add(name=name, int64_value_increase=0)
         return reply
 

@@ -16,6 +16,7 @@ import pytest
 
 from attnexport.core import AttnexportError, ContentError, SamplesError, TensorSpec, load_samples, mapped
 from attnexport.core.reading import check_unpacked_size, is_regular, read_bytes
+from attnexport.core.samples import read_arrays
 
 X = TensorSpec("x", "float32", (None, 4))
 
@@ -76,6 +77,16 @@ def test_a_member_that_claims_petabytes_is_refused_before_it_is_unpacked(tmp_pat
     path.write_bytes(content[:where] + struct.pack("<I", 0xFFFF_FFFE) + content[where + 4 :])
     with pytest.raises(AttnexportError, match=r"x\.npz|would unpack to"):
         load_samples(path, [X])
+
+
+def test_samples_that_unpack_to_far_more_than_they_are_are_not_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez_compressed(tmp_path / "x.npz", x=np.zeros((1 << 20,), np.float32))
+    assert len(read_arrays(tmp_path / "x.npz")["x"]) == 1 << 20
+    monkeypatch.setattr("attnexport.core.reading._UNASKED", 1 << 20)
+    with pytest.raises(ContentError, match=r"would unpack to 4,194,432; it is not unpacked; save .* numpy\.savez"):
+        read_arrays(tmp_path / "x.npz")
 
 
 def test_what_does_not_fit_on_the_disk_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
