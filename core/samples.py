@@ -20,8 +20,8 @@ from .signature import Array, Arrays, TensorSpec, dtype_name, fits, format_shape
 
 LABELS = "labels"
 # Names that Keras makes for inputs, numbered through the process, and what an export calls such inputs.
-_GENERATED = re.compile(r"(keras_tensor|input_layer)(_\d+)?")
-_RENAMED = re.compile(r"input(_\d+)?")
+_GENERATED = re.compile(r"(keras_tensor|input_layer)(_\d{1,18})?")
+_RENAMED = re.compile(r"input(_\d{1,18})?")
 _MADE_AS = 8  # bytes of each made-up value before it is cast
 # What samples are read from: a path, the arrays `[n, ...]` by input name, or the lone array of a single input.
 SampleSource: TypeAlias = "str | Path | Mapping[str, Any] | Array"

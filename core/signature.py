@@ -74,7 +74,7 @@ def parse_shape(text: str) -> Shape:
         ((1, 32, None, 3), (None, 6))
     """
     sizes = [each.strip().replace("None", "?") for each in text.split(",")] if text.strip() else []
-    if any(each != "?" and not (each.isascii() and each.isdecimal()) for each in sizes):
+    if not all(each == "?" or re.fullmatch(r"[0-9]{1,18}", each) for each in sizes):
         raise ArgumentError(f"shape {text!r} is not usable: sizes with commas between them, ? for a free dimension")
     return tuple(None if each == "?" else int(each) for each in sizes)
 

@@ -29,7 +29,7 @@ from attnexport.store.files import replacing
 from .validation_data import Data, batches
 
 FORMAT = 1
-_OUTPUT = re.compile(r"(\d+)/([^/]+)/([^/]+)")
+_OUTPUT = re.compile(r"(\d{1,9})/([^/]+)/([^/]+)")
 
 
 def device_artifacts(entry: VersionEntry) -> list[Artifact]:

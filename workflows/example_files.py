@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Example = Mapping[str, Any]
 ExampleSource = str | Path | bytes | Sequence[Example] | Mapping[str, Any]
 MAX_ROWS = 20  # that a result shows
-_NUMBERED = re.compile(r"(.+)_(\d+)")
+_NUMBERED = re.compile(r"(.+)_(\d{1,9})")
 
 
 def read_examples(source: ExampleSource) -> list[Example]:

@@ -153,7 +153,7 @@ def _methods(artifact: Artifact, runner: Runner) -> Iterator[Check]:
 def _is_hashed(entry: VersionEntry) -> bool:
     """Whether the attnexport that made the version records hashes; unknown ones do."""
     parts = entry.environment.get("attnexport", "").split(".")[:2]
-    return tuple(int(each) for each in parts if each.isdecimal()) >= _HASHED_SINCE if all(parts) else True
+    return tuple(int(each[:9]) for each in parts if each.isdecimal()) >= _HASHED_SINCE if all(parts) else True
 
 
 def _check(artifact: Artifact, runtime: str, signature: str, problem: str) -> Check:
