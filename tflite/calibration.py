@@ -16,6 +16,7 @@ from attnexport.core.samples import Samples, content_hash, load_samples
 from attnexport.core.signature import Array, Arrays, TensorSpec
 
 MIN_SAMPLES = 32  # distinct samples below which ranges are a guess
+_ENOUGH_SAMPLES = 200  # distinct samples, of which few later ones exceed the ranges
 MAX_SAMPLES = 4000  # distinct samples that are used; more cost time and change nothing
 _HOLD_OUT_EVERY = 5
 
@@ -46,6 +47,18 @@ class Calibration:
 
     def __len__(self) -> int:
         return len(next(iter(self.used.values())))
+
+    def doubts(self, recipe: str) -> list[str]:
+        """What the verdict of a calibrated file does not show, if the user's samples are few."""
+        judged = len(next(iter(self.held_out.values())))
+        if not self.given or not MIN_SAMPLES <= len(self) + judged < _ENOUGH_SAMPLES:
+            return []
+        # Of n + 1 samples, each is as likely as another to be the one with the greatest value.
+        return [
+            f"{recipe}: ranges come from {len(self)} samples and the verdict from {judged}: about 1 of {len(self) + 1} "
+            "later samples exceeds the range of a tensor and is cut off there, which so few may not show; give "
+            f"{_ENOUGH_SAMPLES} samples and more"
+        ]
 
 
 def read_calibration(
@@ -165,7 +178,7 @@ def prepare_calibration(
         notes.append(f"calibration: {finding}")
     if len(kept) < MIN_SAMPLES:
         notes.append(
-            f"calibration has only {len(kept)} distinct samples; {MIN_SAMPLES} and more give ranges to rely on"
+            f"calibration has only {len(kept)} distinct samples; {_ENOUGH_SAMPLES} and more give ranges to rely on"
         )
     if evaluation is not None:
         shared = len(set(hashes) & set(_hashes(evaluation.inputs)))

@@ -29,8 +29,10 @@ from .probe import Probe, interpreter_child, probe_all
 from .quantization import quantize
 from .recipes import Recipe
 from .recipes.recipe import CALIBRATORS, FITTED
-from .statistics import Statistics, check_finite, ranges
+from .statistics import HEADROOM, Statistics, check_finite, ranges
 
+MAX_MEASURED = 64  # held-out samples on which ways to quantize are measured
+_HEADROOM_DB = 2.0  # what ranges 1.25 times as wide cost
 _SLOW_SECONDS = 3.0  # for the files that are left, from which on two processes share them
 
 
@@ -98,8 +100,18 @@ def _has_integer_softmax(graph: Graph, places: Places) -> bool:
     )
 
 
-def best(several: Sequence[Candidate], cases: Sequence[Case], precision: str, child: Child | None = None) -> Candidate:
+def best(
+    several: Sequence[Candidate],
+    cases: Sequence[Case],
+    precision: str,
+    child: Child | None = None,
+    *,
+    needed_db: float | None = None,
+) -> Candidate:
     """The candidate with the greatest SQNR of its worst output, of those that lose no column.
+
+    A few held-out samples seldom exceed the ranges of the others, and so favour narrow ones. Of candidates whose SQNR
+    differs by no more than headroom costs in steps, the one with the most headroom loses least on later samples.
 
     They run in a child process, and if one takes long, in two.
 
@@ -108,6 +120,7 @@ def best(several: Sequence[Candidate], cases: Sequence[Case], precision: str, ch
         cases: Held-out samples, with the original's outputs.
         precision: The row of the table of budgets.
         child: A child process to run them in; one of its own if None.
+        needed_db: The SQNR that headroom may not cost; the precision's if None.
     """
     if len(several) == 1:
         return several[0]
@@ -126,7 +139,18 @@ def best(several: Sequence[Candidate], cases: Sequence[Case], precision: str, ch
         probes += [each for share in shares for each in share]
     budget = budget_of(precision)
     ranks = [_rank(each, cases, budget) for each in probes]
-    return several[ranks.index(max(ranks))]
+    column, sqnr_db = max(ranks)
+    chosen = several[ranks.index((column, sqnr_db))]
+    if max((len(array) for case in cases for array in case.inputs.values() if array.ndim), default=0) >= MAX_MEASURED:
+        return chosen
+    needed_db = budget.min_sqnr_db or 0.0 if needed_db is None else needed_db
+    least = min(sqnr_db, max(sqnr_db - _HEADROOM_DB, needed_db))
+    able = [
+        each
+        for each, rank in zip(several, ranks, strict=True)
+        if rank >= (column, least) and each.weight_algorithm == chosen.weight_algorithm
+    ]
+    return max(able, key=lambda each: (HEADROOM.get(each.calibrator or "", 0.0), each is chosen))
 
 
 def worst_figures(expected: Arrays, actual: Arrays, budget: Budget) -> Figures:

@@ -215,7 +215,9 @@ def _convert(prepared: Prepared, recipe: Recipe, place_of: str, *, is_kept: bool
     ways = candidates(prepared.model, graph, recipe, statistics, places, prepared.fitter_for(recipe))
     # One process measures the candidates and runs the gate; each recipe has its own, whose peak memory is told.
     with interpreter_child() as child:
-        chosen = ways[0] if graph.flex_operators else best(ways, prepared.few_cases, recipe.precision, child)
+        chosen = ways[0]
+        if not graph.flex_operators:
+            chosen = best(ways, prepared.few_cases, recipe.precision, child, needed_db=recipe.min_sqnr_db)
         prepared.progress(f"checking {recipe.name}{place_of}")
         content = _described(chosen.content, options.metadata, recipe.name)
         with gated_file(content, recipe, options.keep_failed if is_kept else None) as file:
@@ -264,6 +266,8 @@ def _notes(recipe: Recipe, graph: Graph, calibration: Calibration) -> list[str]:
             f"{recipe.name}: the recipe was found with other calibration samples; these give other ranges and other "
             "figures"
         )
+    if recipe.needs_calibration:
+        notes += calibration.doubts(recipe.name)
     notes += filter(None, [loop_note(graph, recipe), int8_note(graph, recipe)])
     if graph.flex_operators:
         notes.append(

@@ -15,6 +15,7 @@ from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature
 from attnexport.parity import Case
 
 from .calibration import Calibration
+from .candidates import MAX_MEASURED
 from .fitted_weights import WeightFitter
 from .float_core import unmatched
 from .float_model import check_convertible, convert_float
@@ -27,7 +28,6 @@ from .recipes.recipe import FITTED
 from .statistics import Statistics, collect_statistics
 
 _MAX_COMPARED = 256  # held-out samples that the gate compares
-_MAX_MEASURED = 64  # of them, on which ways to quantize are measured
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ class Prepared:
         return [
             replace(
                 case,
-                inputs=first_samples(case.inputs, _MAX_MEASURED),
-                expected=first_samples(case.expected or {}, _MAX_MEASURED),
+                inputs=first_samples(case.inputs, MAX_MEASURED),
+                expected=first_samples(case.expected or {}, MAX_MEASURED),
             )
             for case in self.cases
         ]

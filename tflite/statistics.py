@@ -15,7 +15,7 @@ from .graph import Graph, Subgraph
 from .tracer import TFLiteTracer, call_inputs
 
 # Later samples exceed the extremes of the calibration samples; int16 has room to spare for them.
-_HEADROOM = {"minmax": 1.0, "minmax-wide": 1.25, "minmax-double": 2.0}
+HEADROOM = {"minmax": 1.0, "minmax-wide": 1.25, "minmax-double": 2.0}
 _DECAY = 0.95  # of the moving average, as in litert-quantizer's own calibration
 _BINS = 1 << 16
 _LEAST = np.finfo(np.float32).min
@@ -40,8 +40,8 @@ class TensorStatistics:
     def range_by(self, calibrator: str) -> tuple[float, float]:
         """The range that a calibrator of `recipes.recipe.CALIBRATORS` derives."""
         low, high = min(self.lows), max(self.highs)
-        if calibrator in _HEADROOM:
-            return low * _HEADROOM[calibrator], high * _HEADROOM[calibrator]
+        if calibrator in HEADROOM:
+            return low * HEADROOM[calibrator], high * HEADROOM[calibrator]
         if calibrator == "moving-average":
             return _moving_average(self.lows), _moving_average(self.highs)
         share = float(calibrator.removeprefix("percentile-")) / 100

@@ -7,16 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert.tools import flatbuffer_utils
 
-from attnexport.core import GateError, ParityError
+from attnexport.core import GateError, ParityError, batched
 from attnexport.core.runner import RecordedRunner
 from attnexport.core.signature import Signature, TensorSpec
-from attnexport.parity import Case
-from attnexport.tflite import RECIPES, gate_tflite
+from attnexport.parity import Case, distance
+from attnexport.tflite import RECIPES, TFLiteRunner, gate_tflite
 from attnexport.tflite.graph import parse_model, read_graph
 from attnexport.tflite.probe import probe
 
@@ -153,6 +154,23 @@ def test_a_candidate_that_crashes_is_not_chosen(conversions: dict[str, Any], sam
     few = [Case("two", {"sequence": samples[:2]}, "serving_default", wanted)]
     found = [Candidate(rebuilt(right, spoiled), "minmax", "minmax"), Candidate(right, "minmax-wide", "minmax")]
     assert best(found, few, "int8").calibrator == "minmax-wide"
+
+
+def test_of_a_few_samples_that_prefer_narrow_ranges_by_less_than_their_steps_the_headroom_counts(
+    to_tflite: Callable[..., Any],
+) -> None:
+    """Ten held-out samples seldom exceed the ranges of forty others; of later ones many do."""
+    keras.utils.set_random_seed(0)
+    x = keras.Input((16,), name="x")
+    last, *hidden = [keras.layers.Dense(3)] + [keras.layers.Dense(32, activation="relu") for _ in range(2)]
+    model = keras.Model(x, last(hidden[0](hidden[1](x))))
+    few, later = (
+        np.random.default_rng(seed).normal(size=(n, 16)).astype(np.float32) for seed, n in ((1, 56), (7, 300))
+    )
+    conversion = to_tflite(model, ["int8"], few)["int8"]
+    assert conversion.calibrator == "minmax-wide"
+    outputs = batched(TFLiteRunner(conversion.content), {"x": later})
+    assert distance(np.asarray(model(later)), next(iter(outputs.values()))).sqnr_db >= 28
 
 
 def test_the_types_of_inputs_and_outputs_are_those_of_the_recipe(
