@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.metadata
 import importlib.util
 import os
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,15 @@ def seed() -> None:
     """Start every test with the same random numbers, whatever ran before: Keras draws weights from them."""
     random.seed(0)
     if "keras" in sys.modules:
+        _freeze_modules()
         sys.modules["keras"].utils.set_random_seed(0)
+
+
+@cache
+def _freeze_modules() -> None:
+    """Leave what TensorFlow's modules hold out of collections of garbage, which Keras and tests ask for by hand."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)
@@ -92,7 +101,7 @@ def run_python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]
 @pytest.fixture(scope="session")
 def forks() -> Iterator[ForkedPython]:
     """`python` and `attnexport` as programs that start at once: TensorFlow and Keras are imported already."""
-    with ForkedPython("import tensorflow, keras, pytest") as forked:
+    with ForkedPython("import tensorflow, keras, ai_edge_litert.interpreter, pytest") as forked:
         yield forked
 
 

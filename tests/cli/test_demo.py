@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,18 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked_children")]
 Run = Callable[..., tuple[int, str, str]]
 
 
-def test_the_demo_goes_the_whole_way(attnexport: Run, tmp_path: Path) -> None:
+def test_the_demo_goes_the_whole_way(
+    attnexport: Run, tmp_path: Path, digits: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trained(directory: Path, **_: object) -> object:
+        """What training writes, which took its time once for all tests."""
+        shutil.copytree(digits.calibration.parent, directory)
+        models = {name: directory / path.name for name, path in digits.models.items()}
+        calibration, evaluation = (directory / path.name for path in (digits.calibration, digits.evaluation))
+        return replace(digits, models=models, calibration=calibration, evaluation=evaluation)
+
+    monkeypatch.setattr("attnexport.examples.digits.train_digits", trained)
+    monkeypatch.setattr("attnexport.workflows.demo._MEASURED_SECONDS", 0.3)
     code, out, err = attnexport("demo", "--json")
     assert (code, err) == (0, "")
     document: dict[str, Any] = json.loads(out)

@@ -14,7 +14,7 @@ import pytest
 from attnexport.core import Arrays, SamplesError, Signature, StorageError, TensorSpec, load_samples
 from attnexport.core.samples import content_hash
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked_children")]
 
 SPEC = TensorSpec("x", "float32", (None, 64, 256))
 ROWS = 1500  # of 64 KiB

@@ -13,7 +13,7 @@ import pytest
 
 from attnexport.store.export_directory import ExportDirectory
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked_children")]
 
 Run = Callable[..., tuple[int, str, str]]
 

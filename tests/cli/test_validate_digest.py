@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.slow  # opens the digits export in every runtime
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked_children")]  # opens the digits export in every runtime
 
 Run = Callable[..., tuple[int, str, str]]
 

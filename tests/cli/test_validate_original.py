@@ -15,7 +15,7 @@ import pytest
 from attnexport.core import Arrays, ModelError, Signature, TensorSpec
 from attnexport.store import ExportDirectory
 
-pytestmark = pytest.mark.slow  # opens the digits export
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked_children")]  # opens the digits export
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -17,7 +17,7 @@ import pytest
 from attnexport.core import Signature
 from attnexport.store import Artifact, ExportDirectory, VersionEntry
 
-pytestmark = pytest.mark.slow  # opens the digits export in every runtime
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked_children")]  # opens the digits export in every runtime
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -121,7 +121,11 @@ class Page:
 
 @pytest.fixture
 def page(
-    attnexport: Run, serve_here: Callable[[Sequence[str]], Any], shared_export: Path, tmp_path: Path
+    attnexport: Run,
+    serve_here: Callable[[Sequence[str]], Any],
+    shared_export: Path,
+    tmp_path: Path,
+    forked_children: None,
 ) -> Iterator[Callable[[str], Page]]:
     """Makes a page that runs where the shared export, its model and samples are; what it started ends with the test."""
     shutil.copytree(shared_export, tmp_path / "export" / "classifier")

@@ -17,7 +17,7 @@ from attnexport.workflows.convert import convert
 from attnexport.workflows.export import export_saved_model
 from attnexport.workflows.validate import validate
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked_children")]
 
 
 def table() -> Any:

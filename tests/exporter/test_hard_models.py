@@ -15,7 +15,7 @@ from attnexport.core import ArgumentError, GateError, ModelError, SamplesError, 
 from attnexport.exporter import AttentionConcatLayer, Endpoint, PresetConfig
 from attnexport.workflows.export import export_saved_model
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked_children")]
 
 X = np.random.default_rng(0).standard_normal((4, 9, 4)).astype(np.float32)
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 from attnexport.workflows.convert import convert
 from attnexport.workflows.export import export_saved_model
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked_children")]
 
 X = np.random.default_rng(0).standard_normal((40, 4)).astype(np.float32)
 

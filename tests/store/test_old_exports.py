@@ -18,7 +18,7 @@ from attnexport.store import ExportDirectory
 from attnexport.tflite import load_recipe
 from attnexport.tflite.search.result import read_candidates
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked_children")]
 
 Run = Callable[..., tuple[int, str, str]]
 

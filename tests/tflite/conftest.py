@@ -12,6 +12,11 @@ import pytest
 STEPS, FEATURES = 12, 16
 
 
+@pytest.fixture(autouse=True)
+def children_start_at_once(forked_children: None) -> None:
+    """Most tests here have a file tried in a child process."""
+
+
 @pytest.fixture(scope="session")
 def to_tflite(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
     """Convert a Keras model by recipes, on samples by input name; gives the conversions by recipe name."""

@@ -67,6 +67,11 @@ def test_a_child_measures_what_the_file_does(prepared: Prepared) -> None:
     assert few[0].sqnr_db >= found[0].sqnr_db  # of the first signature alone
 
 
+@pytest.fixture
+def forked_children() -> None:
+    """Children of their own here: a fork is not stopped with the program that stands for it."""
+
+
 def test_a_child_that_dies_or_hangs_is_an_answer_and_another_one_goes_on(
     prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:

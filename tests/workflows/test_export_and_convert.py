@@ -19,7 +19,7 @@ import tensorflow as tf
 import attnexport as ax
 from attnexport.core import ArgumentError, ParityError, TensorSpec
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked_children")]
 
 SAMPLES = np.random.default_rng(0).standard_normal((50, 4, 8)).astype(np.float32)
 

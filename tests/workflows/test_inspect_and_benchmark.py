@@ -16,7 +16,7 @@ import attnexport as ax
 from attnexport.core import ArgumentError, SamplesError
 from attnexport.workflows.connection import Connection
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked_children")]
 
 
 @pytest.fixture
