@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from attnexport.core.errors import ArgumentError, check_size, no_such
+from attnexport.core.limits import check_memory
 
 Preset = Literal["classifier", "multihead-classifier", "attention", "multihead"]
 Pooling = Literal["average", "max", "flatten"]
@@ -114,9 +115,14 @@ def build_model(
 
 
 def build_preset(config: PresetConfig) -> Any:
-    """The model of a configuration; see `build_model`."""
+    """The model of a configuration; see `build_model`.
+
+    Raises:
+        ContentError: for sizes whose weights no machine's memory holds.
+    """
     import keras
 
+    check_memory(4 * _weights(config), f"preset {config.preset!r} of these sizes cannot be built: its weights")
     layers: list[Any] = [
         keras.Input((config.steps, config.features), name="sequence"),
         _attention(config),
@@ -129,6 +135,19 @@ def build_preset(config: PresetConfig) -> Any:
     model = keras.Sequential(layers, name=config.preset.replace("-", "_"))
     _seed_weights(model, config.seed)
     return model
+
+
+def _weights(config: PresetConfig) -> int:
+    """How many numbers the kernels of a preset hold."""
+    if config.preset.startswith("multihead"):
+        width, inner = config.d_model, config.num_heads * (config.d_k or -(-config.d_model // config.num_heads))
+        kernels = 3 * config.features * inner + inner * width
+    else:
+        width, kernels = config.features, 0
+    if config.has_head:
+        pooled = config.units * ((config.steps or 1) if config.pooling == "flatten" else 1)
+        kernels += (config.features + width) * config.units + pooled * config.classes
+    return kernels
 
 
 def _attention(config: PresetConfig) -> Any:

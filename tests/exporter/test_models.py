@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attnexport.core import ArgumentError
+from attnexport.core import ArgumentError, ContentError
 from attnexport.exporter import build_model
 
 
@@ -62,4 +62,17 @@ def test_the_same_call_gives_the_same_weights() -> None:
 )
 def test_what_cannot_be_built_is_said(sizes: dict[str, Any], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
+        build_model(**sizes)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"units": 10**9},
+        {"pooling": "flatten", "steps": 10**4, "units": 10**4, "classes": 100},
+        {"preset": "multihead", "features": 2**18, "d_model": 2**18},
+    ],
+)
+def test_what_no_memory_holds_is_refused_before_it_is_built(sizes: dict[str, Any]) -> None:
+    with pytest.raises(ContentError, match=r"of these sizes cannot be built: its weights would take more than 17,179"):
         build_model(**sizes)
