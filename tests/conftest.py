@@ -48,6 +48,7 @@ settings.load_profile("suite")
 providers.is_local_module_file = lambda path: False
 
 ROOT = Path(__file__).resolve().parent.parent
+_PYTHON = sys.executable  # which `forked_children` puts another program in place of
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -92,7 +93,7 @@ def run_python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]
     """Run Python code in a fresh process, in a directory of its own."""
 
     def run(code: str, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        words = [sys.executable, "-c", code, *arguments]
+        words = [_PYTHON, "-c", code, *arguments]
         return subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=300, **options)
 
     return run
