@@ -30,7 +30,7 @@ from .processor import int8_note
 from .recipes import Recipe
 from .recipes.recipe import FITTED, INTEGER_BITS
 
-_SHARE_WITHOUT_A_NOTE = 0.95  # of the weights; small ones stay float32 by design
+_MOST_WEIGHTS = 0.95  # of the weights; small ones stay float32 by design
 
 
 @dataclass(frozen=True)
@@ -266,8 +266,7 @@ def _notes(recipe: Recipe, graph: Graph, calibration: Calibration) -> list[str]:
             f"{recipe.name}: the recipe was found with other calibration samples; these give other ranges and other "
             "figures"
         )
-    if recipe.needs_calibration:
-        notes += calibration.doubts(recipe.name)
+    notes += calibration.doubts(recipe.name) if recipe.needs_calibration else []
     notes += filter(None, [loop_note(graph, recipe), int8_note(graph, recipe)])
     if graph.flex_operators:
         notes.append(
@@ -275,12 +274,7 @@ def _notes(recipe: Recipe, graph: Graph, calibration: Calibration) -> list[str]:
             "compared; an app must link the Flex delegate, and should be tested on its device"
         )
     shares = weight_shares(graph)
-    if (
-        not recipe.layers
-        and recipe.weights != "float32"
-        and shares
-        and shares.get(recipe.weights, 0.0) < _SHARE_WITHOUT_A_NOTE
-    ):
+    if shares and not recipe.layers and recipe.weights != "float32" and shares.get(recipe.weights, 0) < _MOST_WEIGHTS:
         left = sorted(
             {
                 operator.name

@@ -192,7 +192,8 @@ def _remembered(module: str) -> tuple[str, ...]:
 
 
 def _from_file(path: Path) -> ModelOrigin:
-    from .keras_file import load_h5_file, load_keras_file
+    from .h5_file import load_h5_file
+    from .keras_file import load_keras_file
 
     if path.suffix in (".h5", ".hdf5"):
         # Not kept as the original, which is a .keras: it is written anew from the loaded model.
