@@ -6,12 +6,12 @@ from attnexport.core.limits import MAX_JSON_EXAMPLES
 from attnexport.workflows import classify as workflow
 from attnexport.workflows.connection import Connection
 
-from .client_options import connection_options, example_options, open_samples, version_options
+from .client_options import QueryCommand, connection_options, example_options, open_samples, version_options
 from .command import command
 from .terminal import Terminal
 
 
-@command("classify", example="attnexport classify --model digits --samples features.json")
+@command("classify", cls=QueryCommand, example="attnexport classify --model digits --samples features.json")
 @connection_options
 @version_options
 @example_options("classify")

@@ -15,6 +15,7 @@ from attnexport.core.reading import read_stream
 from attnexport.workflows.connection import DEFAULT_SERVER, Connection
 
 from .command import Choice
+from .option_groups import grouped
 from .terminal import Terminal
 
 Parameters = ParamSpec("Parameters")
@@ -36,6 +37,16 @@ _OPTIONS = (
         "--compression", type=Choice("compression", ("gzip", "deflate")), help="Compress requests and replies."
     ),
 )
+
+QueryCommand = grouped(
+    {
+        "Options": (),
+        "Connection": (
+            *("timeout", "tls", "tls_ca", "tls_cert", "tls_key", "tls_server_name", "headers", "compression"),
+        ),
+    }
+)
+"""A command that queries a server: its help shows how to connect, which few need to say, at the end."""
 
 
 def connection_options(

@@ -39,6 +39,15 @@ def trust_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
+def _shared_options(function: Callable[..., Any]) -> None:
+    """Give a command the options that all have. Its help shows its own ones first."""
+    own = function.__dict__.pop("__click_params__", [])
+    common_options(function)
+    if any(each.name == "imports" for each in own):
+        trust_option(function)
+    function.__dict__["__click_params__"] += own
+
+
 def _trust(context: click.Context, parameter: click.Parameter, value: bool) -> None:
     if value:
         from attnexport.workflows.trust import trusting
@@ -81,11 +90,9 @@ def command(
         cls = type("Renamed", (cls,), {"renamed": renamed})
 
     def decorate(function: Callable[Concatenate[Terminal, Parameters], None]) -> click.Command:
-        if any(each.name == "imports" for each in getattr(function, "__click_params__", ())):
-            trust_option(function)
+        _shared_options(function)
 
         @click.command(name, cls=cls, epilog=example_epilog(example))
-        @common_options
         @functools.wraps(function)
         def invoke(
             as_json: bool, quiet: bool, verbose: bool, debug: bool, *args: Parameters.args, **kwargs: Parameters.kwargs

@@ -50,7 +50,7 @@ def deploy(
     max_batch: int | None,
     force: bool,
 ) -> None:
-    """Write an image of TF Serving and what runs it.
+    """Write the files that run an export on TF Serving.
 
     EXPORT is an export directory. One version of its SavedModel is copied below DIR, with a Dockerfile, the
     configurations of TF Serving and Prometheus, and compose.yaml or the Kubernetes manifests. Nothing is built or

@@ -24,7 +24,7 @@ from .terminal import Terminal
     "--snippet",
     type=Choice("language", LANGUAGES),
     metavar="LANGUAGE",
-    help=f"Print the lines that load this .tflite and ask it: {', '.join(LANGUAGES)}.",
+    help=f"Print code that loads and runs this .tflite: {', '.join(LANGUAGES)}.",
 )
 @click.option("--node-data", metavar="FILE.json", help="Write what the delegate takes, for Model Explorer to colour.")
 @click.option("--import", "imports", multiple=True, metavar="MODULE", help="Module that registers your own layers.")

@@ -9,13 +9,14 @@ from attnexport.workflows import listing as workflow
 from attnexport.workflows.connection import Connection
 from attnexport.workflows.result import Result
 
-from .client_options import optional_connection_options
+from .client_options import QueryCommand, optional_connection_options
 from .command import command
 from .terminal import Terminal
 
 
 @command(
     "list",
+    cls=QueryCommand,
     example="""
     attnexport list
     attnexport list --server 127.0.0.1:8500
@@ -26,8 +27,8 @@ from .terminal import Terminal
 def list_(terminal: Terminal, connection: Connection | None, directory: str | None) -> None:
     """List exports, or the models of a server.
 
-    The exports in DIRECTORY and two levels below, each with its versions and what the newest holds. With --server, the
-    models that an embedded server has. TensorFlow Serving cannot be asked for them.
+    Lists the exports in DIRECTORY and two levels below it, with their versions and what the newest one holds. With
+    --server, lists the models of an embedded server. TensorFlow Serving has no call for that.
     """
     if connection is not None and directory is not None:
         raise ArgumentError("give DIRECTORY or --server, not both")

@@ -49,7 +49,7 @@ _ELSEWHERE = {
     **dict.fromkeys(("ls", "models"), "'list' shows exports, and a server's models: attnexport list"),
     **dict.fromkeys(("compare", "verify", "check", "test"), "'validate' compares: attnexport validate export/NAME"),
     **dict.fromkeys(("bench", "profile"), "'benchmark' measures: attnexport benchmark export/NAME"),
-    "run": "'predict' asks a server, 'serve' starts one: attnexport serve export/NAME",
+    "run": "'predict' queries a server, 'serve' starts one: attnexport serve export/NAME",
     "version": "attnexport --version prints it",
 }
 

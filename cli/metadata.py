@@ -5,12 +5,12 @@ from __future__ import annotations
 from attnexport.workflows import metadata as workflow
 from attnexport.workflows.connection import Connection
 
-from .client_options import connection_options, version_options
+from .client_options import QueryCommand, connection_options, version_options
 from .command import command
 from .terminal import Terminal
 
 
-@command("metadata", example="attnexport metadata --server 127.0.0.1:8500 --model classifier")
+@command("metadata", cls=QueryCommand, example="attnexport metadata --server 127.0.0.1:8500 --model classifier")
 @connection_options
 @version_options
 def metadata(terminal: Terminal, connection: Connection, version: int | None, label: str | None) -> None:

@@ -83,7 +83,7 @@ _OPTIONS = (
     click.option(
         "--new-signature",
         is_flag=True,
-        help="Allow a version with other inputs or outputs than the last one, which servers go over to.",
+        help="Allow other inputs or outputs than the last version has; servers switch to the new one.",
     ),
     click.option(
         "--import", "imports", multiple=True, metavar="MODULE", help="Module that registers your layers; repeatable."

@@ -8,13 +8,14 @@ from attnexport.core.limits import MAX_JSON_SAMPLES, MAX_PIPED_ARRAYS
 from attnexport.workflows import predict as workflow
 from attnexport.workflows.connection import Connection
 
-from .client_options import connection_options, open_samples, version_options
+from .client_options import QueryCommand, connection_options, open_samples, version_options
 from .command import command
 from .terminal import Terminal
 
 
 @command(
     "predict",
+    cls=QueryCommand,
     example="attnexport predict --model classifier --samples samples.npz --output logits.csv",
     renamed={"--input": "--samples", "--batch": "--max-batch"},
 )

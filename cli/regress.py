@@ -6,12 +6,12 @@ from attnexport.core.limits import MAX_JSON_EXAMPLES
 from attnexport.workflows import regress as workflow
 from attnexport.workflows.connection import Connection
 
-from .client_options import connection_options, example_options, open_samples, version_options
+from .client_options import QueryCommand, connection_options, example_options, open_samples, version_options
 from .command import command
 from .terminal import Terminal
 
 
-@command("regress", example="attnexport regress --model prices --samples houses.csv")
+@command("regress", cls=QueryCommand, example="attnexport regress --model prices --samples houses.csv")
 @connection_options
 @version_options
 @example_options("regress")

@@ -36,14 +36,14 @@ _MAX_LABELS_BYTES = 1 << 24
     "input_names",
     metavar="NAME",
     multiple=True,
-    help="Name of an input, in order (of a dict's sorted keys); repeatable.",
+    help="Name of an input; repeat in order (a dict's: of its sorted keys).",
 )
 @click.option(
     "--output-name",
     "output_names",
     metavar="NAME",
     multiple=True,
-    help="Name of an output, in order (of a dict's sorted keys); repeatable.",
+    help="Name of an output; repeat in order (a dict's: of its sorted keys).",
 )
 @click.option("--batch", metavar="N", type=int, help="Fix the batch to this size. [free]")
 @click.option(

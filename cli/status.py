@@ -10,12 +10,12 @@ from attnexport.workflows.connection import Connection
 from attnexport.workflows.listing import list_models
 from attnexport.workflows.result import Result
 
-from .client_options import server_options
+from .client_options import QueryCommand, server_options
 from .command import command
 from .terminal import Terminal
 
 
-@command("status", example="attnexport status --server 127.0.0.1:8500 --model classifier --wait")
+@command("status", cls=QueryCommand, example="attnexport status --server 127.0.0.1:8500 --model classifier --wait")
 @server_options
 @click.option("--version", metavar="N", type=click.IntRange(0), help="Only this version. [all]")
 @click.option("--wait", is_flag=True, help="Wait until a version is AVAILABLE, for --timeout seconds at most.")

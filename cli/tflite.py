@@ -63,7 +63,6 @@ class Size(click.ParamType[int]):
     attnexport tflite export/classifier -q auto --min-agreement 0.99 --calibration samples.npz
     """,
 )
-@model_options
 @click.option(
     "-q",
     "--quantize",
@@ -138,6 +137,7 @@ class Size(click.ParamType[int]):
     type=click.IntRange(1),
     help=f"Most candidates to measure. [{DEFAULT_TRIALS}]",
 )
+@model_options
 def tflite(
     terminal: Terminal,
     /,

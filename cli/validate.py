@@ -23,7 +23,9 @@ attnexport validate export/classifier --min-sqnr 40 --layers
 @command("validate", example=_EXAMPLE)
 @click.argument("export", type=click.Path(path_type=Path))
 @click.option("--version", metavar="N", type=int, help="Version to validate. [the newest]")
-@click.option("--against", type=int, metavar="VERSION", help="Put the artifacts and figures of this version beside.")
+@click.option(
+    "--against", type=int, metavar="VERSION", help="Also show how sizes and figures differ from this version's."
+)
 @click.option("--evaluation", metavar="FILE", help="Samples to compare on, with labels or without. [synthetic]")
 @click.option("--labels-for", metavar="OUTPUT", help="Output that labels are of. [the one whose classes they fit]")
 @click.option("--import", "imports", multiple=True, metavar="MODULE", help="Module that registers custom layers.")

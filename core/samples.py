@@ -221,8 +221,8 @@ def _check_regular(path: Path) -> None:
 def _match_names(
     path: str, arrays: dict[str, Array], specs: Sequence[TensorSpec], aliases: Mapping[str, str]
 ) -> Arrays:
-    # A lone array needs no name if there is a single input.
-    if len(arrays) == 1 and len(specs) == 1 and next(iter(arrays)) in ("", "arr_0"):
+    # A lone array needs no name if there is a single input, and may have any if nobody gave that input one.
+    if len(arrays) == 1 and len(specs) == 1 and (next(iter(arrays)) in ("", "arr_0") or specs[0].name == "input"):
         return {specs[0].name: next(iter(arrays.values()))}
     wanted = {spec.name for spec in specs}
     inputs = arrays if arrays.keys() == wanted else {aliases.get(name, name): each for name, each in arrays.items()}
@@ -232,9 +232,12 @@ def _match_names(
         exported = dict(zip(generated, renamed, strict=True))
         inputs = {exported.get(name, name): each for name, each in inputs.items()}
     if wanted != inputs.keys():
+        names = ", ".join(
+            f"{spec.name!r} {format_shape(spec.shape)}" for spec in sorted(specs, key=lambda each: each.name)
+        )
         raise SamplesError(
             f"{path}: holds {', '.join(map(repr, sorted(arrays))) if '' not in arrays else 'a lone array'}, "
-            f"but the inputs are {', '.join(map(repr, sorted(wanted)))} (and labels are called {LABELS!r})"
+            f"but the inputs are {names}; name one array after each (labels are called {LABELS!r})"
         )
     return inputs
 

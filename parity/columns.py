@@ -20,6 +20,7 @@ class Columns:
         variation: Its standard deviation over its greatest magnitude; 1 if it is constant.
         on_last_axis: Whether the worst column is one of the last axis.
         label: Its name; None without labels.
+        output: Its output, where the worst of several outputs is shown; None elsewhere.
         not_judged: Reasons why columns were not judged, and how many each.
         masked: Number of masked values that were set apart.
         masked_otherwise: How many values are masked in one of both and not in the other.
@@ -34,6 +35,7 @@ class Columns:
     variation: float = 1.0
     on_last_axis: bool = True
     label: str | None = None
+    output: str | None = None
     not_judged: tuple[tuple[str, int], ...] = ()
     masked: int = 0
     masked_otherwise: int = 0
@@ -41,8 +43,11 @@ class Columns:
 
     @property
     def place(self) -> str:
-        """The worst column as people read it: `column 3 (cat)`; empty if none was judged."""
-        return "" if self.worst is None else column_name(self.worst, self.axis, self.on_last_axis, self.label)
+        """The worst column as people read it: `column 3 (cat) of 'scores'`; empty if none was judged."""
+        if self.worst is None:
+            return ""
+        name = column_name(self.worst, self.axis, self.on_last_axis, self.label)
+        return name if self.output is None else f"{name} of {self.output!r}"
 
     @property
     def not_judged_count(self) -> int:

@@ -128,6 +128,24 @@ def worst(figures: Iterable[Figures]) -> Figures | None:
     )
 
 
+def of_outputs(figures: Iterable[tuple[str, Figures]]) -> list[Figures]:
+    """Figures by output, whose columns name their output if there is more than one: the worst of them is shown alone.
+
+    Example:
+        >>> columns = Columns(axis=1, count=3, judged=3, worst=2, sqnr_db=31.0)
+        >>> [one, other] = of_outputs([("a", Figures(columns=columns)), ("b", Figures(columns=columns))])
+        >>> column(one.columns), column(other.columns)
+        ("2 of 'a': 31.0 dB", "2 of 'b': 31.0 dB")
+    """
+    pairs = list(figures)
+    if len({output for output, _ in pairs}) < 2:
+        return [each for _, each in pairs]
+    return [
+        each if each.columns is None else replace(each, columns=replace(each.columns, output=output))
+        for output, each in pairs
+    ]
+
+
 def worst_columns(columns: Iterable[Columns | None]) -> Columns | None:
     """The columns of the worst output; None without any."""
     several = [each for each in columns if each is not None]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from attnexport.store.manifest import CheckRecord
 
 from .checks import HALF, Check, Validation
-from .figures import Figures, cells, worst
+from .figures import Figures, cells, of_outputs, worst
 
 TITLES = (
     "artifact",
@@ -121,7 +121,7 @@ def summarize(validation: Validation, *, joined: bool = False) -> tuple[Summary,
 
 def _summary(checks: Sequence[Check]) -> Summary:
     on_data = [check for check in checks if not check.is_edge]
-    measured = [check.measured for check in on_data if check.measured is not None]
+    measured = of_outputs((check.output, check.measured) for check in on_data if check.measured is not None)
     compared = on_data and not any(check.measured is None and check.problem for check in on_data)
     edges = {check.case for check in checks if check.is_edge}
     return Summary(

@@ -15,7 +15,7 @@ from attnexport.core.signature import Shape
 from attnexport.core.wording import worded_all
 from attnexport.exporter import ModelSource
 from attnexport.parity import Figures, budget_of, evaluate
-from attnexport.parity.figures import worst
+from attnexport.parity.figures import of_outputs, worst
 from attnexport.parity.labelled import judged_output
 from attnexport.store import ExportDirectory, VersionEntry
 from attnexport.tflite import (
@@ -204,7 +204,7 @@ def _evaluate(
         for name, wanted in sorted(expected.items())
         if wanted.dtype.kind == "f"
     }
-    least = worst(measured.values())
+    least = worst(of_outputs(measured.items()))
     if least is None or judged is None:
         return least
     return replace(measured[judged], sqnr_db=least.sqnr_db, columns=least.columns)

@@ -166,10 +166,13 @@ def _file_document(file: TFLiteFile) -> dict[str, Any]:
 
 def _worst_column(file: TFLiteFile) -> str:
     """The worst column, in the gate and on the evaluation samples."""
-    from attnexport.parity.figures import column, worst_columns
+    from attnexport.parity.figures import column, of_outputs, worst_columns
 
-    measured = [finding.measured for finding in file.conversion.verdict.findings] + [file.evaluation]
-    return column(worst_columns(each.columns for each in measured if each is not None))
+    findings = file.conversion.verdict.findings
+    measured = of_outputs((each.output, each.measured) for each in findings if each.measured is not None)
+    if file.evaluation is not None:
+        measured.append(file.evaluation)
+    return column(worst_columns(each.columns for each in measured))
 
 
 def _figures(file: TFLiteFile) -> tuple[str, ...]:

@@ -140,7 +140,7 @@ def list_exports(directory: str | Path = ".", *, progress: Progress = silent) ->
 
 
 def list_models(connection: Connection, *, progress: Progress = silent) -> ModelListResult:
-    """List the models of an embedded server. TensorFlow Serving cannot be asked for them.
+    """List the models of an embedded server. TensorFlow Serving has no call for that.
 
     Args:
         connection: The server; its model is ignored.

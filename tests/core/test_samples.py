@@ -170,3 +170,13 @@ def test_a_member_that_is_not_an_array_is_named(tmp_path: Path) -> None:
     for read in (lambda: load_samples(path, [X]), lambda: _read_bytes(path.read_bytes())):
         with pytest.raises(SamplesError, match=r"member 'readme.txt' is not an array"):
             read()
+
+
+def test_the_lone_array_of_an_input_that_nobody_named_may_have_any_name(tmp_path: Path) -> None:
+    """Keras made its name up, and the export calls it `input`; beside labels, too."""
+    unnamed = TensorSpec("input", "int32", (None, 4))
+    samples = load_samples(save(tmp_path / "a.npz", tokens=np.ones((5, 4), int), labels=np.arange(5)), [unnamed])
+    assert samples.inputs["input"].shape == (5, 4)
+    assert samples.labels is not None
+    with pytest.raises(SamplesError, match=r"the inputs are 'input' \[\?, 4\]; name one array after each"):
+        load_samples(save(tmp_path / "b.npz", a=np.ones((5, 4), int), b=np.ones((5, 4), int)), [unnamed])
