@@ -48,9 +48,14 @@ class Calibration:
     def __len__(self) -> int:
         return len(next(iter(self.used.values())))
 
+    @property
+    def held_out_count(self) -> int:
+        """Number of samples in `held_out`."""
+        return len(next(iter(self.held_out.values())))
+
     def doubts(self, recipe: str) -> list[str]:
         """What the verdict of a calibrated file does not show, if the user's samples are few."""
-        judged = len(next(iter(self.held_out.values())))
+        judged = self.held_out_count
         if not self.given or not MIN_SAMPLES <= len(self) + judged < _ENOUGH_SAMPLES:
             return []
         # Of n + 1 samples, each is as likely as another to be the one with the greatest value.

@@ -31,7 +31,7 @@ from .recipes import Recipe
 from .recipes.recipe import CALIBRATORS, FITTED
 from .statistics import HEADROOM, Statistics, check_finite, ranges
 
-MAX_MEASURED = 64  # held-out samples on which ways to quantize are measured
+MAX_MEASURED = 64  # samples on which ways to quantize are measured
 _HEADROOM_DB = 2.0  # what ranges 1.25 times as wide cost
 _SLOW_SECONDS = 3.0  # for the files that are left, from which on two processes share them
 
@@ -107,6 +107,7 @@ def best(
     child: Child | None = None,
     *,
     needed_db: float | None = None,
+    held_out: int,
 ) -> Candidate:
     """The candidate with the greatest SQNR of its worst output, of those that lose no column.
 
@@ -117,10 +118,11 @@ def best(
 
     Args:
         several: At least one candidate.
-        cases: Held-out samples, with the original's outputs.
+        cases: Samples with the original's outputs: held-out ones, and if these are few, calibration samples.
         precision: The row of the table of budgets.
         child: A child process to run them in; one of its own if None.
         needed_db: The SQNR that headroom may not cost; the precision's if None.
+        held_out: How many samples were held out.
     """
     if len(several) == 1:
         return several[0]
@@ -141,7 +143,7 @@ def best(
     ranks = [_rank(each, cases, budget) for each in probes]
     column, sqnr_db = max(ranks)
     chosen = several[ranks.index((column, sqnr_db))]
-    if max((len(array) for case in cases for array in case.inputs.values() if array.ndim), default=0) >= MAX_MEASURED:
+    if held_out >= MAX_MEASURED:
         return chosen
     needed_db = budget.min_sqnr_db or 0.0 if needed_db is None else needed_db
     least = min(sqnr_db, max(sqnr_db - _HEADROOM_DB, needed_db))

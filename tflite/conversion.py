@@ -217,7 +217,9 @@ def _convert(prepared: Prepared, recipe: Recipe, place_of: str, *, is_kept: bool
     with interpreter_child() as child:
         chosen = ways[0]
         if not graph.flex_operators:
-            chosen = best(ways, prepared.few_cases, recipe.precision, child, needed_db=recipe.min_sqnr_db)
+            cases = prepared.few_cases if len({each.calibrator for each in ways}) < 2 else prepared.cases_of_ranges
+            held_out = prepared.calibration.held_out_count
+            chosen = best(ways, cases, recipe.precision, child, needed_db=recipe.min_sqnr_db, held_out=held_out)
         prepared.progress(f"checking {recipe.name}{place_of}")
         content = _described(chosen.content, options.metadata, recipe.name)
         with gated_file(content, recipe, options.keep_failed if is_kept else None) as file:

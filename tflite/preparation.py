@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from attnexport.core.batches import fill_batch
 from attnexport.core.errors import ArgumentError, ModelError
 from attnexport.core.progress import Progress, silent
@@ -90,6 +92,26 @@ class Prepared:
             )
             for case in self.cases
         ]
+
+    @cached_property
+    def cases_of_ranges(self) -> list[Case]:
+        """The cases on which ways to find ranges are measured: samples of the calibration as well, if few are held out.
+
+        Two dozen samples choose by chance. What a range that cuts values off costs the samples that it was found on is
+        about what it costs others.
+        """
+        few = self.few_cases
+        missing = MAX_MEASURED - self.calibration.held_out_count
+        if missing <= 0 or self.calibration.used is self.calibration.held_out:
+            return few
+        more = first_samples(self.calibration.used, missing)
+        cases = []
+        for case in few:
+            fed = self.options.feeds.get(case.signature, dict)(more)
+            inputs = {name: np.concatenate([array, fed[name]]) for name, array in case.inputs.items()}
+            expected = batched(self.reference, inputs, signature=case.signature)
+            cases.append(replace(case, inputs=inputs, expected=expected))
+        return cases
 
     def _calibration_inputs(self) -> dict[str, Arrays]:
         samples = fill_batch(self.calibration.used, self.batch)

@@ -16,8 +16,7 @@ from .recipes import Recipe
 
 _MOST_ELEMENTS = 1024
 _SHARE = 0.04  # of the quantized file's size that they may add together
-_SHARE_OF_WEIGHTS = 0.05  # of all elements; what a recipe's name says must hold of the others
-_SHARE_OF_SHORT_ROWS = 0.25  # of all elements, that may be smaller in float32
+_SHARE_OF_WEIGHTS = 0.25  # of all elements, and as much in short rows; a recipe's name must hold of the others
 _BYTES = {"int8": 1.0, "int4": 0.5}
 _BYTES_OF_A_ROW = 12  # its scale and zero point
 _BESIDE = 100  # bytes of a tensor or operator in the file, beside its constants
@@ -57,7 +56,7 @@ def small_operators(graph: Graph, recipe: Recipe) -> Sequence[str]:
                 matrix.readers.append(subgraph.tensors[operator.outputs[0]].name)
     room = _SHARE * (sum(constants.values()) - sum(each.saved(width) for each in matrices.values()) + beside)
     total = sum(each.elements for each in matrices.values())
-    elements, short = _SHARE_OF_WEIGHTS * total, _SHARE_OF_SHORT_ROWS * total
+    elements = short = _SHARE_OF_WEIGHTS * total
     names: list[str] = []
     for matrix in sorted(matrices.values(), key=lambda each: each.elements):
         if (saved := matrix.saved(width)) <= 0:

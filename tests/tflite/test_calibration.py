@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attnexport.core import ArgumentError, ModelError, SamplesError, TensorSpec
+from attnexport.core import ArgumentError, Arrays, ModelError, SamplesError, Signature, TensorSpec
+from attnexport.core.runner import batched
 from attnexport.core.samples import Samples
-from attnexport.tflite import RECIPES, prepare_calibration, read_calibration
+from attnexport.parity import Case, budget_of, evaluate
+from attnexport.tflite import RECIPES, Prepared, TFLiteRunner, prepare_calibration, read_calibration
 from attnexport.tflite.calibration import MAX_SAMPLES
+from attnexport.tflite.graph import Graph
 from attnexport.tflite.quantization import quantize
 from attnexport.tflite.recipes.recipe import CALIBRATORS
 from attnexport.tflite.statistics import TensorStatistics, check_finite, collect_statistics, ranges
@@ -177,7 +180,13 @@ def test_auto_takes_the_calibrator_that_is_best_on_held_out_samples_but_for_what
     ]
     found = to_tflite(multi_head, [int8, *each], given)
     chosen = found.pop("int8")
-    figures = {name: conversion.verdict.worst.measured for name, conversion in found.items()}
+    calibration = prepare_calibration(Samples({"sequence": given}), [TensorSpec("sequence", "float32", (1, 12, 16))])
+    measured = np.concatenate([calibration.held_out["sequence"], calibration.used["sequence"][:48]])
+    expected = multi_head.predict(measured, verbose=0)
+    figures = {}
+    for name, conversion in found.items():
+        [actual] = batched(TFLiteRunner(conversion.content), {"sequence": measured}).values()
+        figures[name] = evaluate(expected, actual, step=budget_of("int8").step)
     # Those first that lose no column, which needs 10 dB.
     ranks = {name: (min(each.columns.sqnr_db - 10, 0), each.sqnr_db) for name, each in figures.items()}
     column, sqnr_db = max(ranks.values())
@@ -185,6 +194,32 @@ def test_auto_takes_the_calibrator_that_is_best_on_held_out_samples_but_for_what
     widest = max(near, key=lambda name: ({"minmax": 1, "minmax-wide": 2, "minmax-double": 3}.get(name, 0), ranks[name]))
     assert chosen.calibrator.replace(".", "_") == widest
     assert len({each.sqnr_db for each in figures.values()}) > 1
+
+
+class Double:
+    """Runs 2x."""
+
+    signatures: ClassVar = {"serving_default": Signature("serving_default", tuple(SPEC), tuple(SPEC))}
+
+    def run(self, inputs: Arrays, signature: str = "serving_default") -> Arrays:
+        return {"x": 2 * inputs["x"]}
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+@pytest.mark.parametrize(("count", "held_out", "measured"), [(3, 3, 3), (50, 10, 50), (120, 24, 64), (400, 80, 64)])
+def test_ranges_are_measured_on_more_samples_if_few_are_held_out(count: int, held_out: int, measured: int) -> None:
+    calibration = prepare_calibration(Samples({"x": data(count)}), SPEC)
+    inputs = {"x": calibration.held_out["x"]}
+    case = Case("held-out", inputs, "serving_default", {"x": 2 * inputs["x"]})
+    prepared = Prepared(b"", Graph((), {}, None), calibration, Double(), Double.signatures, (case,))
+    [found] = prepared.cases_of_ranges
+    assert len(inputs["x"]) == held_out
+    assert len({row.tobytes() for row in found.inputs["x"]}) == len(found.inputs["x"]) == measured
+    np.testing.assert_array_equal(found.inputs["x"][: min(held_out, 64)], inputs["x"][:64])
+    assert found.expected is not None
+    np.testing.assert_array_equal(found.expected["x"], 2 * found.inputs["x"])
 
 
 def test_only_what_was_chosen_is_told(conversions: dict[str, Any]) -> None:

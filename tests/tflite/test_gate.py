@@ -153,7 +153,7 @@ def test_a_candidate_that_crashes_is_not_chosen(conversions: dict[str, Any], sam
     wanted = {"logits": multi_head.predict(samples[:2], verbose=0)}
     few = [Case("two", {"sequence": samples[:2]}, "serving_default", wanted)]
     found = [Candidate(rebuilt(right, spoiled), "minmax", "minmax"), Candidate(right, "minmax-wide", "minmax")]
-    assert best(found, few, "int8").calibrator == "minmax-wide"
+    assert best(found, few, "int8", held_out=len(few)).calibrator == "minmax-wide"
 
 
 def test_of_a_few_samples_that_prefer_narrow_ranges_by_less_than_their_steps_the_headroom_counts(
