@@ -146,7 +146,7 @@ def best(
     if held_out >= MAX_MEASURED:
         return chosen
     needed_db = budget.min_sqnr_db or 0.0 if needed_db is None else needed_db
-    least = min(sqnr_db, max(sqnr_db - _HEADROOM_DB, needed_db))
+    least = min(sqnr_db, max(sqnr_db - _HEADROOM_DB * (1 - held_out / MAX_MEASURED), needed_db))
     able = [
         each
         for each, rank in zip(several, ranks, strict=True)

@@ -190,7 +190,7 @@ def test_auto_takes_the_calibrator_that_is_best_on_held_out_samples_but_for_what
     # Those first that lose no column, which needs 10 dB.
     ranks = {name: (min(each.columns.sqnr_db - 10, 0), each.sqnr_db) for name, each in figures.items()}
     column, sqnr_db = max(ranks.values())
-    near = [name for name, rank in ranks.items() if rank >= (column, sqnr_db - 2)]
+    near = [name for name, rank in ranks.items() if rank >= (column, sqnr_db - 2 * (1 - 16 / 64))]
     widest = max(near, key=lambda name: ({"minmax": 1, "minmax-wide": 2, "minmax-double": 3}.get(name, 0), ranks[name]))
     assert chosen.calibrator.replace(".", "_") == widest
     assert len({each.sqnr_db for each in figures.values()}) > 1
