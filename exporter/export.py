@@ -17,7 +17,9 @@ from attnexport.core.errors import StorageError
 from attnexport.core.os_errors import writing
 from attnexport.core.progress import Progress, silent
 from attnexport.core.samples import Samples, SampleSource
+from attnexport.core.signature import DEFAULT_SIGNATURE
 from attnexport.parity import Verdict
+from attnexport.parity.mixing import mixed_output
 from attnexport.store.export_directory import ExportDirectory
 from attnexport.store.files import hash_of, size_of
 from attnexport.store.manifest import Artifact, VersionEntry
@@ -89,6 +91,12 @@ def export_version(
     progress("running the original")
     cases, not_compared = gate_cases(source, samples)
     notes += not_compared
+    several = next((case for case in cases if case.signature == DEFAULT_SIGNATURE), None)
+    if several is not None and (mixed := mixed_output(source.reference, several)) is not None:
+        notes.append(
+            f"output {mixed!r} of a sample changes with the other samples of its batch: a server that joins the "
+            "requests of several clients (batching) would mix them, and a .tflite of one sample answers otherwise"
+        )
     with directory.stage() as stage:
         progress("writing the SavedModel")
         saved_model = stage.add("saved_model", "saved_model/{version}")

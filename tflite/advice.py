@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from attnexport.core.errors import AttnexportError, GateError
+from attnexport.core.runner import Runner
 from attnexport.parity import Case, budget_of
+from attnexport.parity.mixing import mixed_output
 
 from .candidates import worst_figures
 from .float_core import place
@@ -22,17 +24,37 @@ _NEAR_DB = 1.0
 _OTHER_UNITS = 100.0  # times as wide as another column
 
 
-def advice(recipe: Recipe, cases: Sequence[Case], weights_db: Callable[[], float | None]) -> str:
-    """What limits a recipe, if other samples cannot help: its inputs' one scale, or its weights; else empty.
+def advice(
+    recipe: Recipe,
+    cases: Sequence[Case],
+    weights_db: Callable[[], float | None],
+    reference: Runner | None = None,
+    problem: str = "",
+) -> str:
+    """What limits a recipe, if other samples cannot help: the model, its inputs' one scale, or its weights; else empty.
 
     Args:
         recipe: The recipe, whose file has too little SQNR.
         cases: Held-out samples, with the original's outputs.
         weights_db: Gives what `weights_alone` does.
+        reference: Runs the original.
+        problem: What its gate said.
     """
+    for case in cases:
+        if reference is not None and (mixed := mixed_output(reference, case)) is not None:
+            return (
+                f"output {mixed!r} of a sample changes with the other samples of its batch, of which a .tflite takes "
+                "one at a time: have the model compute each sample by itself (what works over axis 0, or over all "
+                "axes, mixes them), or fix the batch that it is meant for with --batch N"
+            )
     needed = _needed(recipe)
     if needed is None or recipe.layers or not recipe.integer_activations:
         return ""
+    if (decision := _decided(cases, problem)) is not None:
+        return (
+            f"output {decision!r} is a decision, 0, 1 or -1 and nothing between, and each that is close changes it "
+            "wholly: give it as integers or booleans, which are judged by the share that agrees"
+        )
     if recipe.io_type != "float32" and (named := _of_several_units(cases)):
         return (
             f"input {named!r} has columns of very different ranges, and {recipe.io_type} inputs have one step for all "
@@ -91,6 +113,15 @@ def weights_alone(model: bytes, graph: Graph, recipe: Recipe, cases: Sequence[Ca
         )
     except AttnexportError:  # the recipe's own failure is what counts
         return None
+
+
+def _decided(cases: Sequence[Case], problem: str) -> str | None:
+    """The float output that the gate refused, if it holds a few whole numbers, as one-hot classes and signs do."""
+    for case in cases:
+        for name, array in (case.expected or {}).items():
+            if f"output {name!r}" in problem and array.dtype.kind == "f" and np.isin(array, (-1, 0, 1)).all():
+                return name
+    return None
 
 
 def _of_several_units(cases: Sequence[Case]) -> str | None:

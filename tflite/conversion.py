@@ -176,7 +176,7 @@ def convert_prepared(
                 continue
             if rejected is None:
                 raise
-            helps = advice(recipe, prepared.few_cases, weights_db) if is_parity else ""
+            helps = advice(recipe, prepared.few_cases, weights_db, prepared.reference, str(error)) if is_parity else ""
             rejected.append(Rejected(recipe, error, worded(helps)))
     return conversions
 

@@ -22,6 +22,7 @@ _UNSUPPORTED = re.compile(r"loc\((?:callsite\()?fused\[\"[^\"]*\", \"([^\"@]*)@?
 _OTHER_FLOAT = re.compile(r"tf\.(\w+)\(tensor<(?:[\d?]+x)*(f16|bf16|f64)>")
 _FLOATS = {"f16": "float16", "bf16": "bfloat16", "f64": "float64"}
 _DETAILS = re.compile(r"^\s*(?:TF Select|Custom) ops: (.+)$", re.MULTILINE)
+_LIST_OF_TENSORS = ("TensorListReserve", "explicitly marked illegal")  # the latter of what reads or hands on a list
 
 
 def convert_float(
@@ -106,7 +107,7 @@ def _reason(error: BaseException) -> str:
             layers.append(layer)
     if not layers_by_operator:
         details = _DETAILS.search(text)
-        if details is None and "TensorListReserve" in text:
+        if details is None and any(words in text for words in _LIST_OF_TENSORS):
             return (
                 "a loop keeps a list of tensors whose shape is not fixed, which TFLite does not have; build recurrent "
                 "layers with unroll=True, or pass the model of Keras 3"

@@ -87,10 +87,12 @@ class _Edges:
         for side, kind in (("inputs", "DEQUANTIZE"), ("outputs", "QUANTIZE")):
             indices = [int(each) for each in getattr(subgraph, side)]
             for place, index in enumerate(indices):
-                if subgraph.tensors[index].type != self._schema.TensorType.FLOAT32:
-                    continue
                 maker = makers.get(index)
-                source = int(maker.inputs[0]) if maker is not None and self._kind(maker) == "DEQUANTIZE" else index
+                # An input that is an output as well is handed out after it was converted for the operators.
+                converted = "DEQUANTIZE" if self._is_float(subgraph.tensors[index]) else "QUANTIZE"
+                source = int(maker.inputs[0]) if maker is not None and self._kind(maker) == converted else index
+                if not self._is_float(subgraph.tensors[index]) and (side == "inputs" or source not in subgraph.inputs):
+                    continue
                 if subgraph.tensors[source].type == getattr(self._schema.TensorType, self._type.upper()):
                     added = source  # the integers that these floats were made of
                 else:
@@ -103,6 +105,9 @@ class _Edges:
                         each.tensorIndex = added if each.tensorIndex == index else each.tensorIndex
             setattr(subgraph, side, np.array(indices, np.int32))
         return changed
+
+    def _is_float(self, tensor: Any) -> bool:
+        return bool(tensor.type == self._schema.TensorType.FLOAT32)
 
     def _added(self, subgraph: Any, index: int, name: str, maker: Any) -> int:
         """A tensor of the integer type beside a float one, of whose range the name tells."""

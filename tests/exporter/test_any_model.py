@@ -220,11 +220,11 @@ def test_ragged_inputs_become_rows_of_one_length(tmp_path: Path, run: Any) -> No
         open_model(keras.Model(words, Doubled()(vectors)))
 
 
-def test_a_tensor_without_elements_is_refused_before_samples_are_made(tmp_path: Path) -> None:
-    x = keras.Input((4,), name="x")
-    model = keras.Model(x, {"y": keras.layers.Dense(2)(x), "none": x[:, 4:]}, name="m")
-    with pytest.raises(ArgumentError, match=r"a tensor without elements \(none: float32 \[1, 0\]\)"):
-        convert(model, output=tmp_path)
+def test_a_model_that_mixes_the_samples_of_a_batch_is_noted(tmp_path: Path) -> None:
+    x = keras.Input((6,), name="x")
+    mixing = keras.Model(x, {"y": keras.layers.Dense(2)(x / keras.ops.max(x)), "x": x}, name="m")
+    notes = export_saved_model(mixing, tmp_path).notes
+    assert "output 'y' of a sample changes with the other samples of its batch: a server that joins" in " ".join(notes)
 
 
 def test_nested_outputs_are_named_by_the_way_to_them(tmp_path: Path, described: Any) -> None:

@@ -53,3 +53,19 @@ def test_weights_that_are_the_limit_are_fitted_to_the_users_samples(
     assert found.recipe == recipe
     assert found.notes[-1].startswith("int16x8 has too little SQNR with weights that are rounded to the nearest")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_mixes_its_batch_is_said_to(to_tflite: Callable[..., Any]) -> None:
+    x = keras.Input((6,), name="x")
+    samples = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
+    for mixed in (x - keras.ops.mean(x, 0, keepdims=True), x / keras.ops.max(keras.ops.abs(x))):
+        found = rejected(to_tflite, keras.Model(x, keras.layers.Dense(2)(mixed)), RECIPES["float32"], samples)
+        assert "of a sample changes with the other samples of its batch, of which a .tflite takes one" in found.advice
+
+
+def test_a_decision_that_is_given_as_floats_is_named(to_tflite: Callable[..., Any]) -> None:
+    x = keras.Input((6,), name="x")
+    model = keras.Model(x, {"sign": keras.ops.sign(keras.layers.Dense(6)(x) - 0.1)})
+    samples = np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32)
+    found = rejected(to_tflite, model, RECIPES["int8"].altered(min_sqnr_db=60), samples)
+    assert "output 'sign' is a decision, 0, 1 or -1" in found.advice

@@ -55,7 +55,7 @@ def with_labels() -> Any:
 
 def test_scores_beside_what_is_made_of_them(to_tflite: Convert, with_labels: Any, samples: Any) -> None:
     """litert-quantizer leaves such an output's signature with integers; Keras's arg max asks for the bits of a sign."""
-    recipes = [RECIPES["float32"], *(RECIPES["int8"].altered(io=io) for io in ("float32", "int8"))]
+    recipes = [RECIPES["float32"], *(RECIPES["int8"].altered(io=io) for io in ("float32", "int8", "uint8"))]
     expected = {name: np.asarray(each) for name, each in with_labels(samples[64:]).items()}
     for recipe, found in to_tflite(with_labels, recipes, samples).items():
         runner = Interpreter(model_content=found.content).get_signature_runner()
