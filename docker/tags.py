@@ -34,7 +34,7 @@ def choose_tag(tensorflow: str, wanted: str | None = None) -> tuple[str, tuple[s
     if _numbers(tag) and _numbers(tensorflow)[:2] > _numbers(tag)[:2]:
         text = (
             f"TensorFlow {tensorflow} wrote this export and TF Serving {tag} will read it; it refuses a model with an "
-            "operator that is new since then"
+            "operator that was added since then"
         )
         newest = f". {tag} was the newest image in {CHECKED}: pass --tf-serving-version if there is a newer one"
         notes.append(text if wanted else text + newest)

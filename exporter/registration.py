@@ -14,9 +14,9 @@ _LAYERS = "attnexport.exporter.layers"
 
 
 def register_with_keras() -> None:
-    """Have Keras know our layers: now if it is imported already, else once it is.
+    """Have Keras know our layers: now if it is imported already, otherwise once it is.
 
-    `keras.saving.load_model` then finds them whatever was imported first, and who needs no Keras loads none.
+    `keras.saving.load_model` then finds them whatever was imported first, and Keras is not loaded for this.
     """
     if "keras" in sys.modules:
         import_module(_LAYERS)

@@ -60,9 +60,9 @@ class Calibration:
             return []
         # Of n + 1 samples, each is as likely as another to be the one with the greatest value.
         return [
-            f"{recipe}: ranges come from {len(self)} samples and the verdict from {judged}: about 1 of {len(self) + 1} "
-            "later samples exceeds the range of a tensor and is cut off there, which so few may not show; give "
-            f"{_ENOUGH_SAMPLES} samples and more"
+            f"{recipe}: ranges come from {len(self)} samples and the verdict from {judged}. About 1 in {len(self) + 1} "
+            "later samples will exceed the range of a tensor and be clipped there, which so few samples may not show; "
+            f"give at least {_ENOUGH_SAMPLES}"
         ]
 
 

@@ -139,7 +139,7 @@ def export_saved_model(
         shapes: Shapes for inputs, by name; None in one leaves a dimension as it is.
         inputs: The inputs of a model that does not know them itself: a subclassed one of several arguments or tokens.
         new_signature: Whether the version may take or give other tensors than the last one: a server that watches the
-            directory goes over to it.
+            directory switches to it.
         signatures: Which of the offered signatures to export beside `serving_default`; all if empty.
         endpoints: Signatures of your own.
         labels: Names of the classes, for the signature `classify`.

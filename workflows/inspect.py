@@ -63,8 +63,8 @@ def inspect(
 ) -> InspectionResult:
     """Show what an artifact holds.
 
-    A .tflite is run through the XNNPACK delegate's planner in a child process, a SavedModel is loaded into a session,
-    and a .keras file is loaded. An export shows its manifest.
+    A .tflite is run through the XNNPACK delegate's planner in a child process, a .keras file is loaded, and of a
+    SavedModel the graph is read, without running it. An export shows its manifest.
 
     Args:
         artifact: Path of a .tflite, a SavedModel, a .keras file or an export directory; or a Keras model.

@@ -1,4 +1,4 @@
-"""`inspect --snippet`: the lines that load a .tflite and ask it."""
+"""`inspect --snippet`: code that loads and runs a .tflite."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class SnippetResult(Result):
 
 
 def snippet(artifact: str | Path, language: str) -> SnippetResult:
-    """Write the lines that load a .tflite and ask it once: its names, shapes, types, quantization and labels.
+    """Write code that loads a .tflite and runs it once: its names, shapes, types, quantization and labels.
 
     Args:
         artifact: The .tflite.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -33,6 +34,12 @@ def test_a_row_has_the_worst_of_its_checks_and_counts_the_edges() -> None:
     assert math.isclose(row.figures.max_error, 0.1)
     assert math.isclose(row.figures.sqnr_db, 10 * math.log10(4 / (16 * 0.01)))
     assert row.cells == ("a", "r", "s", "14.0 dB", "0: 12.7 dB", "0.1", "1.0000", "100.0%", "1 of 2", "FAILED")
+
+
+def test_the_worst_column_of_several_outputs_names_its_output() -> None:
+    [row] = rows(check("r", 0.01), replace(check("r", 0.1), output="z"))
+    assert row.cells[4] == "0 of 'z': 12.7 dB"
+    assert row.to_record().column == "column 0 of 'z'"
 
 
 def test_equal_and_not_measured_are_told_apart() -> None:

@@ -58,7 +58,7 @@ def test_few_and_many_samples_are_told() -> None:
         prepare_calibration(Samples({"x": data(50)}), SPEC, synthetic=True).description == "held-out synthetic samples"
     )
     [doubt] = prepare_calibration(Samples({"x": data(50)}), SPEC).doubts("int8")
-    assert "int8: ranges come from 40 samples and the verdict from 10: about 1 of 41 later samples exceeds" in doubt
+    assert "int8: ranges come from 40 samples and the verdict from 10. About 1 in 41 later samples will exceed" in doubt
     many = prepare_calibration(Samples({"x": data(MAX_SAMPLES + 10)}), SPEC)
     assert len(many) + len(many.held_out["x"]) == MAX_SAMPLES
     assert f"uses {MAX_SAMPLES} of {MAX_SAMPLES + 10}" in many.notes[0]

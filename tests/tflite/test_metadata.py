@@ -1,4 +1,4 @@
-"""What a .tflite says of itself, and the lines that ask it: read back by others than its writer."""
+"""What a .tflite says of itself, and the code that runs it: read back by others than its writer."""
 
 from __future__ import annotations
 

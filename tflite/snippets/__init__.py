@@ -1,4 +1,4 @@
-"""The lines that load a .tflite and ask it, in five languages: written for this very file, with all its constants."""
+"""Code that loads and runs a .tflite, in five languages: written for this very file, with all its constants."""
 
 from typing import TYPE_CHECKING
 

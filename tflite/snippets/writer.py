@@ -120,7 +120,7 @@ class _Tensor:
 
 
 def write_snippet(content: bytes, language: str, file_name: str) -> str:
-    """Write the lines that load a .tflite and ask it once.
+    """Write code that loads a .tflite and runs it once.
 
     Args:
         content: The file.
