@@ -91,7 +91,7 @@ class _Edges:
                 # An input that is an output as well is handed out after it was converted for the operators.
                 converted = "DEQUANTIZE" if self._is_float(subgraph.tensors[index]) else "QUANTIZE"
                 source = int(maker.inputs[0]) if maker is not None and self._kind(maker) == converted else index
-                if not self._is_float(subgraph.tensors[index]) and (side == "inputs" or source not in subgraph.inputs):
+                if not self._is_float(subgraph.tensors[index]) and (source == index or source not in subgraph.inputs):
                     continue
                 if subgraph.tensors[source].type == getattr(self._schema.TensorType, self._type.upper()):
                     added = source  # the integers that these floats were made of

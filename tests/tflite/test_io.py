@@ -42,31 +42,37 @@ def with_labels() -> Any:
     """A classifier that gives scores, shares and labels, the last two made from the first."""
     import keras
 
-    x = keras.Input((12, 16), name="x")
+    x, key = keras.Input((12, 16), name="x"), keras.Input((1,), dtype="int64", name="key")
     scores = keras.layers.Dense(40)(x)
     outputs = {
         "label": keras.ops.argmax(scores, axis=-1),
         "share": keras.ops.softmax(scores),
         "score": scores,
         "echo": x,
+        "key": key,
     }
-    return keras.Model(x, outputs, name="labels")
+    return keras.Model([x, key], outputs, name="labels")
 
 
 def test_scores_beside_what_is_made_of_them(to_tflite: Convert, with_labels: Any, samples: Any) -> None:
     """litert-quantizer leaves such an output's signature with integers; Keras's arg max asks for the bits of a sign."""
     recipes = [RECIPES["float32"], *(RECIPES["int8"].altered(io=io) for io in ("float32", "int8", "uint8"))]
-    expected = {name: np.asarray(each) for name, each in with_labels(samples[64:]).items()}
-    for recipe, found in to_tflite(with_labels, recipes, samples).items():
+    keys = np.arange(len(samples))[:, None]
+    expected = {name: np.asarray(each) for name, each in with_labels([samples[64:], keys[64:]]).items()}
+    for recipe, found in to_tflite(with_labels, recipes, {"x": samples, "key": keys}).items():
         runner = Interpreter(model_content=found.content).get_signature_runner()
-        [taken], given = runner.get_input_details().values(), runner.get_output_details()
-        rows = [runner(x=_as_integers(each[None], taken)) for each in samples[64:]]
+        taken, given = runner.get_input_details()["x"], runner.get_output_details()
+        rows = [
+            runner(x=_as_integers(each[None], taken), key=key[None])
+            for each, key in zip(samples[64:], keys[64:], strict=True)
+        ]
         actual = {name: _as_floats(np.concatenate([row[name] for row in rows]), given[name]) for name in expected}
         most = 1e-10 if recipe == "float32" else 10**-2.5
         for name in ("score", "share", "echo"):
             noise = np.square(actual[name] - expected[name]).sum()
             assert noise <= most * np.square(expected[name]).sum(), (recipe, name)
         assert (actual["label"] == actual["score"].argmax(-1)).all()
+        assert (actual["key"] == keys[64:]).all()
 
 
 def test_the_arg_max_tells_negative_zero_from_zero_as_keras_does(to_tflite: Convert) -> None:
