@@ -103,6 +103,12 @@ def choose(offered: Sequence[Endpoint], names: Sequence[str]) -> list[Endpoint]:
     return [by_name[name] for name in dict.fromkeys([DEFAULT_SIGNATURE, *names])]
 
 
+def output_names(model: Any) -> list[str]:
+    """What an export calls the outputs of a model that knows them, in the order of `model.outputs`."""
+    outputs = model.outputs if isinstance(model, keras.Sequential) else model.output
+    return list(_name_outputs(outputs, (), _own_output_names(model)))
+
+
 def _own_output_names(model: Any) -> list[str]:
     """The names of the layers that give the outputs, if their author chose them, each for one output."""
     names = []

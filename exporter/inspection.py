@@ -16,6 +16,8 @@ from attnexport.core.signature import Signature
 from attnexport.core.signature_def import read_signature
 from attnexport.store.files import size_of
 
+from .endpoints import output_names
+from .model_inputs import input_names
 from .models.traits import computes_in, flat_layers
 from .programs import MetaGraphs, operators_of, read_saved_model
 from .warmup import count_warmup
@@ -39,7 +41,8 @@ class SavedModelInspection:
 class KerasInspection:
     """The content of a Keras model.
 
-    `layers` maps each class to its count, `weight_bytes` each dtype to its bytes; `size_bytes` is the file's size.
+    Inputs and outputs have the names that an export gives them. `layers` maps each class to its count, `weight_bytes`
+    each dtype to its bytes; `size_bytes` is the file's size.
     """
 
     size_bytes: int | None
@@ -84,8 +87,13 @@ def inspect_keras(model: Any, file: Path | None = None) -> KerasInspection:
     for weight in model.weights:
         weights[str(weight.dtype)] += int(np.prod(weight.shape, dtype=np.int64)) * tf.dtypes.as_dtype(weight.dtype).size
     inputs, outputs = (
-        tuple(f"{each.name}: {each.dtype} {list(each.shape)}".replace("None", "?") for each in tensors or ())
-        for tensors in (getattr(model, "inputs", None), getattr(model, "outputs", None))
+        tuple(
+            f"{name}: {each.dtype} {list(each.shape)}".replace("None", "?")
+            for name, each in zip(exported(model), tensors, strict=True)
+        )
+        if (tensors := getattr(model, kind, None))
+        else ()
+        for kind, exported in (("inputs", input_names), ("outputs", output_names))
     )
     return KerasInspection(
         size_of(file) if file else None,

@@ -147,6 +147,12 @@ def _input_structure(model: Any) -> Any:
     return tensors(shape)
 
 
+def input_names(model: Any) -> list[str]:
+    """What an export calls the inputs of a model that knows them, in the order of `model.inputs`."""
+    structure = _input_structure(model)
+    return _default_names(_keras_names(structure, keras.tree.flatten(structure)))
+
+
 def _dense(leaf: Any) -> Any:
     """An input as a signature takes it: whoever has a sparse one, or rows of several lengths, sends it dense."""
     return keras.KerasTensor(leaf.shape, dtype=leaf.dtype, name=leaf.name) if leaf.sparse or leaf.ragged else leaf

@@ -28,6 +28,16 @@ if TYPE_CHECKING:
     from attnexport.tflite.inspection import Delegation, SignatureInspection
 
 Rows = list[tuple[str, str]]
+# What a version's origin is called, by its kind in the manifest, and the detail that names it.
+_ORIGINS = {
+    "keras": ("", "file"),
+    "h5": ("", "file"),
+    "factory": ("", "factory"),
+    "preset": ("the preset", "preset"),
+    "object": ("a model in memory, a", "class"),
+    "export": ("the export", "export"),
+    "saved_model": ("the SavedModel", "directory"),
+}
 _MAX_WEIGHTED, _MAX_LABELS = 24, 10  # operators and labels that are shown
 
 
@@ -207,17 +217,14 @@ def _keras_rows(contents: KerasInspection, path: Path) -> Rows:
 
 
 def _export_rows(manifest: Manifest, path: Path) -> Rows:
-    rows: Rows = [("export", f"{manifest.name}, {len(manifest.versions)} version(s)")]
+    rows: Rows = [("export", f"{manifest.name}, {counted(len(manifest.versions), 'version')}")]
     for entry in manifest.versions:
         rows += _version_rows(entry, path)
     return rows
 
 
 def _version_rows(entry: VersionEntry, path: Path) -> Rows:
-    source = ", ".join(
-        printable(f"{key} {value}") for key, value in entry.source.items() if value not in (None, [], "")
-    )
-    rows = [(f"version {entry.version}", f"{printable(entry.created)}, from {source}")]
+    rows = [(f"version {entry.version}", f"{printable(entry.created)}, from {_origin(entry.source)}")]
     for each in entry.artifacts:
         change = each.change(path)
         rows.append((each.kind, f"{each.path} ({kilobytes(each.size_bytes)}){f', {change.upper()}' if change else ''}"))
@@ -226,6 +233,17 @@ def _version_rows(entry: VersionEntry, path: Path) -> Rows:
     # As they were exported: a .tflite has its batch fixed.
     signatures = {each.name: each for artifact in reversed(entry.artifacts) for each in artifact.signatures}
     return rows + [("signature", str(signature)) for signature in signatures.values()]
+
+
+def _origin(source: Mapping[str, Any]) -> str:
+    """Where a version comes from: `model.keras; input names image, meta`."""
+    details = {key: value for key, value in source.items() if value not in (None, [], "")}
+    kind = str(details.pop("kind", "an unknown origin"))
+    words, named_by = _ORIGINS.get(kind, (kind, ""))
+    parts = [f"{words} {details.pop(named_by, '')}".strip()]
+    for key, value in details.items():
+        parts.append(f"{key.replace('_', ' ')} {', '.join(map(str, value)) if isinstance(value, list) else value}")
+    return "; ".join(map(printable, parts))
 
 
 def _verdict(validation: ValidationRecord) -> str:

@@ -281,6 +281,13 @@ def test_a_model_computes_in_floats_alone_and_all_its_notes_are_told() -> None:
     rounded = keras.ops.cast(keras.ops.cast(keras.layers.Dense(3)(bag), "int32"), "float16")
     model = keras.Model([image, bag], keras.layers.Concatenate()([small, rounded]), name="m")
     assert inspect_keras(model).computes_in == ("float16", "float32")
+    one, other = keras.Input((3,)), keras.Input((2,))
+    unnamed = inspect_keras(keras.Model([one, other], keras.layers.Concatenate()([one, other])))
+    assert [each.partition(":")[0] for each in (*unnamed.inputs, *unnamed.outputs)] == ["input_0", "input_1", "output"]
+    sequential = inspect_keras(keras.Sequential([keras.Input((3,), name="x"), keras.layers.Dense(2, name="y")]))
+    assert (sequential.inputs, sequential.outputs) == (("x: float32 [?, 3]",), ("y: float32 [?, 2]",))
+    named = inspect_keras(keras.Model(one, {"b": one, "a": keras.layers.Dense(2, name="far")(one)}))
+    assert (named.inputs, named.outputs) == (("input: float32 [?, 3]",), ("a: float32 [?, 2]", "b: float32 [?, 3]"))
     notes = open_model(model).notes
     assert ["sparse" in note for note in notes] == [True, False]
     assert ["image layers round" in note for note in notes] == [False, True]
