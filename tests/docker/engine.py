@@ -13,9 +13,26 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 USER = "10001"  # of every image
 NEEDED_BYTES = 15 << 30
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_LIMITS = ["--cap-drop", "ALL", "--security-opt", "no-new-privileges:true"]  # as compose.yaml has them
+# In place of `buildah run`, whose root can be written to. In a mount namespace of its own.
+_RUN = """set -e
+root=$1 folder=$2 work=$3 memory=$4 user=$5; shift 5
+touch "$root/etc/hosts"
+mount --bind "$root" "$root"
+mount -o remount,bind,ro "$root"
+mount --rbind /proc "$root/proc"
+mount --rbind /dev "$root/dev"
+mount --bind /etc/hosts "$root/etc/hosts"
+[ -z "$memory" ] || mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
+[ -z "$work" ] || mount --bind "$work" "$root/work"
+exec chroot "$root" /usr/bin/setpriv --reuid "$user" --regid "$user" --clear-groups --no-new-privs --inh-caps=-all \\
+  --bounding-set=-all /bin/sh -c 'cd "$0" && exec "$@"' "$folder" "$@"
+"""
 
 
 class Engine:
@@ -75,11 +92,12 @@ class Engine:
             shutil.rmtree(folder / "var" / "cache" / "apt", ignore_errors=True)
             container = self._call([*self._buildah, "from", "scratch"]).strip()
             self._call([*self._buildah, "copy", "-q", container, str(folder), "/"])
+            self._call([*self._buildah, "config", "--env", f"PATH={_PATH}", container])
             self._call([*self._buildah, "commit", "-q", "--rm", container, tag])
 
-    def run(self, tag: str, *words: str, work: Path | None = None, entrypoint: Sequence[str] = ("attnexport",)) -> str:
-        """Run a command of an image as its user, and give what it prints."""
-        with self.started(tag, *words, work=work, entrypoint=entrypoint) as process:
+    def run(self, tag: str, *words: str, entrypoint: Sequence[str] = ("attnexport",), **options: Any) -> str:
+        """Run a command of an image as `started` does, and give what it prints."""
+        with self.started(tag, *words, entrypoint=entrypoint, **options) as process:
             out, err = process.communicate()
         if process.returncode != 0:
             raise SystemExit(f"{tag}: {' '.join(words)} ended with {process.returncode}:\n{out}{err}")
@@ -87,18 +105,39 @@ class Engine:
 
     @contextmanager
     def started(
-        self, tag: str, *words: str, work: Path | None = None, entrypoint: Sequence[str] = ()
+        self,
+        tag: str,
+        *words: str,
+        work: Path | None = None,
+        entrypoint: Sequence[str] = (),
+        user: str | None = None,
+        has_tmp: bool = True,
     ) -> Iterator[subprocess.Popen[str]]:
-        """Start a command of an image, on this machine's network."""
+        """Start a command of an image on this machine's network, without capabilities and with a read-only root.
+
+        Args:
+            tag: The image.
+            words: The arguments of the command.
+            work: A directory that is mounted as /work.
+            entrypoint: The command.
+            user: The number of a user and group in place of the image's own.
+            has_tmp: Whether /tmp is in memory; it cannot be written to otherwise.
+        """
         if self.is_docker:
             volume = ["-v", f"{work}:/work"] if work else []
-            options = ["--rm", "--network", "host", "--read-only", "--tmpfs", "/tmp", *volume]
-            line = ["docker", "run", *options, "--entrypoint", "", tag, *entrypoint, *words]
-            container = ""
+            memory = ["--tmpfs", "/tmp"] if has_tmp else []
+            other = ["--user", f"{user}:{user}"] if user else []
+            container = f"attnexport-images-{os.getpid()}"
+            options = ["--rm", "--init", "--name", container, "--network", "host", "--read-only", *_LIMITS]
+            line = ["docker", "run", *options, *other, *memory, *volume, "--entrypoint", "", tag, *entrypoint, *words]
         else:
             container = self._call([*self._buildah, "from", "--pull-never", tag]).strip()
-            volume = ["-v", f"{work}:/work"] if work else []
-            line = [*self._buildah, "run", *volume, container, "--", *entrypoint, *words]
+            root = self._call([*self._buildah, "mount", container]).strip()
+            config = self._config(tag)
+            user = user or config["User"].partition(":")[0]
+            place = [root, config.get("WorkingDir") or "/", str(work or ""), "1" if has_tmp else "", user]
+            environment = ["/usr/bin/env", "-i", *(config.get("Env") or [])]
+            line = ["unshare", "--mount", "/bin/sh", "-c", _RUN, "sh", *place, *environment, *entrypoint, *words]
         process = subprocess.Popen(
             line, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -109,18 +148,32 @@ class Engine:
                 os.kill(pid, signal.SIGKILL)
             process.kill()
             process.wait()
-            if container:
+            if self.is_docker:  # whose containers outlive the command that started them
+                subprocess.run(["docker", "rm", "-f", container], capture_output=True, check=False)
+            else:
                 self._call([*self._buildah, "rm", container])
+
+    def main_process(self, started: subprocess.Popen[str]) -> int:
+        """The process of a command that `started` gives: docker's init, or what has taken the place of the shell."""
+        if not self.is_docker:
+            return started.pid
+        return int(self._call(["docker", "inspect", "-f", "{{.State.Pid}}", f"attnexport-images-{os.getpid()}"]))
 
     def entrypoint(self, tag: str) -> list[str]:
         """The command line that an image runs by default."""
+        config = self._config(tag)
+        assert config["User"].partition(":")[0] == USER, config
+        return [*(config.get("Entrypoint") or []), *(config.get("Cmd") or [])]
+
+    def _config(self, tag: str) -> dict[str, Any]:
+        """What an image says of its command, user and environment."""
+        config: dict[str, Any]
         if self.is_docker:
             [found] = json.loads(self._call(["docker", "image", "inspect", tag]))
             config = found["Config"]
         else:
             config = json.loads(self._call([*self._buildah, "inspect", "--type", "image", tag]))["OCIv1"]["config"]
-        assert config["User"].partition(":")[0] == USER, config
-        return [*config["Entrypoint"], *config.get("Cmd", [])]
+        return config
 
     def sizes(self) -> str:
         """The sizes of all images."""

@@ -2,6 +2,8 @@
 
 `--if-possible` takes buildah alone, and ends with one line where that cannot run anything on this machine.
 
+Each runs as compose.yaml has it: with a read-only root, /tmp in memory, and no capabilities.
+
 With buildah nothing is pulled: debootstrap makes Debian with Python 3.11 under the name that the Dockerfiles ask for.
 The image of TensorFlow Serving is a stand-in, the toolkit's with the embedded server as `tensorflow_model_server`. It
 shows that the files of a deployment work together, not how TensorFlow Serving itself behaves.
@@ -10,6 +12,7 @@ shows that the files of a deployment work together, not how TensorFlow Serving i
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from attnexport.docker.tags import TAGS
-from tests.docker.engine import USER, Engine, descendants, say, timed
+from tests.docker.engine import USER, Engine, say, timed
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BIN = Path(sys.executable).parent
@@ -27,6 +30,7 @@ PYTHON, CLIENT, TOOLKIT, SERVING, DEPLOYED = (
     "python:3.11-slim", "attnexport-client", "attnexport", f"tensorflow/serving:{TAGS[0]}", "classifier:1",
 )  # fmt: skip
 START_SECONDS = 600.0
+OTHER_USER = 12345  # as `docker run --user` names one
 
 STAND_IN = f"""FROM {TOOLKIT}
 USER 0:0
@@ -44,10 +48,14 @@ def client(engine: Engine, export: Path) -> None:
 
     engine.build(CLIENT, ROOT / "docker" / "client.Dockerfile", ROOT)
     assert engine.run(CLIENT, "-u", entrypoint=["id"]).strip() == USER
+    assert "Read-only" in engine.run(
+        CLIENT, "-c", "touch /opt/x 2>&1 || touch /tmp/x 2>&1 || true", entrypoint=["sh"], has_tmp=False
+    )
     with ax.serve(export, in_child=True) as server:
         address = server.grpc_address or ""
-        assert "AVAILABLE" in engine.run(CLIENT, "status", "--server", address, "--model", export.name)
-        assert "serving_default" in engine.run(CLIENT, "metadata", "--server", address, "--model", export.name)
+        model = ("--server", address, "--model", export.name)
+        assert "AVAILABLE" in engine.run(CLIENT, "status", *model, has_tmp=False)
+        assert "serving_default" in engine.run(CLIENT, "metadata", *model, has_tmp=False)
     say("the client's image asked a server")
 
 
@@ -63,6 +71,13 @@ def toolkit(engine: Engine, work: Path) -> None:
     file = work / "classifier" / "tflite" / "1" / "classifier.int8.tflite"
     assert file.stat().st_uid == int(USER) or engine.is_docker
     assert "XNNPACK" in engine.run(TOOLKIT, "inspect", f"/work/{file.relative_to(work)}", work=work)
+    shutil.chown(work, OTHER_USER, OTHER_USER)
+    work.chmod(0o755)
+    engine.run(
+        TOOLKIT, "savedmodel", "--pooling", "average", "--name", "mine", "-o", "/work", work=work, user=str(OTHER_USER)
+    )
+    assert (work / "mine" / "saved_model" / "1").stat().st_uid == OTHER_USER or engine.is_docker
+    say("the toolkit's image exported for another user")
 
 
 def deployed(engine: Engine, export: Path, folder: Path) -> None:
@@ -88,7 +103,7 @@ def deployed(engine: Engine, export: Path, folder: Path) -> None:
         with ax.Client("127.0.0.1:8500", model=export.name) as model:
             outputs = model.predict({"sequence": np.ones((2, 10, 64), np.float32)})
         assert np.isfinite(outputs["logits"]).all()
-        [process] = [pid for pid in descendants(server.pid) if _is_server(pid)][-1:]
+        process = engine.main_process(server)
         uid = (Path("/proc") / str(process)).stat().st_uid
         assert uid == int(USER), uid
         begin = time.monotonic()
@@ -96,13 +111,6 @@ def deployed(engine: Engine, export: Path, folder: Path) -> None:
         code = server.wait(60)
         say(f"it predicted as user {uid}, and ended {time.monotonic() - begin:.1f} s after SIGTERM with {code}")
         assert code == 0
-
-
-def _is_server(pid: int) -> bool:
-    try:
-        return b"--model_config_file" in (Path("/proc") / str(pid) / "cmdline").read_bytes()
-    except OSError:
-        return False
 
 
 def _works(words: Sequence[str]) -> bool:
