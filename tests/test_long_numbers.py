@@ -15,6 +15,7 @@ from attnexport.docker.tags import choose_tag
 from attnexport.store import VersionEntry
 from attnexport.workflows.device_cases import _outputs
 from attnexport.workflows.example_files import read_examples
+from attnexport.workflows.predict_inputs import open_source
 from attnexport.workflows.validation_structure import _is_hashed
 
 
@@ -32,3 +33,11 @@ def test_numbers_of_thousands_of_digits_are_read_nowhere(tmp_path: Path) -> None
     for version in (digits, f"2.{digits}", f"{digits}.{digits}.{digits}"):
         assert choose_tag(version)[0] == choose_tag("")[0]
         assert _is_hashed(VersionEntry(1, "2026-01-01", {}, {"attnexport": version}, "Keras", ()))
+
+
+def test_json_with_such_numbers_is_refused_in_words_of_its_own() -> None:
+    for read in (read_examples, open_source):
+        with pytest.raises(SamplesError, match=r"stdin: not JSON.*: a number in it has thousands of digits$"):
+            read(b"[" + b"9" * 5000 + b"]")
+        with pytest.raises(SamplesError, match=r"stdin: not JSON.*: it is nested too deeply$"):
+            read(b"[" * 200_000)

@@ -41,7 +41,7 @@ def read_examples(source: ExampleSource) -> list[Example]:
         [{'rooms': 3, 'area': 71.5}, {'rooms': 4, 'area': 80.0}]
     """
     if isinstance(source, bytes):
-        return _checked(_from_bytes(source, "stdin"), "stdin")
+        return _checked(_from_json(source, "stdin"), "stdin")
     if not isinstance(source, str | Path):
         return _checked(source, "the examples")
     path = Path(source)
@@ -60,7 +60,7 @@ def read_examples(source: ExampleSource) -> list[Example]:
         raise SamplesError(f"samples {path} cannot be read: {error.strerror}") from error
     if len(data) > MAX_JSON_EXAMPLES:
         raise SamplesError(f"{path} is larger than {MAX_JSON_EXAMPLES:,} bytes; send such samples in parts")
-    return _checked(_from_csv(data, str(path)) if path.suffix == ".csv" else _from_bytes(data, str(path)), str(path))
+    return _checked(_from_csv(data, str(path)) if path.suffix == ".csv" else _from_json(data, str(path)), str(path))
 
 
 def signature_for(client: Client, method: str, name: str | None, version: int | None, label: str | None) -> Signature:
@@ -124,13 +124,10 @@ def _flat(value: Any) -> Any:
     return value
 
 
-def _from_bytes(data: bytes, place: str) -> Any:
-    import json
+def _from_json(data: bytes, place: str) -> Any:
+    from .predict_inputs import parse_json
 
-    try:
-        return json.loads(data.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise SamplesError(f"{place}: not JSON: {first_line(error)}") from error
+    return parse_json(data, place)
 
 
 def _from_csv(data: bytes, place: str) -> list[Example]:

@@ -116,13 +116,31 @@ def _read_bytes(data: bytes) -> Source:
 
 
 def _json(data: bytes, place: str) -> Source:
-    try:
-        value = json.loads(data.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise SamplesError(f"{place}: not JSON (nor .npz or .npy): {first_line(error)}") from error
+    value = parse_json(data, place, "not JSON (nor .npz or .npy)")
     if not isinstance(value, list | dict):
         raise SamplesError(f"{place}: a list, or an object with one list per input, is expected")
     return value
+
+
+def parse_json(data: bytes, place: str, problem: str = "not JSON") -> Any:
+    """The value of a JSON text.
+
+    Args:
+        data: The text, in UTF-8.
+        place: Where it comes from.
+        problem: What it is if it cannot be read.
+
+    Raises:
+        SamplesError: if it cannot be read.
+    """
+    try:
+        return json.loads(data.decode("utf-8-sig"))
+    except RecursionError as error:
+        raise SamplesError(f"{place}: {problem}: it is nested too deeply") from error
+    except ValueError as error:
+        is_long = "integer string conversion" in str(error)  # of which Python tells how to allow it
+        text = "a number in it has thousands of digits" if is_long else first_line(error)
+        raise SamplesError(f"{place}: {problem}: {text}") from error
 
 
 def _columns(value: Any, signature: Signature) -> dict[str, Any] | np.ndarray[Any, Any]:
