@@ -154,13 +154,18 @@ def no_such(what: str, name: str, names: Iterable[str]) -> str:
     Example:
         >>> no_such("recipe", "int7", ["int8", "float16"])
         "there is no recipe 'int7'; did you mean 'int8'? there is 'int8' or 'float16'"
+        >>> no_such("model", "digit", ["digits"])
+        "there is no model 'digit'; did you mean 'digits'?"
     """
     known = list(names)
     similar = get_close_matches(name[:_MOST_COMPARED], known[:_MOST_COMPARED], n=1) or [
         each for each in known if each[:4] == name[:4]
     ]
-    guess = f"did you mean {similar[0]!r}? " if similar else ""
-    return f"there is no {what} {name!r}; {guess}there is {one_of(known)}"
+    unknown = f"there is no {what} {name!r}"
+    if not similar:
+        return f"{unknown}; there is {one_of(known)}"
+    guess = f"{unknown}; did you mean {similar[0]!r}?"
+    return guess if len(known) == 1 else f"{guess} there is {one_of(known)}"
 
 
 def check_size(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
