@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from attnexport.core.child_process import Child
-from attnexport.core.errors import GateError
+from attnexport.core.errors import GateError, ModelError
 from attnexport.core.signature import Arrays
 from attnexport.parity import Budget, Case, Figures, budget_of, distance
 from attnexport.parity.column_tallies import ColumnTallies
@@ -64,9 +64,14 @@ def candidates(
         fitter: Fits weights to the inputs of their layers; without one that is not among the ways.
 
     Raises:
-        ModelError: if the quantizer fails.
+        ModelError: if there is nothing to quantize, or the quantizer fails.
         SamplesError: if a tensor that is to be quantized is not finite.
     """
+    tensors = (tensor for subgraph in graph.subgraphs for tensor in subgraph.tensors)
+    if recipe.needs_calibration and not any(tensor.dtype == "float32" for tensor in tensors):
+        raise ModelError(
+            f"recipe {recipe.name!r}: the model computes with integers alone, so float32 is the file to take"
+        )
     needed, is_masked = quantized_tensors(graph, places), _has_integer_softmax(graph, places)
     if statistics is not None and recipe.needs_calibration:
         masks = mask_ranges(model, graph, statistics, {}) if is_masked else {}

@@ -69,7 +69,7 @@ def check_convertible(signatures: Mapping[str, Signature], names: Sequence[str])
         for spec in (*signature.inputs, *signature.outputs):
             if spec.dtype == "string":
                 raise ArgumentError(
-                    f"signature {name!r} has strings ({spec}), which a .tflite does not support; "
+                    f"signature {name!r} has strings ({spec}), which LiteRT's CompiledModel does not take; "
                     f"name another with --signature ({DEFAULT_SIGNATURE} is the default)"
                 )
             if spec.shape and 0 in spec.shape:

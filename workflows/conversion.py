@@ -141,8 +141,8 @@ def check_no_strings(entry: VersionEntry, names: Sequence[str]) -> None:
         strings = [spec for spec in (*signature.inputs, *signature.outputs) if spec.dtype == "string"]
         if signature.name in names and strings:
             raise ArgumentError(
-                f"signature {signature.name!r} has strings ({strings[0]}), which a .tflite cannot work on; leave it to "
-                "TF Serving"
+                f"signature {signature.name!r} has strings ({strings[0]}), which LiteRT's CompiledModel does not take; "
+                "look words up before the model, and export it from the numbers on, or leave it to TF Serving"
             )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -61,3 +62,13 @@ def test_a_tensor_without_elements_is_refused_before_samples_are_made(tmp_path: 
     model = keras.Model(x, {"y": keras.layers.Dense(2)(x), "none": x[:, 4:]}, name="m")
     with pytest.raises(ArgumentError, match=r"a tensor without elements \(none: float32 \[1, 0\]\)"):
         convert(model, output=tmp_path)
+
+
+def test_a_model_of_integers_alone_has_nothing_to_quantize(tmp_path: Path) -> None:
+    x = keras.Input((6,), dtype="int32", name="x")
+    samples = np.random.default_rng(0).integers(0, 9, (40, 6)).astype(np.int32)
+    result = convert(
+        keras.Model(x, keras.ops.mod(x, 3), name="m"), ["float32", "int8"], calibration=samples, output=tmp_path
+    )
+    assert [each.conversion.recipe.name for each in result.files] == ["float32"]
+    assert "the model computes with integers alone, so float32 is the file to take" in str(result.rejected[0].error)
