@@ -78,7 +78,9 @@ def model_source(export: str | Path | None, settings: ServeSettings) -> Source:
         return _from_file(Path(settings.model_config_file))
     if export:
         return _from_export(Path(export))
-    return _from_base_path(Path(settings.model_base_path or ""), settings.model_name)
+    from attnexport.serving.server.configuration import local_path
+
+    return _from_base_path(Path(local_path(settings.model_base_path or "")), settings.model_name)
 
 
 def _from_file(path: Path) -> Source:

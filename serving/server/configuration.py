@@ -14,6 +14,7 @@ from .status import invalid
 
 PLATFORM = "tensorflow"
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_FILES = "file://"  # then a host, which TensorFlow ignores, and the path
 _TENSORFLOW_TYPE = 1  # of the deprecated enum tensorflow.serving.ModelType
 
 
@@ -90,14 +91,25 @@ def configs_from_message(config: Any, known: Iterable[str] = ()) -> Sequence[Mod
     if repeated:
         raise invalid(f"Illegal to list model {repeated[0]} multiple times in config list; names must be unique")
     for model in models:
-        if _SCHEME.match(model.base_path):
+        path = local_path(model.base_path)
+        if _SCHEME.match(path):
             raise invalid(f"model {model.name!r} has base_path {model.base_path!r}; only local paths are read")
-        if not Path(model.base_path).is_absolute():
+        if not Path(path).is_absolute():
             raise invalid(
                 f"Expected model {model.name} to have an absolute path or URI; got base_path()={model.base_path}"
             )
     served = set(known)
     return [_model(each, each.name in served) for each in models]
+
+
+def local_path(text: str) -> str:
+    """A path, also of a URI of files on this machine, as TensorFlow reads it; other URIs as they are.
+
+    Example:
+        >>> local_path("/models"), local_path("file:///models"), local_path("gs://bucket/m")
+        ('/models', '/models', 'gs://bucket/m')
+    """
+    return "/" + text[len(_FILES) :].partition("/")[2] if text.startswith(_FILES) else text
 
 
 def _model(message: Any, served: bool) -> ModelConfig:
@@ -125,7 +137,7 @@ def _model(message: Any, served: bool) -> ModelConfig:
         raise invalid(f"Model {name} requests unsupported platform {platform}; {PLATFORM!r} is the only one")
     return ModelConfig(
         name=name,
-        base_path=Path(message.base_path),
+        base_path=Path(local_path(message.base_path)),
         policy=_policy(message.model_version_policy),
         labels=dict(message.version_labels),
     )

@@ -183,3 +183,18 @@ def test_prefer_tflite_takes_the_file_where_there_is_one(tmp_path: Path) -> None
         tmp_path / "2" / "model.tflite",
     ]
     assert ArtifactLoader().find(tmp_path / "2", None) == tmp_path / "2"
+
+
+def test_a_base_path_may_be_a_uri_of_files_here(tmp_path: Path) -> None:
+    text = 'model_config_list { config { name: "m" base_path: "%s" model_platform: "tensorflow" } }'
+    file = tmp_path / "models.config"
+    for place in (f"file://{tmp_path}", f"file://localhost{tmp_path}", str(tmp_path)):
+        [config] = model_source(None, replace(NO_FLAGS, model_base_path=place))()
+        assert config.base_path == tmp_path
+        file.write_text(text % place)
+        [config] = model_source(None, replace(NO_FLAGS, model_config_file=str(file)))()
+        assert config.base_path == tmp_path
+    for place, words in (("s3://bucket/m", "only local paths are read"), ("m", "absolute path or URI")):
+        file.write_text(text % place)
+        with pytest.raises(ContentError, match=words):
+            model_source(None, replace(NO_FLAGS, model_config_file=str(file)))
