@@ -120,16 +120,20 @@ def plan_deployment(
     service = service if service[0].isalpha() else f"model-{service}"
     if len(service) > 63:
         raise ArgumentError(f"the service name {service!r} has {len(service)} characters; at most 63 are allowed")
+    in_registry = f"registry.example/{service}:{entry.version}"
+    local = image is None and target == "kubernetes"
     image = f"{service}:{entry.version}" if image is None else image
     if not _IMAGE.fullmatch(image):
-        raise ArgumentError(
-            f"image {image!r} is not the name of an image, such as registry.example/{service}:{entry.version}"
-        )
+        raise ArgumentError(f"image {image!r} is not the name of an image, such as {in_registry}")
     if tf_serving_version is not None and not _VERSION.fullmatch(tf_serving_version):
         raise ArgumentError(
             f"{tf_serving_version!r} is not a tag of tensorflow/serving, such as {TAGS[0]} or {TAGS[0]}@sha256:DIGEST"
         )
     tag, notes = choose_tag(entry.environment.get("tensorflow", ""), tf_serving_version)
+    if local:
+        notes += (
+            f"the image {image} names no registry that a cluster pulls from: pass --image, such as {in_registry}",
+        )
     check_size("cpus", cpus, most=1024)
     batch_sizes, no_batching = _batch_sizes(saved_model.signatures, max_batch)
     return Deployment(

@@ -231,6 +231,15 @@ def test_the_newest_known_image_is_taken_and_another_on_request() -> None:
     assert plan("2.21.0", "nightly") == ("nightly", ())
 
 
+def test_a_cluster_is_told_where_to_pull_from() -> None:
+    from attnexport.docker import plan_deployment
+
+    entry = entry_of((None, 3), tensorflow="2.20.0")
+    [note] = plan_deployment("kubernetes", "m", *entry).notes
+    assert note.startswith("the image m:1 names no registry that a cluster pulls from: pass --image")
+    assert plan_deployment("kubernetes", "m", *entry, image="registry.example/m:1").notes == ()
+
+
 def test_a_server_takes_calls_that_fill_its_batches() -> None:
     from attnexport.docker import plan_deployment, render
 
