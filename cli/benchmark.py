@@ -50,7 +50,7 @@ class _Levels(click.ParamType[Any]):
     cls=grouped(_GROUPS),
     example="""
     attnexport benchmark export/classifier --threads 2
-    attnexport benchmark --server 127.0.0.1:8500 --model classifier --concurrency 1,8
+    attnexport benchmark --server 127.0.0.1:8500 --model digits --concurrency 8
     """,
     renamed={"--input": "--samples", "--batch": "--batch-size"},
 )

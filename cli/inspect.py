@@ -16,7 +16,7 @@ from .terminal import Terminal
     "inspect",
     example="""
     attnexport inspect export/classifier/tflite/1/classifier.int8.tflite
-    attnexport inspect export/classifier/tflite/1/classifier.int8.tflite --snippet kotlin
+    attnexport inspect classifier.int8.tflite --snippet kotlin
     """,
 )
 @click.argument("artifact")

@@ -34,7 +34,7 @@ from .validate import validate
 
 _EXAMPLE = """
 attnexport savedmodel model.keras --name classifier
-attnexport tflite export/classifier --quantize int8 --calibration samples.npz
+attnexport tflite export/classifier -q int8 --calibration samples.npz
 attnexport validate export/classifier --evaluation samples.npz
 attnexport serve export/classifier
 """

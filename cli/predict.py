@@ -16,7 +16,7 @@ from .terminal import Terminal
 @command(
     "predict",
     cls=QueryCommand,
-    example="attnexport predict --model classifier --samples samples.npz --output logits.csv",
+    example="attnexport predict --model classifier --samples samples.npz --output out.csv",
     renamed={"--input": "--samples", "--batch": "--max-batch"},
 )
 @connection_options

@@ -33,7 +33,7 @@ _JOIN_SECONDS = 0.5  # between checks for an interrupt while the server stops
     example="""
     attnexport serve export/classifier --port 8500 --rest_api_port auto
     attnexport serve model.keras
-    attnexport serve --model_base_path /models/classifier --model_name classifier
+    attnexport serve --model_base_path /models/digits --model_name digits
     """,
 )
 @click.argument("export", required=False)

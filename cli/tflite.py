@@ -60,7 +60,7 @@ class Size(click.ParamType[int]):
     cls=grouped(_GROUPS),
     example="""
     attnexport tflite model.keras --quantize int8 --calibration samples.npz
-    attnexport tflite export/classifier -q auto --min-agreement 0.99 --calibration samples.npz
+    attnexport tflite model.keras -q auto --min-sqnr 30 --calibration data.npz
     """,
 )
 @click.option(
@@ -95,7 +95,8 @@ class Size(click.ParamType[int]):
 @click.option(
     "--calibrator",
     type=Choice("calibrator", ("auto", *CALIBRATORS)),
-    help="How ranges are found. [auto: the best one on held-out samples]",
+    metavar="NAME",
+    help=f"How ranges are found: {', '.join(CALIBRATORS)}. [auto: the best one on held-out samples]",
 )
 @click.option(
     "--min-sqnr",

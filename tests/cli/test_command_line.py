@@ -46,6 +46,7 @@ def test_every_command_is_documented_and_has_the_common_options(attnexport: Run)
         assert (code, err) == (0, "")
         for option in ("--json", "--quiet", "--debug"):
             assert option in out
+        assert [line for line in out.splitlines() if len(line) > 80] == [], "a terminal of 80 columns folds it"
         assert command.get_short_help_str(limit=60).endswith("."), "the first sentence is cut off in the list"
         assert all(each.help for each in command.params if isinstance(each, click.Option))
 
