@@ -48,6 +48,7 @@ from attnexport.workflows.validate import validate
 RECIPES = ("float32", "dynamic", "int8", "int16x8", "int4")
 BUDGETS = {"float32": 80.0, "dynamic": 25.0, "int8": 25.0, "int16x8": 40.0, "int4": 15.0}
 LOST = 0.5  # R² below which a column is lost, by a measure of our own
+LEAST = 100  # that is told of a negative R²
 WELL = 0.95  # R² above which none is
 CALIBRATION, EVALUATION = 120, 60
 PACKAGES = ("attnexport", "tensorflow", "keras", "keras-hub", "ai-edge-litert", "litert-quantizer")
@@ -88,7 +89,8 @@ class Row:
         beside = "" if best is None else f"{best[1][0]:.1f} dB, {best[1][1]:.2f} ({best[0]})"
         figures = [
             *("" if each is None else f"{each:.1f} dB" for each in (self.said, self.found)),
-            *("" if each is None else f"{each:.2f}" for each in (self.r2, self.size, self.speed)),
+            "" if self.r2 is None else f"{self.r2:.2f}" if self.r2 > -LEAST else f"below -{LEAST}",
+            *("" if each is None else f"{each:.2f}" for each in (self.size, self.speed)),
         ]
         seconds = "" if self.seconds is None else f"{self.seconds:.1f}"
         return [self.model, self.recipe, self.verdict, *figures, beside, seconds, self.judgement]
