@@ -16,7 +16,7 @@ from .errors import ArgumentError, AttnexportError, ContentError, SamplesError, 
 from .limits import check_memory
 from .mapped import cast, read_npz, row_pieces
 from .reading import check_filled, is_regular
-from .signature import Array, Arrays, TensorSpec, dtype_name, fits, format_shape
+from .signature import Array, Arrays, Shape, TensorSpec, dtype_name, fits, format_shape
 
 LABELS = "labels"
 # Names that Keras makes for inputs, numbered through the process, and what an export calls such inputs.
@@ -173,9 +173,11 @@ def _open(source: SampleSource) -> tuple[str, dict[str, Array]]:
         if not source.exists():
             raise ArgumentError(f"samples {source} do not exist")
         return str(source), read_arrays(source)
-    if isinstance(source, Mapping):
-        return "samples", {str(name): np.asarray(array) for name, array in source.items()}
-    return "samples", {"": np.asarray(source)}
+    named = source if isinstance(source, Mapping) else {"": source}
+    try:
+        return "samples", {str(name): np.asarray(array) for name, array in named.items()}
+    except ValueError as error:  # a list of several inputs' arrays, rows of several lengths
+        raise SamplesError("samples have rows of different shapes; give a dict of one array per input name") from error
 
 
 def read_arrays(path: Path) -> dict[str, Array]:
@@ -232,9 +234,7 @@ def _match_names(
         exported = dict(zip(generated, renamed, strict=True))
         inputs = {exported.get(name, name): each for name, each in inputs.items()}
     if wanted != inputs.keys():
-        names = ", ".join(
-            f"{spec.name!r} {format_shape(spec.shape)}" for spec in sorted(specs, key=lambda each: each.name)
-        )
+        names = ", ".join(f"{spec.name!r} {format_shape(_many(spec))}" for spec in sorted(specs, key=str))
         raise SamplesError(
             f"{path}: holds {', '.join(map(repr, sorted(arrays))) if '' not in arrays else 'a lone array'}, "
             f"but the inputs are {names}; name one array after each (labels are called {LABELS!r})"
@@ -272,8 +272,12 @@ def _spread_scalars(inputs: Arrays, specs: Sequence[TensorSpec]) -> None:
             inputs[spec.name] = np.full(count, inputs[spec.name])
 
 
+def _many(spec: TensorSpec) -> Shape | None:
+    return (None, *spec.shape[1:]) if spec.shape else spec.shape
+
+
 def _check(path: str, array: Array, spec: TensorSpec) -> None:
-    wanted = (None, *spec.shape[1:]) if spec.shape else spec.shape
+    wanted = _many(spec)
     if not fits(array.shape, wanted) and not (spec.shape == () and array.ndim == 1):
         hint = ""
         if spec.shape and fits(array.shape, spec.shape[1:]):

@@ -82,6 +82,13 @@ def test_what_does_not_fit_is_said(tmp_path: Path, arrays: dict[str, Any], messa
     assert str(path) in str(error.value)
 
 
+def test_a_list_of_arrays_of_several_inputs_is_refused_with_what_would_be_right() -> None:
+    with pytest.raises(SamplesError, match="a dict of one array per input name"):
+        load_samples([GOOD, np.ones((5, 4))], [X, TOKENS])  # type: ignore[arg-type]
+    with pytest.raises(SamplesError, match="rows of different shapes"):
+        load_samples({"tokens": [[1, 2, 3, 4], [1, 2]]}, [TOKENS])
+
+
 def test_integers_beyond_the_dtype_are_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "a.npz", tokens=np.full((2, 4), 2**40))
     with pytest.raises(SamplesError, match="integers outside int32"):
