@@ -32,6 +32,8 @@ def list_(terminal: Terminal, connection: Connection | None, directory: str | No
     """
     if connection is not None and directory is not None:
         raise ArgumentError("give DIRECTORY or --server, not both")
+    if connection is not None and connection.model:
+        raise ArgumentError(f"list shows all models of a server; for one: attnexport status --model {connection.model}")
     with terminal.working() as progress:
         result: Result = (
             workflow.list_exports(directory or ".", progress=progress)
