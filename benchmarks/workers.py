@@ -3,7 +3,7 @@
     python benchmarks/workers.py [--seconds N]
 
 The model halves numbers and adds two. The clients are threads of this process with 8 connections, one request in flight
-on each. Both servers run at once and are asked in turn.
+on each. Both servers run at once and are asked in turn. The memory of a worker is also told for a .tflite of 40 MB.
 """
 
 from __future__ import annotations
@@ -25,7 +25,14 @@ from rest import MODEL, Served, request_to, throughput
 
 import attnexport as ax
 
-_ROUNDS, _IN_FLIGHT = 8, 8
+_ROUNDS, _IN_FLIGHT, _ASKED = 8, 8, 60
+_TFLITE = """
+import sys, numpy as np, tensorflow as tf
+weights = np.random.default_rng(0).standard_normal((2500, 4000)).astype(np.float32)
+dense = tf.function(lambda x: {"y": x @ weights}, [tf.TensorSpec((1, 2500), tf.float32, name="x")])
+tf.saved_model.save(tf.Module(), sys.argv[1], signatures=dense)
+open(sys.argv[1] + "/dense.tflite", "wb").write(tf.lite.TFLiteConverter.from_saved_model(sys.argv[1]).convert())
+"""
 
 
 @contextlib.contextmanager
@@ -83,9 +90,21 @@ def main() -> None:
                 print(
                     f"{edge}, {_IN_FLIGHT} in flight: {rates[0]:.0f} and {rates[1]:.0f} requests/s, {ratio:.2f} times"
                 )
-            for number, each in enumerate(two.pids, 1):
-                private, share = memory(each)
-                print(f"worker {number}: {private:.0f} MB of its own, {share:.0f} MB with its part of what is shared")
+            tell_memory("SavedModel", two.pids)
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([sys.executable, "-c", _TFLITE, folder], check=True, capture_output=True)
+        with ax.serve(f"{folder}/dense.tflite", settings=ax.ServeSettings(workers=2), in_child=True) as server:
+            for _ in range(_ASKED):  # a connection each, so that both workers answer
+                with ax.Client(server.grpc_address, model="dense") as client:
+                    client.predict({"x": np.ones((1, 2500), np.float32)})
+            tell_memory(".tflite of 40 MB", server.pids)
+
+
+def tell_memory(what: str, pids: list[int]) -> None:
+    """Of each worker."""
+    for number, pid in enumerate(pids, 1):
+        private, share = memory(pid)
+        print(f"{what}, worker {number}: {private:.0f} MB of its own, {share:.0f} MB with its part of what is shared")
 
 
 if __name__ == "__main__":
