@@ -117,8 +117,10 @@ def _rules(
     rules = RecipeManager()
     _add(rules, ".*", recipe.weights, recipe.activations, weight_algorithm)
     # Matched as a whole: a scope may begin another one, since names of tensors can contain semicolons.
-    for name in places.kept_float:
-        _add(rules, f"^{re.escape(places.scopes[name])}$", "float32", "float32", "minmax")
+    # One pattern for all: Python keeps 512 compiled ones, and compiles more than that anew for every operator.
+    if places.kept_float:
+        scopes = "|".join(re.escape(places.scopes[name]) for name in places.kept_float)
+        _add(rules, f"^(?:{scopes})$", "float32", "float32", "minmax")
     for number, (rule, names) in enumerate(places.layers):
         scopes = "|".join(re.escape(places.scopes[name]) for name in names)
         # A pattern has one rule only; empty groups make distinct ones. Float stays if the rule has no kernel.
