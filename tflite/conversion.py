@@ -30,7 +30,7 @@ from .processor import int8_note
 from .recipes import Recipe
 from .recipes.recipe import FITTED, INTEGER_BITS
 
-_MOST_WEIGHTS = 0.95  # of the weights; small ones stay float32 by design
+_MOST_WEIGHTS = 0.75  # of the weights; small ones stay float32 by design
 
 
 @dataclass(frozen=True)

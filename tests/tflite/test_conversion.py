@@ -111,7 +111,7 @@ def test_masks_and_integer_inputs(to_tflite: Convert) -> None:
         assert sqnr(model, found[name], {"tokens": tokens[:30]}) >= least
         assert found[name].signatures["serving_default"].inputs[0].dtype == "int32"
     assert weight_shares(found["int8"].graph) == {"int8": 1.0}
-    assert weight_shares(found["dynamic"].graph) == {"int8": 1.0}
+    assert weight_shares(found["dynamic"].graph)["int8"] >= 0.75, "small matrices stay float"
     assert found["dynamic"].notes == found["int4"].notes == ()
 
 
