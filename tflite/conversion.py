@@ -286,7 +286,7 @@ def _notes(recipe: Recipe, graph: Graph, calibration: Calibration) -> list[str]:
         )
         notes.append(
             f"{recipe.name}: weights are {format_shares(shares)}; {', '.join(left)} have no {recipe.weights} kernels "
-            "or are kept float: by the recipe, or as their rows are too short to be smaller so"
+            "or are kept float: by the recipe, or as they are small and would hardly be smaller"
         )
     return notes
 
