@@ -32,7 +32,7 @@ from .models.float32 import (
     quantized_by_keras,
 )
 from .models.sources import ModelOrigin
-from .models.traits import computes_in, flat_layers, integers_below, runs_otherwise_in_graphs
+from .models.traits import computes_in, flat_layers, integers_below, lowest_precision, runs_otherwise_in_graphs
 from .ragged import check_ragged, ragged_notes
 from .reloading import why_not_original
 from .runners import KerasRunner
@@ -109,7 +109,7 @@ class KerasSource(ModelSource):
             names={new: old for new, old in inputs.keras_names.items() if new != old},
             integers_below=integers_below(inputs.model),
             words=vocabularies(inputs),
-            precision=_precision(inputs.model),
+            precision=lowest_precision(inputs.model),
             notes=_notes(inputs),
             quantized_by=quantized_by_keras(inputs.model),
             tracer=KerasTracer(inputs),
@@ -122,6 +122,10 @@ class KerasSource(ModelSource):
     def model(self) -> Any:
         """The `keras.Model`."""
         return self.model_inputs.model
+
+    @property
+    def runs_by_layer(self) -> bool:
+        return isinstance(self.reference, KerasRunner) and not self.reference.in_graph
 
     @cached_property
     def content_hash(self) -> str:
@@ -274,12 +278,6 @@ def _notes(inputs: ModelInputs) -> tuple[str, ...]:
             "not keep the dtype of its first call; wrap it in a functional model with keras.Input to have integers"
         )
     return tuple(notes)
-
-
-def _precision(model: Any) -> str:
-    """The lowest precision that a layer computes in."""
-    computed = computes_in(model)
-    return next((each for each in ("bfloat16", "float16") if each in computed), "float32")
 
 
 def _of_length(specs: Sequence[TensorSpec], steps: int | None) -> list[str]:

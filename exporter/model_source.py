@@ -14,7 +14,6 @@ from attnexport.core.tracer import Tracer
 from attnexport.parity import Case
 
 from .models.sources import ModelOrigin
-from .runners import KerasRunner
 
 SAVED_MODEL_NAME = "the SavedModel in a session"  # in verdicts that have it as their reference
 
@@ -73,7 +72,7 @@ class ModelSource(ABC):
     @property
     def runs_by_layer(self) -> bool:
         """Whether a call of the reference costs much, however few samples it has, as Python runs layer by layer."""
-        return isinstance(self.reference, KerasRunner) and not self.reference.in_graph
+        return False
 
     @property
     @abstractmethod

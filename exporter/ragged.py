@@ -14,14 +14,17 @@ from attnexport.core.signature import Arrays
 from attnexport.parity import distance
 
 from .model_inputs import ModelInputs
+from .tensorflow_errors import reason
 
 _SAME_DB = 60.0  # the same computation in another order differs by rounding alone
 
 
 def _ragged_inputs(inputs: ModelInputs) -> list[str]:
     """The exported names of the inputs that Keras takes as rows of several lengths."""
-    known = {leaf.name: leaf.ragged for leaf in getattr(inputs.model, "inputs", None) or ()}
-    return [spec.name for spec in inputs.specs if known.get(inputs.keras_names[spec.name])]
+    leaves = getattr(inputs.model, "inputs", None) or ()
+    if len(leaves) != len(inputs.specs):  # declared ones of a model that does not know its inputs
+        return []
+    return [spec.name for spec, leaf in zip(inputs.specs, leaves, strict=True) if leaf.ragged]
 
 
 def ragged_notes(inputs: ModelInputs) -> list[str]:
@@ -49,13 +52,19 @@ def check_ragged(inputs: ModelInputs, samples: Callable[[], Arrays]) -> None:
     if not (names := _ragged_inputs(inputs)):
         return
     dense = {name: tf.convert_to_tensor(array) for name, array in samples().items()}
-    ragged = {name: tf.RaggedTensor.from_tensor(each) if name in names else each for name, each in dense.items()}
     try:
+        ragged = {name: tf.RaggedTensor.from_tensor(each) if name in names else each for name, each in dense.items()}
         expected = keras.tree.flatten(inputs.call(ragged))
     except Exception:  # a user's layers, and Keras's own, may raise anything on ragged tensors
         return
-    outputs = keras.tree.flatten(inputs.call(dense))
-    if not all(_is_same(one, other) for one, other in zip(expected, outputs, strict=True)):
+    try:
+        outputs = keras.tree.flatten(inputs.call(dense))
+    except Exception as error:  # likewise on others
+        raise ModelError(
+            f"model {inputs.model.name!r} cannot be called on rows of one length, which a signature takes, in place of "
+            f"the ragged {', '.join(map(repr, names))}: {reason(error)}"
+        ) from error
+    if len(expected) != len(outputs) or not all(map(_is_same, expected, outputs)):
         raise ModelError(
             f"model {inputs.model.name!r} computes something else from rows of one length than from the ragged "
             f"{', '.join(map(repr, names))} that Keras gives it, and a signature takes rows of one length; build it "

@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 from attnexport.core.documents import check, convert, read_json
 from attnexport.core.errors import ArgumentError, ManifestError, check_size
 from attnexport.core.limits import MAX_VERSION
-from attnexport.core.signature import duplicates
+from attnexport.core.signature import TensorSpec, duplicates
 
 from .files import write_atomically
 from .records import Artifact, CheckRecord, ValidationRecord
@@ -73,6 +73,14 @@ class VersionEntry:
     def imports(self) -> tuple[str, ...]:
         """The modules that register the layers of its original."""
         return tuple(self.source.get("imports", ()))
+
+    @property
+    def declared_inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs that its user declared, if its original does not know them itself."""
+        declared = self.source.get("declared_inputs", ())
+        if isinstance(declared, bool):  # as it was written for versions that keep no .keras
+            return ()
+        return convert(declared, tuple[TensorSpec, ...], "declared_inputs", ManifestError)
 
     def artifact(self, kind: str) -> Artifact | None:
         """The version's artifact of a kind, None if it has none."""
@@ -167,7 +175,7 @@ class _Source(TypedDict, total=False):
     kind: str
     imports: list[str]
     labels: list[str] | None
-    declared_inputs: list[str]
+    declared_inputs: list[TensorSpec] | bool
 
 
 class _RecipeDetails(TypedDict, total=False):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from attnexport.core import ModelError, Runner
+from attnexport.core import ModelError, Runner, TensorSpec
 from attnexport.store import ExportDirectory
 from attnexport.store.kinds import Kind, kind_of
-from attnexport.store.manifest import read_manifest
+from attnexport.store.manifest import VersionEntry, read_manifest
 from attnexport.store.trust import check_modules
 
 
@@ -20,11 +20,13 @@ class ArtifactPath:
         kind: What it is.
         path: The file or directory.
         imports: Modules its layers come from, according to the manifest of its export; empty outside an export.
+        inputs: Those of a Keras model that does not know them itself, according to that manifest.
     """
 
     kind: Kind
     path: Path
     imports: tuple[str, ...] = ()
+    inputs: tuple[TensorSpec, ...] = ()
 
 
 def find_artifact(path: Path) -> ArtifactPath:
@@ -37,7 +39,8 @@ def find_artifact(path: Path) -> ArtifactPath:
     """
     kind = kind_of(path)
     # The other kinds hold everything they need.
-    return ArtifactPath(kind, path, _imports_for(path.resolve()) if kind == "keras" else ())
+    entry = _entry_of(path.resolve()) if kind == "keras" else None
+    return ArtifactPath(kind, path, entry.imports, entry.declared_inputs) if entry else ArtifactPath(kind, path)
 
 
 def artifacts_of(export: Path) -> list[ArtifactPath]:
@@ -50,7 +53,7 @@ def artifacts_of(export: Path) -> list[ArtifactPath]:
     entry = ExportDirectory(export).newest()
     kinds: dict[str, Kind] = {"keras": "keras", "saved_model": "saved_model", "tflite": "tflite"}
     artifacts = [
-        ArtifactPath(kinds[each.kind], export / each.path, entry.imports)
+        ArtifactPath(kinds[each.kind], export / each.path, entry.imports, entry.declared_inputs)
         for each in entry.artifacts
         if each.kind in kinds
     ]
@@ -80,14 +83,14 @@ def open_runner(artifact: ArtifactPath, *, threads: int = 1, imports: tuple[str,
 
         return SavedModelRunner(artifact.path)
     check_modules(artifact.imports, artifact.path, imports)
-    return open_keras(artifact.path, (*imports, *artifact.imports))
+    return open_keras(artifact.path, (*imports, *artifact.imports), artifact.inputs)
 
 
-def open_keras(model: object, imports: tuple[str, ...] = ()) -> Runner:
+def open_keras(model: object, imports: tuple[str, ...] = (), inputs: tuple[TensorSpec, ...] = ()) -> Runner:
     """A Runner over a Keras model in memory or in a file."""
     from attnexport.exporter import open_model
 
-    return open_model(model, imports=imports, classify=False).reference
+    return open_model(model, imports=imports, inputs=inputs, classify=False).reference
 
 
 def bind_threads(threads: int) -> bool:
@@ -103,10 +106,9 @@ def bind_threads(threads: int) -> bool:
     return True
 
 
-def _imports_for(path: Path) -> tuple[str, ...]:
-    """The modules that the manifest names for `keras/VERSION.keras` of an export."""
+def _entry_of(path: Path) -> VersionEntry | None:
+    """The version that `keras/VERSION.keras` is the original of; None outside an export."""
     root = path.parent.parent
     manifest = read_manifest(root) if path.parent.name == "keras" else None
     name = path.relative_to(root).as_posix()
-    entries = [each for each in manifest.versions if each.artifact_at(name)] if manifest else []
-    return entries[0].imports if entries else ()
+    return next((each for each in manifest.versions if each.artifact_at(name)), None) if manifest else None

@@ -234,7 +234,7 @@ def export_source(
     previous = newest_entry(directory)
     details: dict[str, Any] = {name: list(value) for name, value in (kept or {}).items()}
     if declared := source.origin.declared:
-        details["declared_inputs"] = [str(each) for each in declared]
+        details["declared_inputs"] = [asdict(each) for each in declared]
     if source.quantized_by:
         details["quantized_by"] = source.quantized_by
     done = export_version(source, directory, version=version, warmup=warmup, details=details, progress=progress)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from attnexport.tflite import TFLiteInspection
     from attnexport.tflite.inspection import Delegation, SignatureInspection
 
+    from .artifacts import ArtifactPath
+
 Rows = list[tuple[str, str]]
 # What a version's origin is called, by its kind in the manifest, and the detail that names it.
 _ORIGINS = {
@@ -95,7 +97,9 @@ def inspect(
     """
     check_model(artifact)
     if not isinstance(artifact, str | Path):
-        return InspectionResult("keras", None, _inspect_keras(artifact, None, imports))
+        from attnexport.exporter.inspection import inspect_keras
+
+        return InspectionResult("keras", None, inspect_keras(artifact, None))
     from attnexport.store.trust import check_modules, trusting
 
     from .artifacts import find_artifact
@@ -117,7 +121,7 @@ def inspect(
     elif located.kind == "keras":
         with trusting(trust):
             check_modules(located.imports, located.path, imports)
-        contents = _inspect_keras(located.path, located.path, (*imports, *located.imports))
+        contents = _inspect_keras(located, imports)
     else:
         from attnexport.store import ExportDirectory
 
@@ -135,11 +139,12 @@ def _inspect_tflite(path: Path) -> TFLiteInspection:
         raise type(error)(str(error) if str(path) in str(error) else f"{path}: {error}") from error
 
 
-def _inspect_keras(source: Any, path: Path | None, imports: Sequence[str]) -> KerasInspection:
+def _inspect_keras(located: ArtifactPath, imports: Sequence[str]) -> KerasInspection:
     from attnexport.exporter import load_model
     from attnexport.exporter.inspection import inspect_keras
 
-    return inspect_keras(load_model(source, imports) if path else source, path)
+    model = load_model(located.path, (*imports, *located.imports), inputs=located.inputs)
+    return inspect_keras(model, located.path)
 
 
 def _tflite_rows(contents: TFLiteInspection, path: Path) -> Rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,7 @@ import keras
 from keras import ops
 
 from attnexport.core.errors import ModelError
+from attnexport.core.limits import check_memory
 from attnexport.core.signature import TensorSpec
 from attnexport.exporter.tensorflow_errors import reason
 
@@ -26,11 +28,15 @@ def build_by_call(model: Any, declared: Sequence[TensorSpec]) -> None:
     """Build a model by calling it on zeros.
 
     Raises:
+        ContentError: for inputs that no memory holds.
         ModelError: if it cannot be called on such inputs.
     """
-    zeros = [ops.zeros([size or 1 for size in spec.shape or ()], dtype=spec.dtype) for spec in declared]
-    given = {spec.name: each for spec, each in zip(declared, zeros, strict=True)}
+    shapes = [[size or 1 for size in spec.shape or ()] for spec in declared]
+    for spec, shape in zip(declared, shapes, strict=True):
+        check_memory(math.prod(shape), f"input {spec}")
     try:
+        zeros = [ops.zeros(shape, dtype=spec.dtype) for spec, shape in zip(declared, shapes, strict=True)]
+        given = {spec.name: each for spec, each in zip(declared, zeros, strict=True)}
         if arguments_of(model, declared):
             model(**given)
         else:

@@ -7,6 +7,7 @@ import re
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,9 @@ def load_keras_file(path: Path, declared: Sequence[TensorSpec] = ()) -> Any:
                 f"does not read back from a file{_ASK_FOR_LIVE}, as package.module:factory or to export_saved_model, "
                 "or save it before you quantize it"
             ) from error
-        if declared and not _saved_variables(path):
-            raise ModelError(_UNBUILT.format(path)) from error
+        with suppress(OSError):  # by h5py, of weights that are damaged
+            if declared and not _saved_variables(path):
+                raise ModelError(_UNBUILT.format(path)) from error
         remedy = f": {_of_unbuilt(config)}" if "was never built" in str(error) and not declared else ""
         raise ModelError(f"{path} cannot be loaded: {reason(error).rstrip('.')}{remedy}") from error
     _check_restored(path, model, config, by_call=bool(declared))

@@ -105,6 +105,7 @@ def build_model(
 
     Raises:
         ArgumentError: for a size or combination that cannot be built.
+        ContentError: for sizes whose weights would take more than 16 GiB.
 
     Example:
         >>> import attnexport as ax
@@ -118,7 +119,7 @@ def build_preset(config: PresetConfig) -> Any:
     """The model of a configuration; see `build_model`.
 
     Raises:
-        ContentError: for sizes whose weights no machine's memory holds.
+        ContentError: for sizes whose weights would take more than 16 GiB.
     """
     import keras
 

@@ -74,12 +74,19 @@ class ModelOrigin:
         return None if self.load is None else self.load()
 
 
-def load_model(source: str | os.PathLike[str], imports: Iterable[str] = (), *, trust: bool = False) -> Any:
+def load_model(
+    source: str | os.PathLike[str],
+    imports: Iterable[str] = (),
+    *,
+    inputs: Iterable[TensorSpec] = (),
+    trust: bool = False,
+) -> Any:
     """Load a Keras model.
 
     Args:
         source: A `.keras` file, an export directory, or `package.module:factory`.
         imports: Modules that register custom layers, imported first.
+        inputs: The inputs of a model that does not know them itself.
         trust: Import the modules that the export names, even if it was made elsewhere.
 
     Returns:
@@ -96,7 +103,7 @@ def load_model(source: str | os.PathLike[str], imports: Iterable[str] = (), *, t
         (None, 10, 3)
     """
     with trusting(trust):
-        origin = open_source(source, imports)
+        origin = open_source(source, imports, inputs)
     if origin.load is None:
         raise ModelError(f"{source} is a SavedModel, which holds no Keras model; pass its path to export_saved_model")
     return origin.model
@@ -259,7 +266,7 @@ def open_version(directory: ExportDirectory, entry: VersionEntry) -> ModelOrigin
         input_names=tuple(spec.name for spec in default.inputs),
         output_names=tuple(spec.name for spec in default.outputs),
         imports=entry.imports,
-    ).declaring(map(TensorSpec.parse, entry.source.get("declared_inputs", ())))
+    ).declaring(entry.declared_inputs)
 
 
 def _from_saved_model(path: Path, name: str) -> ModelOrigin:

@@ -27,6 +27,12 @@ def computes_in(model: Any) -> set[str]:
     return {dtype for dtype in computed if dtype is not None and "float" in dtype}
 
 
+def lowest_precision(model: Any) -> str:
+    """The lowest precision that a layer computes in."""
+    computed = computes_in(model)
+    return next((each for each in ("bfloat16", "float16") if each in computed), "float32")
+
+
 def integers_below(model: Any) -> int | None:
     """The size of the smallest vocabulary, or None if no layer has one."""
     vocabularies = [layer.input_dim for layer in flat_layers(model) if isinstance(layer, keras.layers.Embedding)]

@@ -206,6 +206,16 @@ class Doubled(keras.layers.Layer):  # type: ignore[misc]
         return keras.KerasTensor((x.shape[0], x.shape[2]), "float32")
 
 
+class ToTensor(keras.layers.Layer):  # type: ignore[misc]
+    """Takes ragged tensors alone."""
+
+    def call(self, x: Any) -> Any:
+        return x.to_tensor()
+
+    def compute_output_spec(self, x: Any) -> Any:
+        return keras.KerasTensor(x.shape, x.dtype)
+
+
 def test_ragged_inputs_become_rows_of_one_length(tmp_path: Path, run: Any) -> None:
     words = keras.Input((None,), ragged=True, name="words", dtype="int32")
     vectors = keras.layers.Embedding(5, 2)(words)
@@ -217,7 +227,9 @@ def test_ragged_inputs_become_rows_of_one_length(tmp_path: Path, run: Any) -> No
     np.testing.assert_allclose(answer, model(tf.RaggedTensor.from_tensor(rows)), atol=1e-6)
     assert convert(result.directory, "float32", steps=7).files[0].conversion.verdict
     with pytest.raises(ModelError, match=r"something else from rows of one length than from the ragged 'words'"):
-        open_model(keras.Model(words, Doubled()(vectors)))
+        open_model(keras.Model({"words": words}, Doubled()(vectors)))
+    with pytest.raises(ModelError, match=r"cannot be called on rows of one length.* the ragged 'words'.*to_tensor"):
+        open_model(keras.Model(words, ToTensor()(words)))
 
 
 def test_a_model_that_mixes_the_samples_of_a_batch_is_noted(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +11,13 @@ import keras
 import numpy as np
 import pytest
 
-from attnexport.core import ArgumentError, ModelError, TensorSpec
+from attnexport.core import ArgumentError, ContentError, ModelError, TensorSpec
 from attnexport.exporter import open_model
+from attnexport.store import ExportDirectory
+from attnexport.workflows.artifacts import artifacts_of, open_runner
 from attnexport.workflows.convert import convert
 from attnexport.workflows.export import export_saved_model
+from attnexport.workflows.inspect import inspect
 
 pytestmark = pytest.mark.slow
 
@@ -79,8 +84,30 @@ def test_a_file_that_keras_cannot_build_is_built_by_declared_inputs(
     np.testing.assert_allclose(output, expected, atol=1e-6)
     result = export_saved_model(path, tmp_path, inputs=specs, input_names=["one", "two"])
     assert "(one: int32 [?, 6]" in described(result)["serving_default"]
-    assert result.entry.source["declared_inputs"] == [str(spec) for spec in specs]
+    assert result.entry.declared_inputs == tuple(specs)
+    for each in artifacts_of(result.directory):  # as `benchmark` opens them
+        open_runner(each)
+    assert inspect(result.directory / "keras" / "1.keras").contents.weight_bytes
     assert convert(result.directory, "float32").files[0].conversion.verdict  # the version's own .keras, in turn
+
+
+class Named(keras.Model):  # type: ignore[misc]
+    """Takes a dict whose keys are no names of inputs."""
+
+    def __init__(self) -> None:
+        super().__init__(name="named")
+        self.out = keras.layers.Dense(2)
+
+    def call(self, inputs: Any) -> Any:
+        return self.out(inputs["my tokens"] + inputs["b:0"])
+
+
+def test_declared_inputs_of_any_name_are_read_back(tmp_path: Path) -> None:
+    specs = [TensorSpec("my tokens", "float32", (None, 3)), TensorSpec("b:0", "float32", (None, 3))]
+    result = export_saved_model(Named(), tmp_path, inputs=specs)
+    assert ExportDirectory(result.directory).newest().declared_inputs == tuple(specs)
+    with pytest.raises(ContentError, match="would take more than"):
+        export_saved_model(Named(), tmp_path, inputs=[replace(each, shape=(None, 10**12)) for each in specs])
 
 
 @pytest.mark.filterwarnings("ignore:Model '.*' had a build config")
@@ -99,4 +126,11 @@ def test_a_call_that_does_not_make_all_variables_of_the_file_is_refused(tmp_path
     model.extra(np.ones((2, 3), np.float32))
     model.save(path)
     with pytest.raises(ModelError, match=r"Keras restored 6 of its 8 variables"):
+        open_model(path, inputs=specs)
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, b"damaged" if name.endswith(".h5") else content)
+    with pytest.raises(ModelError, match=r"late\.keras cannot be loaded"):
         open_model(path, inputs=specs)

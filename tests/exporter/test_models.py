@@ -73,6 +73,6 @@ def test_what_cannot_be_built_is_said(sizes: dict[str, Any], message: str) -> No
         {"preset": "multihead", "features": 2**18, "d_model": 2**18},
     ],
 )
-def test_what_no_memory_holds_is_refused_before_it_is_built(sizes: dict[str, Any]) -> None:
+def test_what_takes_too_much_memory_is_refused_before_it_is_built(sizes: dict[str, Any]) -> None:
     with pytest.raises(ContentError, match=r"of these sizes cannot be built: its weights would take more than 17,179"):
         build_model(**sizes)
