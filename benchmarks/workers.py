@@ -3,7 +3,8 @@
     python benchmarks/workers.py [--seconds N]
 
 The model halves numbers and adds two. The clients are threads of this process with 8 connections, one request in flight
-on each. Both servers run at once and are asked in turn. The memory of a worker is also told for a .tflite of 40 MB.
+on each. Both servers run at once and are asked in turn. The memory of each worker is printed as well, and that of
+workers with a .tflite of 40 MB.
 """
 
 from __future__ import annotations
@@ -90,18 +91,18 @@ def main() -> None:
                 print(
                     f"{edge}, {_IN_FLIGHT} in flight: {rates[0]:.0f} and {rates[1]:.0f} requests/s, {ratio:.2f} times"
                 )
-            tell_memory("SavedModel", two.pids)
+            print_memory("SavedModel", two.pids)
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.executable, "-c", _TFLITE, folder], check=True, capture_output=True)
         with ax.serve(f"{folder}/dense.tflite", settings=ax.ServeSettings(workers=2), in_child=True) as server:
             for _ in range(_ASKED):  # a connection each, so that both workers answer
                 with ax.Client(server.grpc_address, model="dense") as client:
                     client.predict({"x": np.ones((1, 2500), np.float32)})
-            tell_memory(".tflite of 40 MB", server.pids)
+            print_memory(".tflite of 40 MB", server.pids)
 
 
-def tell_memory(what: str, pids: list[int]) -> None:
-    """Of each worker."""
+def print_memory(what: str, pids: list[int]) -> None:
+    """Print the memory of each worker."""
     for number, pid in enumerate(pids, 1):
         private, share = memory(pid)
         print(f"{what}, worker {number}: {private:.0f} MB of its own, {share:.0f} MB with its part of what is shared")

@@ -36,14 +36,14 @@ _MAX_LABELS_BYTES = 1 << 24
     "input_names",
     metavar="NAME",
     multiple=True,
-    help="Name of an input; repeat in order (a dict's: of its sorted keys).",
+    help="Name of an input; repeat for each input, in order (dicts by their sorted keys).",
 )
 @click.option(
     "--output-name",
     "output_names",
     metavar="NAME",
     multiple=True,
-    help="Name of an output; repeat in order (a dict's: of its sorted keys).",
+    help="Name of an output; repeat for each output, in order (dicts by their sorted keys).",
 )
 @click.option("--batch", metavar="N", type=int, help="Fix the batch to this size. [free]")
 @click.option(

@@ -132,7 +132,7 @@ def plan_deployment(
     tag, notes = choose_tag(entry.environment.get("tensorflow", ""), tf_serving_version)
     if local:
         notes += (
-            f"the image {image} names no registry that a cluster pulls from: pass --image, such as {in_registry}",
+            f"the image name {image} has no registry for a cluster to pull from: pass --image, such as {in_registry}",
         )
     check_size("cpus", cpus, most=1024)
     batch_sizes, no_batching = _batch_sizes(saved_model.signatures, max_batch)

@@ -42,6 +42,6 @@ def choose_tag(tensorflow: str, wanted: str | None = None) -> tuple[str, tuple[s
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """Major, minor and patch; empty for a tag such as `latest` or `nightly`."""
-    match = re.match(r"(\d{1,9})\.(\d{1,9})(?:\.(\d{1,9}))?", version)
+    """Major, minor and patch; empty for a tag such as `latest` or `nightly`, and for longer numbers."""
+    match = re.match(r"(\d{1,9})\.(\d{1,9})(?:\.(\d{1,9}))?(?!\d)", version)
     return tuple(int(each or 0) for each in match.groups()) if match else ()

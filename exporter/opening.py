@@ -37,8 +37,8 @@ def open_model(
         model: A `keras.Model`, a PresetConfig, the path of a `.keras` file, an export or a SavedModel, a factory's
             `package.module:function`, or what `open_source` or `open_version` gave.
         imports: Modules that register custom layers.
-        input_names: Names for the inputs, in order (a dict's: of its sorted keys); Keras's if empty.
-        output_names: Names for the outputs, in order (a dict's: of its sorted keys); the model's own if empty.
+        input_names: Names for the inputs, in order (dicts by their sorted keys); Keras's if empty.
+        output_names: Names for the outputs, in order (dicts by their sorted keys); the model's own if empty.
         steps: Fix free steps to this.
         batch: Fix the batch to this; free if None.
         shapes: Shapes for inputs, by name; None leaves a dimension as it is.

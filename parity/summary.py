@@ -138,13 +138,13 @@ def _summary(checks: Sequence[Check]) -> Summary:
 
 
 def _joined(rows: Sequence[Summary]) -> list[Summary]:
-    together: dict[tuple[str, str, str], Summary] = {}
+    worst: dict[tuple[str, str, str], Summary] = {}
     for row in rows:
         # Half precision has other figures than all others, which would be theirs as the worst.
         own = not row.passed or HALF in row.runtimes
         key = row.artifact, row.signature, row.runtimes[0] if own else ""
-        together[key] = _worst_of(together[key], row) if key in together else row
-    return list(together.values())
+        worst[key] = _worst_of(worst[key], row) if key in worst else row
+    return list(worst.values())
 
 
 def _worst_of(one: Summary, other: Summary) -> Summary:

@@ -21,7 +21,7 @@ def validate(
     limits: Limits | None = None,
     reference_name: str = "Keras",
     class_names: Sequence[str] = (),
-    together: bool = False,
+    in_few_calls: bool = False,
     on_batch: Callable[[Batch], None] = lambda batch: None,
 ) -> Validation:
     """Run every batch through the original, and through every subject that takes it.
@@ -33,8 +33,8 @@ def validate(
         limits: Limits beside and in place of the precisions' budgets.
         reference_name: What messages call the original.
         class_names: Names of the columns of an output that has as many, for tables and messages.
-        together: Run the original on several edge cases in one call, if that changes nothing. It pays if the original
-            runs layer by layer.
+        in_few_calls: Run the original on several edge cases in one call, if that changes nothing. It pays if the
+            original runs layer by layer.
         on_batch: Called after each batch.
 
     Example:
@@ -54,7 +54,7 @@ def validate(
     """
     comparison = _Comparison(reference, subjects, limits or Limits(), class_names)
     for group in groups(batches):
-        if not (together and group[0].is_edge and comparison.add_together(group)):
+        if not (in_few_calls and group[0].is_edge and comparison.add_in_few_calls(group)):
             for batch in group:
                 comparison.add(batch, reference_outputs(reference, batch))
         for batch in group:
@@ -88,7 +88,7 @@ class _Comparison:
                 self._series[key] = Series(subject, batch, self._limits, self._class_names)
             self._series[key].add(batch, expected)
 
-    def add_together(self, batches: Sequence[Batch]) -> bool:
+    def add_in_few_calls(self, batches: Sequence[Batch]) -> bool:
         """Add edge cases of one signature with few calls of the original.
 
         Returns:

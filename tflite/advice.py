@@ -52,8 +52,8 @@ def advice(
         return ""
     if (decision := _decided(cases, problem)) is not None:
         return (
-            f"output {decision!r} is a decision, 0, 1 or -1 and nothing between, and each that is close changes it "
-            "wholly: give it as integers or booleans, which are judged by the share that agrees"
+            f"output {decision!r} holds only -1, 0 and 1; a small error flips a value: give it as integers or "
+            "booleans, which are judged by the share that agrees"
         )
     if recipe.io_type != "float32" and (named := _of_several_units(cases)):
         return (

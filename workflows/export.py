@@ -130,10 +130,10 @@ def export_saved_model(
         version: A version that does not exist yet; the next one if None.
         imports: Modules that register custom layers.
         trust: Import the modules that an export names, even if it was made elsewhere.
-        input_names: Names for the inputs, in order (a dict's: of its sorted keys); Keras's if empty, and generated
-            ones become `input`.
-        output_names: Names for the outputs, in order (a dict's: of its sorted keys); if empty, a preset's own, a
-            dict's keys or those that their layers were given, else `output`.
+        input_names: Names for the inputs, in order (dicts by their sorted keys); Keras's if empty, and
+            generated ones become `input`.
+        output_names: Names for the outputs, in order (dicts by their sorted keys); if empty, a preset's own,
+            a dict's keys or those that their layers were given, else `output`.
         steps: Fix free steps to this.
         batch: Fix the batch to this; free if None.
         shapes: Shapes for inputs, by name; None in one leaves a dimension as it is.

@@ -168,7 +168,7 @@ def _compare(
             limits=limits,
             reference_name=original.reference_name,
             class_names=class_names,
-            together=source.runs_by_layer,
+            in_few_calls=source.runs_by_layer,
             on_batch=count,
         )
         for source, group in groups

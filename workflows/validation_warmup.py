@@ -13,8 +13,8 @@ from attnexport.core.runner import Runner
 from attnexport.core.signature import Arrays
 from attnexport.exporter.warmup import read_warmup
 
-_MOST_ALONE = 32  # records that are alike and cannot be run together
-_MOST_ROWS = 256  # that are run together
+_MOST_ALONE = 32  # records of one form that cannot be joined
+_MOST_ROWS = 256  # that are joined in one call
 
 
 @dataclass
@@ -41,8 +41,8 @@ class _RecordError(Exception):
 def failing_warmup(saved_model: Path, runner: Runner) -> str | None:
     """The first warm-up record that fails, which keeps a version of TF Serving down; None if every record runs.
 
-    Every record is run: the first of each form alone, the others of its form together. If the batch is not free, only
-    the first few of each form are run.
+    Every record is run: the first of each form alone, the others of its form in joined calls. If the batch is not free,
+    only the first few of each form are run.
 
     Args:
         saved_model: The SavedModel's directory.
@@ -55,7 +55,7 @@ def failing_warmup(saved_model: Path, runner: Runner) -> str | None:
             if record is not None:
                 _add(forms, number, *record, runner)
         for alike in forms.values():
-            _run_together(alike, runner)
+            _run_joined(alike, runner)
     except _RecordError as failed:
         return f"warm-up record {failed.number} fails: {first_line(failed.error)}"
     except ModelError as error:
@@ -69,7 +69,7 @@ def _add(forms: dict[object, _Alike], number: int, signature: str, inputs: Array
     if alike.run and alike.rows:
         alike.waiting.append((number, inputs))
         if alike.is_full:
-            _run_together(alike, runner)
+            _run_joined(alike, runner)
     elif alike.run < _MOST_ALONE:
         alike.run += 1
         _run_alone([(number, inputs)], signature, runner)
@@ -84,7 +84,7 @@ def _rows(runner: Runner, signature: str, inputs: Arrays) -> int:
     return sizes.pop() if len(sizes) == 1 else 0
 
 
-def _run_together(alike: _Alike, runner: Runner) -> None:
+def _run_joined(alike: _Alike, runner: Runner) -> None:
     waiting, alike.waiting = alike.waiting, []
     if not waiting:
         return

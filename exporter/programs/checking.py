@@ -139,7 +139,7 @@ class _Tables:
     def reason(self, scope: Scope, node: Any) -> str:
         """Why a node that reads a table is refused; empty if it is not."""
         if (scope.name in self._run_functions) if scope.name else (node.name in self._runs):
-            return "is run by a signature, where the loader names no file"
+            return "is run by a signature, in which the loader does not give the file"
         inputs = scope.inputs(node)
         if len(inputs) != 2 or not self._origins.is_from_loader(scope, inputs[1]):
             return "reads a file other than an asset of the SavedModel"

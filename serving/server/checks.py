@@ -31,8 +31,8 @@ def check_method_name(name: str) -> None:
         known = ", ".join(METHOD_NAMES.values())
         raise StatusError(
             Code.INTERNAL,
-            f"Expected prediction signature method_name to be one of {{{known}}}. Was: {name}; the model names no such "
-            "method. Start without --enable_signature_method_name_check",
+            f"Expected prediction signature method_name to be one of {{{known}}}. Was: {name}; that is the method in "
+            "the model's signature. Start without --enable_signature_method_name_check",
         )
 
 

@@ -236,7 +236,7 @@ def test_a_cluster_is_told_where_to_pull_from() -> None:
 
     entry = entry_of((None, 3), tensorflow="2.20.0")
     [note] = plan_deployment("kubernetes", "m", *entry).notes
-    assert note.startswith("the image m:1 names no registry that a cluster pulls from: pass --image")
+    assert note.startswith("the image name m:1 has no registry for a cluster to pull from: pass --image")
     assert plan_deployment("kubernetes", "m", *entry, image="registry.example/m:1").notes == ()
 
 

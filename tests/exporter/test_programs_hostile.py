@@ -80,7 +80,7 @@ HOSTILE = {
     ),
     "a table that a signature fills": (
         program(TABLE, text("f", "/etc/passwd"), fill("init", "f"), node("y", "Identity", "^init"), assets={"f": "a"}),
-        "is run by a signature, where the loader names no file",
+        "is run by a signature, in which the loader does not give the file",
     ),
     "an asset outside": (program(text("f", "a"), assets={"f": "../../../etc/passwd"}), "asset .* is not inside it"),
     "an asset by an absolute path": (program(text("f", "a"), assets={"f": "/etc/passwd"}), "asset .* is not inside it"),

@@ -40,10 +40,10 @@ def plain(x: Any) -> Any:
     return np.tanh(x) @ np.arange(12.0).reshape(3, 4)
 
 
-def compared(original: Of, artifact: Of, *, together: bool) -> tuple[Validation, Function]:
+def compared(original: Of, artifact: Of, *, in_few_calls: bool) -> tuple[Validation, Function]:
     runner = Function(original)
     subject = Subject("a.float32.tflite", "interpreter", "float32", Function(artifact))
-    return validate(runner, [subject], CASES, together=together), runner
+    return validate(runner, [subject], CASES, in_few_calls=in_few_calls), runner
 
 
 def centred(x: Any) -> Any:
@@ -74,8 +74,8 @@ def without_batch(x: Any) -> Any:
 
 @pytest.mark.parametrize("function", [plain, centred, running, below_the_greatest, of_one, refuses_many, without_batch])
 def test_a_right_artifact_passes_whatever_the_original_makes_of_a_batch(function: Of) -> None:
-    verdict, runner = compared(function, function, together=True)
-    alone, _ = compared(function, function, together=False)
+    verdict, runner = compared(function, function, in_few_calls=True)
+    alone, _ = compared(function, function, in_few_calls=False)
     assert verdict
     assert verdict == alone
     assert all(each.measured is not None and each.measured.max_error == 0 for each in verdict.checks)
@@ -92,17 +92,17 @@ def mixes(x: Any) -> Any:
 
 @pytest.mark.parametrize("function", [large_is_off, mixes, of_one])
 def test_a_wrong_artifact_fails_on_the_same_cases_as_alone(function: Of) -> None:
-    verdict, _ = compared(plain, function, together=True)
-    alone, _ = compared(plain, function, together=False)
+    verdict, _ = compared(plain, function, in_few_calls=True)
+    alone, _ = compared(plain, function, in_few_calls=False)
     assert verdict.failures
     assert list(map(str, verdict.failures)) == list(map(str, alone.failures))
 
 
 def test_samples_in_pieces_are_added_up() -> None:
     pieces = [Batch("samples", {"x": np.full((n, 4, 3), n / 7, np.float32)}) for n in (4, 3)]
-    for together in (True, False):
+    for in_few_calls in (True, False):
         subject = Subject("a.float32.tflite", "interpreter", "float32", Function(plain))
-        verdict = validate(Function(plain), [subject], [*pieces, *CASES], together=together)
+        verdict = validate(Function(plain), [subject], [*pieces, *CASES], in_few_calls=in_few_calls)
         assert verdict
         assert verdict.checks[0].measured is not None
         assert verdict.checks[0].measured.samples == 7
@@ -114,7 +114,7 @@ def infinite(x: Any) -> Any:
 
 
 def test_a_case_on_which_the_original_is_not_finite_is_left_out() -> None:
-    verdict, runner = compared(infinite, infinite, together=True)
+    verdict, runner = compared(infinite, infinite, in_few_calls=True)
     assert verdict
     assert {check.case for check in verdict.checks} == {"ones", "large", "tiny", "batch of 1", "batch of 5"}
     assert len(runner.sizes) == 3

@@ -68,4 +68,4 @@ def test_a_decision_that_is_given_as_floats_is_named(to_tflite: Callable[..., An
     model = keras.Model(x, {"sign": keras.ops.sign(keras.layers.Dense(6)(x) - 0.1)})
     samples = np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32)
     found = rejected(to_tflite, model, RECIPES["int8"].altered(min_sqnr_db=60), samples)
-    assert "output 'sign' is a decision, 0, 1 or -1" in found.advice
+    assert "output 'sign' holds only -1, 0 and 1" in found.advice

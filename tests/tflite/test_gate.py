@@ -20,6 +20,7 @@ from attnexport.parity import Case, distance
 from attnexport.tflite import RECIPES, TFLiteRunner, gate_tflite
 from attnexport.tflite.graph import parse_model, read_graph
 from attnexport.tflite.probe import probe
+from attnexport.tflite.statistics import HEADROOM
 
 pytestmark = pytest.mark.slow
 
@@ -168,7 +169,7 @@ def test_of_a_few_samples_that_prefer_narrow_ranges_by_less_than_their_steps_the
         np.random.default_rng(seed).normal(size=(n, 16)).astype(np.float32) for seed, n in ((1, 56), (7, 300))
     )
     conversion = to_tflite(model, ["int8"], few)["int8"]
-    assert conversion.calibrator == "minmax-wide"
+    assert HEADROOM.get(conversion.calibrator, 0.0) > 1
     outputs = batched(TFLiteRunner(conversion.content), {"x": later})
     assert distance(np.asarray(model(later)), next(iter(outputs.values()))).sqnr_db >= 28
 
