@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
+from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -20,8 +20,9 @@ from .terminal import Terminal
 
 Parameters = ParamSpec("Parameters")
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
+_Option: TypeAlias = Callable[[Callable[..., None]], Callable[..., None]]
 
-_OPTIONS = (
+_OPTIONS: tuple[_Option, ...] = (
     click.option(
         "--timeout", metavar="SECONDS", type=float, default=30.0, show_default=True, help="Seconds a call may take."
     ),
@@ -38,14 +39,13 @@ _OPTIONS = (
     ),
 )
 
-QueryCommand = grouped(
-    {
-        "Options": (),
-        "Connection": (
-            *("timeout", "tls", "tls_ca", "tls_cert", "tls_key", "tls_server_name", "headers", "compression"),
-        ),
-    }
+_MODEL, _MODEL_REQUIRED = (
+    click.option("--model", metavar="NAME", required=is_required, help="Name the model is served under.")
+    for is_required in (False, True)
 )
+_CONNECTION = ("timeout", "tls", "tls_ca", "tls_cert", "tls_key", "tls_server_name", "headers", "compression")
+
+QueryCommand = grouped({"Options": (), "Connection": _CONNECTION})
 """A command that queries a server: its help shows how to connect, which few need to say, at the end."""
 
 
@@ -53,14 +53,14 @@ def connection_options(
     function: Callable[Concatenate[Terminal, Connection, Parameters], None],
 ) -> Callable[..., None]:
     """Add the server, the model and how to connect to a command, which takes them as a Connection."""
-    return _connected(function, required=True)
+    return _connected(function, _MODEL_REQUIRED)
 
 
 def server_options(
     function: Callable[Concatenate[Terminal, Connection, Parameters], None],
 ) -> Callable[..., None]:
     """Add the same options to a command that does without a model, whose name is then empty."""
-    return _connected(function, required=True, model_required=False)
+    return _connected(function, _MODEL)
 
 
 def optional_connection_options(
@@ -70,6 +70,13 @@ def optional_connection_options(
 
     --server has no default here, and --model may be missing.
     """
+    return _connected(function, _MODEL, required=False)
+
+
+def optional_server_options(
+    function: Callable[Concatenate[Terminal, Connection | None, Parameters], None],
+) -> Callable[..., None]:
+    """Add the same options without --model to a command that is about all models of a server."""
     return _connected(function, required=False)
 
 
@@ -110,16 +117,14 @@ def open_samples(samples: str, limit: int, array_limit: int = 0) -> str | bytes:
     return read_stream(sys.stdin.buffer, limit, "stdin", array_limit) if samples == "-" else samples
 
 
-def _connected(
-    function: Callable[..., None], *, required: bool, model_required: bool | None = None
-) -> Callable[..., None]:
+def _connected(function: Callable[..., None], *model_option: _Option, required: bool = True) -> Callable[..., None]:
     @functools.wraps(function)
     def with_connection(
         terminal: Terminal,
         /,
         *,
         servers: tuple[str, ...],
-        model: str | None,
+        model: str | None = None,
         timeout: float,
         tls: bool,
         tls_ca: str | None,
@@ -148,7 +153,7 @@ def _connected(
         )
         function(terminal, connection, **options)
 
-    server = click.option(
+    server: _Option = click.option(
         "--server",
         "servers",
         metavar="HOST:PORT",
@@ -157,10 +162,8 @@ def _connected(
         show_default=required,
         help="gRPC address of a server. Repeat it for several servers of the same models, which share the calls.",
     )
-    needs_model = required if model_required is None else model_required
-    named = click.option("--model", metavar="NAME", required=needs_model, help="Name the model is served under.")
     decorated: Callable[..., None] = with_connection
-    for option in (*reversed(_OPTIONS), named, server):
+    for option in (*reversed(_OPTIONS), *model_option, server):
         decorated = option(decorated)
     return decorated
 
@@ -168,17 +171,7 @@ def _connected(
 def _check_unused() -> None:
     """Refuse options of a connection that is not made."""
     context = click.get_current_context()
-    for name in (
-        "model",
-        "timeout",
-        "tls",
-        "tls_ca",
-        "tls_cert",
-        "tls_key",
-        "tls_server_name",
-        "headers",
-        "compression",
-    ):
+    for name in ("model", *_CONNECTION):
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             option = "header" if name == "headers" else name.replace("_", "-")
             raise ArgumentError(f"--{option} works only with --server")

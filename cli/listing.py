@@ -9,7 +9,7 @@ from attnexport.workflows import listing as workflow
 from attnexport.workflows.connection import Connection
 from attnexport.workflows.result import Result
 
-from .client_options import QueryCommand, optional_connection_options
+from .client_options import QueryCommand, optional_server_options
 from .command import command
 from .terminal import Terminal
 
@@ -23,17 +23,16 @@ from .terminal import Terminal
     """,
 )
 @click.argument("directory", required=False)
-@optional_connection_options
+@optional_server_options
 def list_(terminal: Terminal, connection: Connection | None, directory: str | None) -> None:
     """List exports, or the models of a server.
 
     Lists the exports in DIRECTORY and two levels below it, with their versions and what the newest one holds. With
-    --server, lists the models of an embedded server. TensorFlow Serving has no call for that.
+    --server, lists the models of an embedded server. TensorFlow Serving has no call for that; `attnexport status` shows
+    one model of any server.
     """
     if connection is not None and directory is not None:
         raise ArgumentError("give DIRECTORY or --server, not both")
-    if connection is not None and connection.model:
-        raise ArgumentError(f"list shows all models of a server; for one: attnexport status --model {connection.model}")
     with terminal.working() as progress:
         result: Result = (
             workflow.list_exports(directory or ".", progress=progress)

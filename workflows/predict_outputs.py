@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from attnexport.core.errors import ArgumentError, SamplesError
 
+from .sizes import counted
+
 if TYPE_CHECKING:
     from attnexport.core import Array
 
@@ -123,4 +125,7 @@ def _write_csv(path: Path, outputs: Mapping[str, Array]) -> list[str]:
     formulas = sum(map(_is_formula, itertools.chain(titles, *columns)))
     if not formulas:
         return []
-    return [f"{formulas} cells begin as formulas do; an apostrophe stands before them, or a spreadsheet would run them"]
+    begin, them = ("begins as a formula does", "it") if formulas == 1 else ("begin as formulas do", "them")
+    return [
+        f"{counted(formulas, 'cell')} {begin}; an apostrophe stands before {them}, or a spreadsheet would run {them}"
+    ]

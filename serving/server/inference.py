@@ -9,7 +9,6 @@ from typing import Any
 
 from attnexport.core.errors import no_such
 from attnexport.core.signature import DEFAULT_SIGNATURE, Arrays, Signature
-from attnexport.serving.messages import SignatureDefMap
 
 from . import examples
 from .cancellation import Alive, always
@@ -56,7 +55,7 @@ class Inference:
         """
         signature = self.signature(version, name)
         if self.check_method_names:
-            check_method_name(_definition(version, signature.name).method_name)
+            check_method_name(version.definition(signature.name).method_name)
         defaults = version.model.defaults.get(signature.name, _NO_DEFAULTS)
         inputs = check_inputs(signature, inputs, defaults, lambda: feed_names(version, signature.name))
         if wanted:
@@ -115,7 +114,7 @@ class Inference:
         if signature is None:
             raise invalid(f"{unknown}: {name}. {_no_signature(name, version)}")
         examples.check_kind(
-            signature, method, _definition(version, name).method_name if self.check_method_names else None
+            signature, method, version.definition(name).method_name if self.check_method_names else None
         )
         return signature
 
@@ -152,12 +151,7 @@ class Inference:
 
 def feed_names(version: ServedVersion, signature: str) -> Mapping[str, str]:
     """The names of the graph's tensors by the input names of a signature."""
-    return {name: info.name for name, info in _definition(version, signature).inputs.items()}
-
-
-def _definition(version: ServedVersion, signature: str) -> Any:
-    """The SignatureDef of a signature, as the artifact has it."""
-    return SignatureDefMap.FromString(version.model.definitions).signature_def[signature]
+    return {name: info.name for name, info in version.definition(signature).inputs.items()}
 
 
 def _no_signature(name: str, version: ServedVersion) -> str:

@@ -81,6 +81,7 @@ class Arrivals:
 
     def __init__(self) -> None:
         self._idle: int | None = None  # bytes of the process when no call waited
+        self._idle_others = 0  # those beside models
         # By when a call began to wait: bytes of the process beside models when it was first seen. One for all calls
         # would count what grew long ago as their messages, as long as some call waits at any time.
         self._before: dict[float, int] = {}
@@ -100,13 +101,14 @@ class Arrivals:
         if self._idle is None and not waiting:
             return False
         used = _used()
-        self._idle = used if self._idle is None else self._idle
         others = used - MODELS.grown(used)
+        if self._idle is None:
+            self._idle, self._idle_others = used, others
         self._before = {since: self._before.get(since, others) for since in waiting}
         if waiting:
             left = bytes_left()
             # Of calls that overlap, the oldest does not count what those before it have sent.
-            return others - self._before[min(waiting)] > left or (left < _SHORT and used - self._idle > left)
+            return others - self._before[min(waiting)] > left or (left < _SHORT and others - self._idle_others > left)
         grown, self._idle = used - self._idle, None
         if grown > _LARGE:
             give_back(with_cycles=False)

@@ -83,6 +83,11 @@ class LimitedHttpTools(Limited, HttpToolsProtocol):  # type: ignore[misc]
         else:
             self.timer = self.loop.call_later(_PATIENCE_SECONDS, self._hand_over)
 
+    def refuse(self, status: int, title: str, help_text: str) -> None:
+        super().refuse(status, title, help_text)
+        self._body = None  # nobody is to have what was refused
+        self.end_timer()
+
     def shutdown(self) -> None:
         if self._body is not None:
             self._hand_over()

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, IntEnum, auto
 from pathlib import Path
+from typing import Any
+
+from attnexport.serving.messages import SignatureDefMap
 
 from .batching import Batcher, BatchingOptions
 from .loading import LoadedModel
@@ -105,6 +108,7 @@ class ServedVersion:
         self.batcher: Batcher | None = None
         self.pace = Pace(is_steady=False)
         self._model: LoadedModel | None = None
+        self._definitions: Any = None
         self._holders = 0
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
@@ -119,6 +123,12 @@ class ServedVersion:
         if self._model is None:
             raise StatusError(Code.UNAVAILABLE, f"version {self.number} of model {self.name!r} is not loaded")
         return self._model
+
+    def definition(self, signature: str) -> Any:
+        """The SignatureDef of a signature, as the artifact has it; only for those who hold the version."""
+        if self._definitions is None:  # two threads may read them at once, and get the same
+            self._definitions = SignatureDefMap.FromString(self.model.definitions)
+        return self._definitions.signature_def[signature]
 
     @property
     def file_bytes(self) -> int:
@@ -176,4 +186,4 @@ class ServedVersion:
         if self._model is not None:
             with MODELS.changing(self.file_bytes, is_freed=True):
                 self._model.close()
-        self._model = None
+        self._model = self._definitions = None

@@ -24,7 +24,7 @@ PAGE = 4096
     ("arguments", "code", "message"),
     [
         (["demoo"], 2, "did you mean 'demo'?"),
-        (["list", "--server", "127.0.0.1:1", "--model", "x"], 2, "for one: attnexport status --model x"),
+        (["list", "--server", "127.0.0.1:1", "--model", "x"], 2, "No such option '--model'"),
         (["savedmodel", "--pooling", "avrage"], 2, "did you mean 'average'"),
         (["savedmodel", "--fetures", "3"], 2, "Did you mean one of: '--features'"),
         (["savedmodel", "--version", "0"], 2, "version must be a whole number of at least 1; received 0"),

@@ -96,8 +96,9 @@ def test_list_shows_exports_and_what_cannot_be_read(attnexport: Run, exported_cl
         "export/broken", "export/classifier",
     ]  # fmt: skip
     assert attnexport("list", "nowhere")[0] == 2
-    code, _, err = attnexport("list", "--model", "m")
-    assert (code, err) == (2, "attnexport: --model works only with --server\n")
+    code, _, err = attnexport("list", "--tls")
+    assert (code, err) == (2, "attnexport: --tls works only with --server\n")
+    assert "--model" not in attnexport("list", "--help")[1]
 
 
 @pytest.mark.slow  # four exports

@@ -101,6 +101,8 @@ def test_a_csv_holds_no_formulas(tmp_path: Path) -> None:
     assert titles == ["'=x", "y"]
     assert [row[0] for row in rows] == [f"'{each}" for each in texts[:6]] + texts[6:]
     assert {row[1] for row in rows} == {"-Infinity"}
+    [note] = write_outputs(tmp_path / "one.csv", {"=x": np.zeros(2)})
+    assert note == "1 cell begins as a formula does; an apostrophe stands before it, or a spreadsheet would run it"
 
 
 class Endless(io.RawIOBase):
@@ -129,7 +131,8 @@ def test_a_server_that_cannot_list_its_models_is_told_apart(attnexport: Run, ser
     for words in (("list",), ("status",)):
         code, _, err = attnexport(*words, "--server", server.address)
         assert code == 6
-        assert "does not list its models, as TensorFlow Serving cannot; name one with --model" in err
+        assert "does not list its models, as TensorFlow Serving cannot" in err
+        assert f"for one: attnexport status --server {server.address} --model NAME" in err
     code, _, err = attnexport("status", "--server", server.address, "--wait")
     assert (code, "--wait needs --model" in err) == (2, True)
 

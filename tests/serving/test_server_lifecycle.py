@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from attnexport.core.errors import ModelError
+from attnexport.serving.messages import SignatureDefMap
 from attnexport.serving.server import Code, StatusError
 from attnexport.serving.server.versions import TRANSITIONS, Event, ServedVersion, State, VersionStatus
+from tests.waiting_model import WaitingModel
 
 
 @pytest.mark.parametrize(("state", "event"), list(itertools.product(State, Event)))
@@ -33,6 +35,16 @@ def test_every_life_ends_and_no_ended_version_comes_back() -> None:
         for _ in State:
             later |= {after for (before, _), after in TRANSITIONS.items() if before in later}
         assert State.END in later
+
+
+def test_definitions_are_read_once_a_version() -> None:
+    version, model = ServedVersion("m", 1, Path("1"), ()), WaitingModel()
+    version.attach(model, None)
+    described = SignatureDefMap.FromString(model.definitions).signature_def["serving_default"]
+    assert version.definition("serving_default") == described
+    model.definitions = b""
+    assert version.definition("serving_default") == described
+    version.close()
 
 
 @pytest.mark.parametrize(

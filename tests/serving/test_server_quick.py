@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlparse
 
@@ -132,6 +133,18 @@ def test_what_asks_for_more_than_an_answer_goes_to_a_thread(
     packed = gzip.compress(body) if "Content-Encoding" in headers else body
     assert running.http(PREDICT, packed, headers) == ECHOED
     assert model.threads[-1] != LOOP
+
+
+def test_what_is_refused_is_not_handed_over_when_its_time_is_over() -> None:
+    """A client that reads nothing keeps the connection until then."""
+    written, ended = bytearray(), list[bool]()
+    connection = object.__new__(rest_httptools.LimitedHttpTools)
+    connection.cycle, connection._body = None, bytearray(b"{")
+    connection.timer = SimpleNamespace(cancel=lambda: ended.append(True))
+    connection.transport = SimpleNamespace(is_closing=lambda: False, write=written.extend, close=lambda: None)
+    connection.send_400_response("")
+    assert written.startswith(b"HTTP/1.1 413 ")
+    assert (connection._body, connection.timer, ended) == (None, None, [True])
 
 
 def test_a_request_in_parts_is_whole_when_its_last_part_has_come(

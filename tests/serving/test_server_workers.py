@@ -138,7 +138,8 @@ def test_models_that_are_loaded_while_a_call_waits_are_not_its_message(
     process, models = tmp_path / "statm", memory.Models()
     monkeypatch.setattr(memory, "_PROCESS", process)
     monkeypatch.setattr(memory, "MODELS", models)
-    monkeypatch.setattr(memory, "bytes_left", lambda: 600 << 20)
+    left = [600]
+    monkeypatch.setattr(memory, "bytes_left", lambda: left[0] << 20)
     arrivals = memory.Arrivals()
 
     def take_too_much(megabytes: int) -> bool:
@@ -160,6 +161,13 @@ def test_models_that_are_loaded_while_a_call_waits_are_not_its_message(
     grow(100)
     with models.changing(1 << 20):
         assert take_too_much(1000), "more than the files explain"
+    left[0] = 400
+    arrivals = memory.Arrivals()
+    assert not take_too_much(100)
+    with models.changing(1 << 30):
+        assert not take_too_much(600), "nor where memory is short"
+    assert not take_too_much(900)
+    assert take_too_much(1100)
 
 
 def test_a_version_says_when_its_model_changes_memory(start_serving: Any, tmp_path: Path) -> None:
