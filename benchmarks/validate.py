@@ -87,7 +87,7 @@ def compare(opened: Opened) -> None:
         opened.original.reference,
         opened.subjects,
         batches(opened.original, data, sorted(opened.original.feeds)),
-        together=opened.original.runs_by_layer,
+        in_few_calls=opened.original.runs_by_layer,
     )
     assert found, found.failures[:3]
 
