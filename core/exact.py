@@ -48,12 +48,32 @@ def exact_array(values: Any, dtype: np.dtype[Any]) -> Array:
     return np.array([_cast(dtype, each) for each in array.reshape(-1)], dtype).reshape(array.shape)
 
 
+def regular_array(values: Any, dtype: type[object] | None = None) -> Array:
+    """Values as an array, of numpy's dtype for them or of objects.
+
+    Raises:
+        ValueError: for lists of different lengths. numpy's own message does not say that, and it makes an array of
+            lists if the dtype is `object`.
+
+    Example:
+        >>> regular_array([[1, 2], [3]])
+        Traceback (most recent call last):
+        ...
+        ValueError: its rows have different lengths or depths; pad or cut them to one
+    """
+    problem = "its rows have different lengths or depths; pad or cut them to one"
+    try:
+        array = np.asarray(values, dtype)
+    except ValueError as error:
+        raise ValueError(problem) from error
+    if dtype is object and any(isinstance(each, list) for each in array.reshape(-1)):
+        raise ValueError(problem)
+    return array
+
+
 def _numbers(values: Any, min_rounded: float) -> Array:
     """The values with their bits: Python's own numbers as objects if any is so large that it may be rounded."""
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise ValueError("the lists are not of one length at each depth") from error
+    array = regular_array(values)
     if hasattr(values, "__array__") or array.dtype.kind not in "fcSU":
         return array
     # numpy makes floats of integers that are mixed with floats, or with others that only uint64 holds, and text of

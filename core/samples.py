@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .errors import ArgumentError, AttnexportError, ContentError, SamplesError, first_line
+from .exact import regular_array
 from .limits import check_memory
 from .mapped import cast, read_npz, row_pieces
 from .reading import check_filled, is_regular
@@ -20,7 +21,7 @@ from .signature import Array, Arrays, Shape, TensorSpec, dtype_name, fits, forma
 
 LABELS = "labels"
 # Names that Keras makes for inputs, numbered through the process, and what an export calls such inputs.
-_GENERATED = re.compile(r"(keras_tensor|input_layer)(_\d{1,18})?")
+GENERATED_NAME = re.compile(r"(keras_tensor|input_layer)(_\d{1,18})?")
 _RENAMED = re.compile(r"input(_\d{1,18})?")
 _MADE_AS = 8  # bytes of each made-up value before it is cast
 # What samples are read from: a path, the arrays `[n, ...]` by input name, or the lone array of a single input.
@@ -76,9 +77,7 @@ def load_samples(
         (2, ("samples: 'x' was cast from float64 to float32",))
     """
     path, arrays = _open(source)
-    labels = None
-    if LABELS in arrays and all(spec.name != LABELS for spec in specs):
-        labels = arrays.pop(LABELS)
+    labels = None if any(spec.name == LABELS for spec in specs) else arrays.pop(LABELS, None)
     inputs = _match_names(path, arrays, specs, aliases or {})
     notes: list[str] = []
     for spec in specs:
@@ -173,11 +172,14 @@ def _open(source: SampleSource) -> tuple[str, dict[str, Array]]:
         if not source.exists():
             raise ArgumentError(f"samples {source} do not exist")
         return str(source), read_arrays(source)
-    named = source if isinstance(source, Mapping) else {"": source}
-    try:
-        return "samples", {str(name): np.asarray(array) for name, array in named.items()}
-    except ValueError as error:  # a list of several inputs' arrays, rows of several lengths
-        raise SamplesError("samples have rows of different shapes; give a dict of one array per input name") from error
+    is_named, arrays = isinstance(source, Mapping), dict[str, Array]()
+    for name, values in dict(source if is_named else {"": source}).items():
+        try:
+            arrays[str(name)] = regular_array(values)
+        except ValueError as error:
+            text = "samples have rows of different shapes; give a dict of one array per input name"
+            raise SamplesError(f"samples: {str(name)!r}: {error}" if is_named else text) from error
+    return "samples", arrays
 
 
 def read_arrays(path: Path) -> dict[str, Array]:
@@ -223,12 +225,12 @@ def _check_regular(path: Path) -> None:
 def _match_names(
     path: str, arrays: dict[str, Array], specs: Sequence[TensorSpec], aliases: Mapping[str, str]
 ) -> Arrays:
-    # A lone array needs no name if there is a single input, and may have any if nobody gave that input one.
+    # A single input's array needs no name, and may have any if the input is `input`, as exports call an unnamed one.
     if len(arrays) == 1 and len(specs) == 1 and (next(iter(arrays)) in ("", "arr_0") or specs[0].name == "input"):
         return {specs[0].name: next(iter(arrays.values()))}
     wanted = {spec.name for spec in specs}
     inputs = arrays if arrays.keys() == wanted else {aliases.get(name, name): each for name, each in arrays.items()}
-    generated = sorted((name for name in inputs if name not in wanted and _GENERATED.fullmatch(name)), key=_number)
+    generated = sorted((name for name in inputs if name not in wanted and GENERATED_NAME.fullmatch(name)), key=_number)
     renamed = sorted((name for name in wanted if name not in inputs and _RENAMED.fullmatch(name)), key=_number)
     if generated and len(generated) == len(renamed):
         exported = dict(zip(generated, renamed, strict=True))

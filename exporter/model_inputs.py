@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
@@ -11,11 +10,10 @@ from typing import Any
 import keras
 
 from attnexport.core.errors import ArgumentError, ModelError, check_size, no_such
+from attnexport.core.samples import GENERATED_NAME
 from attnexport.core.signature import Shape, TensorSpec, duplicates, usable_name
 
 from .models.declared import arguments_of, build_by_call
-
-_GENERATED = re.compile(r"(keras_tensor|input_layer)(_\d+)?")
 
 
 @dataclass(frozen=True)
@@ -167,7 +165,7 @@ def _keras_names(structure: Any, leaves: list[Any]) -> list[str]:
 
 def _default_names(keras_names: Sequence[str]) -> list[str]:
     """Keras's names, except that generated ones become `input`, or `input_0`, `input_1`… if there are several."""
-    generated = [index for index, name in enumerate(keras_names) if _GENERATED.fullmatch(name)]
+    generated = [index for index, name in enumerate(keras_names) if GENERATED_NAME.fullmatch(name)]
     names = [usable_name(name) for name in keras_names]
     numbered = (name for name in map("input_{}".format, count()) if name not in keras_names)
     for index in generated:

@@ -40,8 +40,10 @@ def read_examples(source: ExampleSource) -> list[Example]:
         >>> read_examples({"rooms": [3, 4], "area": [71.5, 80.0]})
         [{'rooms': 3, 'area': 71.5}, {'rooms': 4, 'area': 80.0}]
     """
+    from .predict_inputs import parse_json, read_file
+
     if isinstance(source, bytes):
-        return _checked(_from_json(source, "stdin"), "stdin")
+        return _checked(parse_json(source, "stdin"), "stdin")
     if not isinstance(source, str | Path):
         return _checked(source, "the examples")
     path = Path(source)
@@ -53,14 +55,8 @@ def read_examples(source: ExampleSource) -> list[Example]:
         return _checked({name: list(array) for name, array in read_arrays(path).items()}, str(path))
     if path.suffix not in (".json", ".csv"):
         raise ArgumentError(f"samples {path} are not a .json, .csv or .npz")
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_JSON_EXAMPLES + 1)
-    except OSError as error:
-        raise SamplesError(f"samples {path} cannot be read: {error.strerror}") from error
-    if len(data) > MAX_JSON_EXAMPLES:
-        raise SamplesError(f"{path} is larger than {MAX_JSON_EXAMPLES:,} bytes; send such samples in parts")
-    return _checked(_from_csv(data, str(path)) if path.suffix == ".csv" else _from_json(data, str(path)), str(path))
+    data = read_file(path, MAX_JSON_EXAMPLES, "send such samples in parts")
+    return _checked(_from_csv(data, str(path)) if path.suffix == ".csv" else parse_json(data, str(path)), str(path))
 
 
 def signature_for(client: Client, method: str, name: str | None, version: int | None, label: str | None) -> Signature:
@@ -122,12 +118,6 @@ def _flat(value: Any) -> Any:
         flat = [_flat(each) for each in value]
         return [each for part in flat for each in (part if isinstance(part, list) else [part])]
     return value
-
-
-def _from_json(data: bytes, place: str) -> Any:
-    from .predict_inputs import parse_json
-
-    return parse_json(data, place)
 
 
 def _from_csv(data: bytes, place: str) -> list[Example]:

@@ -13,10 +13,10 @@ import numpy as np
 
 from attnexport.core import Arrays, Signature, TensorSpec, load_samples
 from attnexport.core.errors import ArgumentError, AttnexportError, ContentError, SamplesError, first_line
-from attnexport.core.exact import exact_array
+from attnexport.core.exact import exact_array, regular_array
 from attnexport.core.limits import MAX_JSON_SAMPLES
 from attnexport.core.mapped import array_of
-from attnexport.core.reading import ARRAY_MAGIC, check_unpacked_size
+from attnexport.core.reading import ARRAY_MAGIC, check_unpacked_size, read_stream
 from attnexport.serving.codec.dtypes import numpy_dtype
 
 Source = Path | bytes | Mapping[str, Any] | Sequence[Any] | np.ndarray[Any, Any]
@@ -42,10 +42,7 @@ def open_source(samples: str | Source) -> Source:
         raise ArgumentError(f"input {path} does not exist")
     if path.suffix != ".json":
         return path
-    try:
-        return _json(_read(path), str(path))
-    except OSError as error:
-        raise SamplesError(f"input {path} cannot be read: {error.strerror}") from error
+    return _json(read_file(path, MAX_JSON_SAMPLES, "save such samples as .npz or .npy"), str(path))
 
 
 def read_inputs(source: Source, signature: Signature) -> tuple[Arrays, tuple[str, ...]]:
@@ -89,15 +86,6 @@ def _text(value: bytes) -> str | dict[str, str]:
         return {"b64": base64.b64encode(value).decode()}
 
 
-def _read(path: Path) -> bytes:
-    """The bytes of a file or a pipe, up to a limit: a device never ends."""
-    with path.open("rb") as file:
-        data = file.read(MAX_JSON_SAMPLES + 1)
-    if len(data) > MAX_JSON_SAMPLES:
-        raise SamplesError(f"{path} is larger than {MAX_JSON_SAMPLES:,} bytes; save such samples as .npz or .npy")
-    return data
-
-
 def _read_bytes(data: bytes) -> Source:
     """The values in bytes from standard input; the first bytes show the format."""
     if data.startswith(ARRAY_MAGIC):
@@ -120,6 +108,26 @@ def _json(data: bytes, place: str) -> Source:
     if not isinstance(value, list | dict):
         raise SamplesError(f"{place}: a list, or an object with one list per input, is expected")
     return value
+
+
+def read_file(path: Path, limit: int, advice: str) -> bytes:
+    """The bytes of samples in a file or a pipe: a device never ends.
+
+    Args:
+        path: The file.
+        limit: The most bytes that are read.
+        advice: What to do with larger samples.
+
+    Raises:
+        SamplesError: if it has more, or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return read_stream(file, limit, str(path))
+    except OSError as error:
+        raise SamplesError(f"samples {path} cannot be read: {error.strerror}") from error
+    except ContentError as error:
+        raise SamplesError(f"{error}; {advice}") from error
 
 
 def parse_json(data: bytes, place: str, problem: str = "not JSON") -> Any:
@@ -160,9 +168,9 @@ def _array(name: str, value: Any, spec: TensorSpec | None) -> np.ndarray[Any, An
     """JSON has one kind of number and no dtypes: it takes the input's, which must hold all its whole numbers."""
     try:
         if spec is not None and spec.dtype == "string":
-            return np.asarray(_map_values(value, _bytes), object)
+            return regular_array(_map_values(value, _bytes), object)
         if spec is None:
-            return np.asarray(value)
+            return regular_array(value)
         return exact_array(value, numpy_dtype(spec.dtype))
     except AttnexportError:
         raise

@@ -116,7 +116,7 @@ def test_columns_and_tensors_of_floats_too(values: list[float], source: str, nam
         ([1j], "float32", r"it holds 1j at \[0\]"),
         ([np.datetime64("2020-01-01", "ns")], "int64", "it holds"),
         ([Fraction(1, 2)], "float32", "it holds Fraction"),
-        ([[1, 2], [3]], "int32", "the lists are not of one length"),
+        ([[1, 2], [3]], "int32", "its rows have different lengths"),
     ],
 )
 def test_errors_name_the_value(values: Any, name: str, words: str) -> None:

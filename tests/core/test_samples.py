@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attnexport.core import ArgumentError, SamplesError, TensorSpec, load_samples, synthetic_samples
+from attnexport.core import ArgumentError, SamplesError, Signature, TensorSpec, load_samples, synthetic_samples
 from attnexport.core.samples import content_hash
+from attnexport.workflows.predict_inputs import _read_bytes, read_inputs
 
 X = TensorSpec("x", "float32", (None, 4, 3))
 TOKENS = TensorSpec("tokens", "int32", (None, 4))
@@ -85,8 +86,16 @@ def test_what_does_not_fit_is_said(tmp_path: Path, arrays: dict[str, Any], messa
 def test_a_list_of_arrays_of_several_inputs_is_refused_with_what_would_be_right() -> None:
     with pytest.raises(SamplesError, match="a dict of one array per input name"):
         load_samples([GOOD, np.ones((5, 4))], [X, TOKENS])  # type: ignore[arg-type]
-    with pytest.raises(SamplesError, match="rows of different shapes"):
-        load_samples({"tokens": [[1, 2, 3, 4], [1, 2]]}, [TOKENS])
+    with pytest.raises(SamplesError, match=r"^samples: 'tokens': its rows have different lengths .* cut them to one$"):
+        load_samples({"x": GOOD, "tokens": [[1, 2, 3, 4], [1, 2]]}, [X, TOKENS])
+
+
+@pytest.mark.parametrize(("name", "values"), [("text", [["a", "b"], ["c"]]), ("other", [[1, 2], [3]])])
+def test_rows_of_different_lengths_are_refused_whatever_takes_them(name: str, values: Any) -> None:
+    """An array of lists would fit a string input of one dimension."""
+    spec = TensorSpec("text", "string", (None,))
+    with pytest.raises(SamplesError, match=f"^input '{name}': its rows have different lengths"):
+        read_inputs({name: values}, Signature("s", (spec,), (spec,)))
 
 
 def test_integers_beyond_the_dtype_are_refused(tmp_path: Path) -> None:
@@ -169,8 +178,6 @@ def test_scalars_have_no_batch() -> None:
 
 
 def test_a_member_that_is_not_an_array_is_named(tmp_path: Path) -> None:
-    from attnexport.workflows.predict_inputs import _read_bytes
-
     path = save(tmp_path / "a.npz", x=GOOD)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("readme.txt", "what this is")

@@ -137,7 +137,7 @@ def test_several_inputs_scalars_and_what_json_has_no_numbers_for(ask: Run, tmp_p
         (["--input", "x.npz", "--header", "a"], 2, "--header 'a' is not NAME=VALUE"),
         (["--input", "x.npz", "--compression", "gzp"], 2, "did you mean 'gzip'?"),
         (["--input", "bad.json"], 3, "bad.json: not JSON"),
-        (["--input", "ragged.json"], 3, "input 'x': the lists are not of one length"),
+        (["--input", "ragged.json"], 3, "input 'x': its rows have different lengths"),
         (["--input", "text.json"], 3, "input 'x': it holds 'a' at [0, 0], which float32 cannot represent"),
         (["--input", "other.npz"], 3, "other.npz: holds 'z', but the inputs are 'x'"),
         (["--input", "narrow.npz"], 3, "'x' has shape [2, 2]; [?, 3] is expected"),

@@ -14,7 +14,9 @@ import pytest
 
 from attnexport.core.errors import ArgumentError, ContentError, SamplesError
 from attnexport.core.reading import read_stream
+from attnexport.workflows import example_files, predict_inputs
 from attnexport.workflows.example_files import read_examples
+from attnexport.workflows.predict_inputs import open_source
 from attnexport.workflows.predict_outputs import write_outputs
 
 Run = Callable[..., tuple[int, str, str]]
@@ -125,6 +127,23 @@ def test_a_stream_is_read_up_to_a_limit() -> None:
     for head, limit in ((b"[", 1 << 20), (b"PK", 1 << 22), (b"\x93NUMPY", 1 << 22)):
         with pytest.raises(ContentError, match=f"stdin is larger than the {limit:,} bytes that are read of it"):
             read_stream(io.BufferedReader(Endless(head)), 1 << 20, "stdin", 1 << 22)
+
+
+@pytest.mark.parametrize("read", [read_examples, open_source])
+def test_a_file_is_read_up_to_a_limit(
+    read: Callable[[Path], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x.json").symlink_to("/dev/zero")
+    for module in (example_files, predict_inputs):
+        for name in {"MAX_JSON_EXAMPLES", "MAX_JSON_SAMPLES"} & vars(module).keys():
+            monkeypatch.setattr(module, name, 1000)
+    with pytest.raises(
+        SamplesError, match=r"x.json is larger than the 1,000 bytes that are read of it; (send|save) such"
+    ):
+        read(tmp_path / "x.json")
+    (tmp_path / "y.json").mkdir()
+    with pytest.raises(SamplesError, match=r"^samples .*y.json cannot be read: Is a directory$"):
+        read(tmp_path / "y.json")
 
 
 def test_a_server_that_cannot_list_its_models_is_told_apart(attnexport: Run, server: Any) -> None:
