@@ -20,9 +20,12 @@ help:  ## Show this list.
 demo: $(VENV)/installed  ## Train on real digits, export, quantize, and compare: the main job, end to end.
 	$(BIN)/attnexport demo
 
+# One more than two cores: tests wait for child processes, browsers and deadlines.
+WORKERS ?= 3
+
 test: $(VENV)/installed  ## Run the whole suite; SHUFFLE=1 in random order.
 	@$(BIN)/python -c 'import sys; print("Python", sys.version.split()[0], "in $(VENV)")'
-	$(BIN)/$(if $(COVERAGE),coverage run,python) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations 10 \
+	$(BIN)/$(if $(COVERAGE),coverage run,python) -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 10 \
 	  $(if $(SHUFFLE),,-p no:randomly)
 	$(if $(COVERAGE),$(BIN)/coverage combine -q && $(BIN)/coverage report)
 

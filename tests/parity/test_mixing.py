@@ -39,8 +39,9 @@ def _rounded(x: Any) -> Any:
         (lambda x: {"y": x / np.abs(x).max()}, "y"),
         (lambda x: {"table": np.ones((1, 5), np.float32), "y": x - x.mean(axis=0)}, "y"),
         (lambda x: {"count": np.float32(len(x)), "y": x}, None),
+        (lambda x: {"y": x[:, :0]}, None),
     ],
-    ids=["alone", "rounding", "mean", "greatest", "beside a table", "a scalar"],
+    ids=["alone", "rounding", "mean", "greatest", "beside a table", "a scalar", "nothing"],
 )
 def test_what_mixes_samples_is_told_from_rounding(function: Any, mixed: str | None) -> None:
     x = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
