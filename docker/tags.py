@@ -43,5 +43,5 @@ def choose_tag(tensorflow: str, wanted: str | None = None) -> tuple[str, tuple[s
 
 def _numbers(version: str) -> tuple[int, ...]:
     """Major, minor and patch; empty for a tag such as `latest` or `nightly`, and for longer numbers."""
-    match = re.match(r"(\d{1,9})\.(\d{1,9})(?:\.(\d{1,9}))?(?!\d)", version)
+    match = re.match(r"(?>(\d{1,9})\.(\d{1,9})(?:\.(\d{1,9}))?)(?!\.?\d)", version)
     return tuple(int(each or 0) for each in match.groups()) if match else ()

@@ -9,6 +9,7 @@ from attnexport.core.runner import Runner
 from attnexport.core.signature import Array
 
 from .comparison import Case
+from .metrics import absolute_errors
 
 _SAME = 0.03  # of the outputs' size: kernels for other batches round otherwise, in bfloat16 by a third of that
 _TRIED = 2  # samples: of two, at most one is the greatest of its batch, whose answer may stay
@@ -41,7 +42,7 @@ def mixed_output(reference: Runner, case: Case) -> str | None:
 
 def _is_same(one: Array, other: Array, of: Array) -> bool:
     """Whether two outputs of a sample differ by no more than rounding does, at the size of those of all samples."""
-    if not one.size:
-        return True
-    one, other, of = (each.astype(np.float64) for each in (one, other, of))
-    return not np.sqrt(np.mean(np.square(one - other))) > _SAME * np.sqrt(np.mean(np.square(of)))
+    errors, finite = absolute_errors(other, one), of[np.isfinite(of)].astype(np.float64)
+    if not finite.size:
+        return not errors.any()
+    return bool(np.sqrt(np.mean(np.square(errors))) <= _SAME * np.sqrt(np.mean(np.square(finite))))

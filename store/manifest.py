@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 from attnexport.core.documents import check, convert, read_json
 from attnexport.core.errors import ArgumentError, ManifestError, check_size
 from attnexport.core.limits import MAX_VERSION
-from attnexport.core.signature import TensorSpec, duplicates
+from attnexport.core.signature import DTYPES, TensorSpec, duplicates
 
 from .files import write_atomically
 from .records import Artifact, CheckRecord, ValidationRecord
@@ -80,7 +80,7 @@ class VersionEntry:
         declared = self.source.get("declared_inputs", ())
         if isinstance(declared, bool):  # as it was written for versions that keep no .keras
             return ()
-        return convert(declared, tuple[TensorSpec, ...], "declared_inputs", ManifestError)
+        return check(declared, tuple[TensorSpec, ...], "declared_inputs", ManifestError)
 
     def artifact(self, kind: str) -> Artifact | None:
         """The version's artifact of a kind, None if it has none."""
@@ -191,11 +191,20 @@ class _SamplesDetails(TypedDict, total=False):
     given: bool
 
 
+def _check_declared(declared: list[TensorSpec] | bool, problem: str) -> None:
+    specs = [] if isinstance(declared, bool) else declared
+    if unknown := [each.dtype for each in specs if each.dtype not in DTYPES]:
+        raise ManifestError(f"{problem}: {unknown[0]!r} is not the name of a dtype")
+    if repeated := duplicates(each.name for each in specs):
+        raise ManifestError(f"{problem}: {repeated[0]!r} is listed twice")
+
+
 def _check_details(manifest: Manifest, where: str) -> None:
     """Check what is used of the mappings that may hold anything else as well."""
     for number, entry in enumerate(manifest.versions):
         at = f"versions[{number}]"
-        check(entry.source, _Source, where, ManifestError, at=f"{at}.source")
+        source = check(entry.source, _Source, where, ManifestError, at=f"{at}.source")
+        _check_declared(source.get("declared_inputs", False), f"{where} is not valid at {at}.source.declared_inputs")
         for position, artifact in enumerate(entry.artifacts):
             inside = f"{at}.artifacts[{position}]"
             if not re.match(rf"{artifact.kind}/{entry.version}(?![^./])", artifact.path):

@@ -30,7 +30,7 @@ def test_numbers_of_thousands_of_digits_are_read_nowhere(tmp_path: Path) -> None
         _outputs(Path("x.npz"), {f"{digits}/s/y": np.ones(1)})
     (tmp_path / "x.csv").write_text(f"x_{digits},x_0\n1,2\n")
     assert read_examples(tmp_path / "x.csv") == [{f"x_{digits}": 1, "x": [2]}]
-    for version in (digits, f"2.{digits}", f"{digits}.{digits}.{digits}"):
+    for version in (digits, f"2.{digits}", f"3.0.{digits}", f"{digits}.{digits}.{digits}"):
         assert choose_tag(version) == choose_tag("")  # no note of thousands of digits
         assert _is_hashed(VersionEntry(1, "2026-01-01", {}, {"attnexport": version}, "Keras", ()))
 

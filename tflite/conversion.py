@@ -29,8 +29,9 @@ from .probe import interpreter_child
 from .processor import int8_note
 from .recipes import Recipe
 from .recipes.recipe import FITTED, INTEGER_BITS
+from .small_weights import SHARE_OF_WEIGHTS, keeps_small
 
-_MOST_WEIGHTS = 0.75  # of the weights; small ones stay float32 by design
+_MOST_WEIGHTS = 0.95  # of the weights
 
 
 @dataclass(frozen=True)
@@ -264,10 +265,7 @@ def quantized(prepared: Prepared, recipe: Recipe) -> bytes:
 def _notes(recipe: Recipe, graph: Graph, calibration: Calibration) -> list[str]:
     notes = []
     if recipe.needs_samples and recipe.calibrated_on not in (None, calibration.content_hash):
-        notes.append(
-            f"{recipe.name}: the recipe was found with other calibration samples; these give other ranges and other "
-            "figures"
-        )
+        notes.append(f"{recipe.name}: the recipe was found with other calibration samples; these give other figures")
     notes += calibration.doubts(recipe.name) if recipe.needs_calibration else []
     notes += filter(None, [loop_note(graph, recipe), int8_note(graph, recipe)])
     if graph.flex_operators:
@@ -276,7 +274,8 @@ def _notes(recipe: Recipe, graph: Graph, calibration: Calibration) -> list[str]:
             "compared; an app must link the Flex delegate, and should be tested on its device"
         )
     shares = weight_shares(graph)
-    if shares and not recipe.layers and recipe.weights != "float32" and shares.get(recipe.weights, 0) < _MOST_WEIGHTS:
+    most = 1 - SHARE_OF_WEIGHTS if keeps_small(recipe) else _MOST_WEIGHTS
+    if shares and not recipe.layers and recipe.weights != "float32" and shares.get(recipe.weights, 0) < most:
         left = sorted(
             {
                 operator.name
@@ -286,7 +285,7 @@ def _notes(recipe: Recipe, graph: Graph, calibration: Calibration) -> list[str]:
         )
         notes.append(
             f"{recipe.name}: weights are {format_shares(shares)}; {', '.join(left)} have no {recipe.weights} kernels "
-            "or are kept float: by the recipe, or as they are small and would hardly be smaller"
+            f"or are kept float{': by the recipe, or as they are small' if keeps_small(recipe) else ' by the recipe'}"
         )
     return notes
 

@@ -16,7 +16,7 @@ from .recipes import Recipe
 
 _MOST_ELEMENTS = 1024
 _SHARE = 0.04  # of the quantized file's size that they may add together
-_SHARE_OF_WEIGHTS = 0.25  # of all elements, and as much in short rows; a recipe's name must hold of the others
+SHARE_OF_WEIGHTS = 0.25  # of all elements, and as much in short rows; a recipe's name must hold of the others
 _BYTES = {"int8": 1.0, "int4": 0.5}
 _BYTES_OF_A_ROW = 12  # its scale and zero point
 _BESIDE = 100  # bytes of a tensor or operator in the file, beside its constants
@@ -33,6 +33,11 @@ class _Matrix:
         return (4 - width) * self.elements - _BYTES_OF_A_ROW * self.rows
 
 
+def keeps_small(recipe: Recipe) -> bool:
+    """Whether a recipe leaves small weights float: static ones do not."""
+    return recipe.weights in _BYTES and recipe.activations in ("dynamic", "float32")
+
+
 def small_operators(graph: Graph, recipe: Recipe) -> Sequence[str]:
     """The operators whose weights stay float, by the name of their first output; none by static recipes.
 
@@ -40,9 +45,9 @@ def small_operators(graph: Graph, recipe: Recipe) -> Sequence[str]:
         graph: The float32 model.
         recipe: The recipe.
     """
-    width = _BYTES.get(recipe.weights)
-    if width is None or recipe.activations not in ("dynamic", "float32"):
+    if not keeps_small(recipe):
         return ()
+    width = _BYTES[recipe.weights]
     matrices: dict[int, _Matrix] = {}
     constants: dict[int, int] = {}
     beside = 0
@@ -56,7 +61,7 @@ def small_operators(graph: Graph, recipe: Recipe) -> Sequence[str]:
                 matrix.readers.append(subgraph.tensors[operator.outputs[0]].name)
     room = _SHARE * (sum(constants.values()) - sum(each.saved(width) for each in matrices.values()) + beside)
     total = sum(each.elements for each in matrices.values())
-    elements = short = _SHARE_OF_WEIGHTS * total
+    elements = short = SHARE_OF_WEIGHTS * total
     names: list[str] = []
     for matrix in sorted(matrices.values(), key=lambda each: each.elements):
         if (saved := matrix.saved(width)) <= 0:

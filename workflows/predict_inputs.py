@@ -39,7 +39,7 @@ def open_source(samples: str | Source) -> Source:
         return samples
     path = Path(samples)
     if not path.exists():
-        raise ArgumentError(f"input {path} does not exist")
+        raise ArgumentError(f"samples {path} do not exist")
     if path.suffix != ".json":
         return path
     return _json(read_file(path, MAX_JSON_SAMPLES, "save such samples as .npz or .npy"), str(path))

@@ -16,6 +16,8 @@ from attnexport.core.limits import check_memory
 from attnexport.core.signature import TensorSpec
 from attnexport.exporter.tensorflow_errors import reason
 
+_BYTES = 8  # of an element, as most have, or more than they have
+
 
 def arguments_of(model: Any, declared: Sequence[TensorSpec]) -> tuple[str, ...]:
     """The declared inputs in their order, if they are arguments of the model's `call`; none if it takes them as one."""
@@ -28,12 +30,12 @@ def build_by_call(model: Any, declared: Sequence[TensorSpec]) -> None:
     """Build a model by calling it on zeros.
 
     Raises:
-        ContentError: for inputs that no memory holds.
+        ContentError: for inputs that would take more than 16 GiB.
         ModelError: if it cannot be called on such inputs.
     """
     shapes = [[size or 1 for size in spec.shape or ()] for spec in declared]
-    for spec, shape in zip(declared, shapes, strict=True):
-        check_memory(math.prod(shape), f"input {spec}")
+    written = "; ".join(map(str, declared))
+    check_memory(_BYTES * sum(map(math.prod, shapes)), f"calling model {model.name!r} on {written}")
     try:
         zeros = [ops.zeros(shape, dtype=spec.dtype) for spec, shape in zip(declared, shapes, strict=True)]
         given = {spec.name: each for spec, each in zip(declared, zeros, strict=True)}
@@ -42,8 +44,7 @@ def build_by_call(model: Any, declared: Sequence[TensorSpec]) -> None:
         else:
             model(zeros[0] if len(zeros) == 1 else given)
     except Exception as error:  # a user's layers may raise anything
-        inputs = "; ".join(map(str, declared))
-        raise ModelError(f"model {model.name!r} cannot be called on {inputs}: {reason(error)}") from error
+        raise ModelError(f"model {model.name!r} cannot be called on {written}: {reason(error)}") from error
 
 
 @contextmanager

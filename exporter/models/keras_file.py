@@ -7,7 +7,6 @@ import re
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +66,8 @@ def load_keras_file(path: Path, declared: Sequence[TensorSpec] = ()) -> Any:
                 f"does not read back from a file{_ASK_FOR_LIVE}, as package.module:factory or to export_saved_model, "
                 "or save it before you quantize it"
             ) from error
-        with suppress(OSError):  # by h5py, of weights that are damaged
-            if declared and not _saved_variables(path):
-                raise ModelError(_UNBUILT.format(path)) from error
+        if declared and _has_no_variables(path):
+            raise ModelError(_UNBUILT.format(path)) from error
         remedy = f": {_of_unbuilt(config)}" if "was never built" in str(error) and not declared else ""
         raise ModelError(f"{path} cannot be loaded: {reason(error).rstrip('.')}{remedy}") from error
     _check_restored(path, model, config, by_call=bool(declared))
@@ -134,6 +132,14 @@ def _saved_variables(path: Path) -> list[str]:
             file.visititems(lambda name, each: names.append(name) if isinstance(each, h5py.Dataset) else None)
     # The model's own variables are vars/0 and so on.
     return [name for name in names if "/vars/" in f"/{name}" and not name.startswith(("optimizer", "metrics"))]
+
+
+def _has_no_variables(path: Path) -> bool:
+    """Whether a file that Keras could not load is whole, and has no variables of its model."""
+    try:
+        return not _saved_variables(path)
+    except Exception:  # h5py raises whatever its parts raise
+        return False
 
 
 def _are_equal(one: Any, other: Any) -> bool:

@@ -65,10 +65,7 @@ class ModelInfo:
         try:
             reply = yield from self._dispatcher.send(f"/{MODELS_SERVICE}/List", b"", deadline, ServedModel(""))
         except RefusedError as error:
-            text = (
-                f"{error.address}: it does not list its models, as TensorFlow Serving cannot; for one: "
-                f"attnexport status --server {error.address} --model NAME"
-            )
+            text = f"{error.address}: it does not list its models, as TensorFlow Serving cannot; name one to status"
             raise error.reworded(text) from error
         try:
             document = json.loads(reply.data)

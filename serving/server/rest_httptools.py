@@ -85,7 +85,7 @@ class LimitedHttpTools(Limited, HttpToolsProtocol):  # type: ignore[misc]
 
     def refuse(self, status: int, title: str, help_text: str) -> None:
         super().refuse(status, title, help_text)
-        self._body = None  # nobody is to have what was refused
+        self._body = None  # a refused request is not handed to the app
         self.end_timer()
 
     def shutdown(self) -> None:

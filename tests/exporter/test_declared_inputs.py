@@ -107,7 +107,7 @@ def test_declared_inputs_of_any_name_are_read_back(tmp_path: Path) -> None:
     result = export_saved_model(Named(), tmp_path, inputs=specs)
     assert ExportDirectory(result.directory).newest().declared_inputs == tuple(specs)
     with pytest.raises(ContentError, match="would take more than"):
-        export_saved_model(Named(), tmp_path, inputs=[replace(each, shape=(None, 10**12)) for each in specs])
+        export_saved_model(Named(), tmp_path, inputs=[replace(each, shape=(None, 12 * 10**8)) for each in specs])
 
 
 @pytest.mark.filterwarnings("ignore:Model '.*' had a build config")

@@ -30,6 +30,11 @@ def _rounded(x: Any) -> Any:
     return x + (0.01 if len(x) > 1 else 0.0)
 
 
+def _standardized(x: Any) -> dict[str, Any]:
+    with np.errstate(invalid="ignore"):
+        return {"y": (x - x.mean(axis=0)) / x.std(axis=0)}
+
+
 @pytest.mark.parametrize(
     ("function", "mixed"),
     [
@@ -40,8 +45,10 @@ def _rounded(x: Any) -> Any:
         (lambda x: {"table": np.ones((1, 5), np.float32), "y": x - x.mean(axis=0)}, "y"),
         (lambda x: {"count": np.float32(len(x)), "y": x}, None),
         (lambda x: {"y": x[:, :0]}, None),
+        (_standardized, "y"),
+        (lambda x: {"y": np.where(x > 0, np.inf, x)}, None),
     ],
-    ids=["alone", "rounding", "mean", "greatest", "beside a table", "a scalar", "nothing"],
+    ids=["alone", "rounding", "mean", "greatest", "beside a table", "a scalar", "nothing", "NaN alone", "infinity"],
 )
 def test_what_mixes_samples_is_told_from_rounding(function: Any, mixed: str | None) -> None:
     x = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)

@@ -127,7 +127,7 @@ def test_several_inputs_scalars_and_what_json_has_no_numbers_for(ask: Run, tmp_p
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["--input", "nope.npz"], 2, "input nope.npz does not exist"),
+        (["--input", "nope.npz"], 2, "samples nope.npz do not exist"),
         (["--input", "x.npz", "--batch", "0"], 2, "batch must be a whole number of at least 1"),
         (["--input", "x.npz", "--batch", "2", "--signature", "total"], 2, "output 'total' of signature"),
         (["--input", "x.npz", "--version", "-1"], 2, "-1 is not in the range x>=0"),

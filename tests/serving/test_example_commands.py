@@ -151,7 +151,7 @@ def test_a_server_that_cannot_list_its_models_is_told_apart(attnexport: Run, ser
         code, _, err = attnexport(*words, "--server", server.address)
         assert code == 6
         assert "does not list its models, as TensorFlow Serving cannot" in err
-        assert f"for one: attnexport status --server {server.address} --model NAME" in err
+        assert "name one to status" in err
     code, _, err = attnexport("status", "--server", server.address, "--wait")
     assert (code, "--wait needs --model" in err) == (2, True)
 

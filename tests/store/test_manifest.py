@@ -117,6 +117,15 @@ FIRST = "versions[0].artifacts[0]"
         (version(source={"imports": [3]}), "at versions[0]: imports of version 1 must be a list of module names"),
         (version(source={"imports": "layers"}), "imports of version 1 must be a list of module names"),
         (version(source={"imports": ["a/b"]}), "imports of version 1 must be a list of module names"),
+        (version(source={"declared_inputs": [{"name": "x"}]}), "at versions[0].source.declared_inputs[0]: the field"),
+        (
+            version(source={"declared_inputs": [{"name": "x", "dtype": "float99", "shape": None}]}),
+            "at versions[0].source.declared_inputs: 'float99' is not the name of a dtype",
+        ),
+        (
+            version(source={"declared_inputs": [{"name": "x", "dtype": "int8", "shape": None}] * 2}),
+            "at versions[0].source.declared_inputs: 'x' is listed twice",
+        ),
         (version(source={"labels": "cats"}), "at versions[0].source.labels: a list or null is expected"),
         (version(source={"labels": ["cat", 3]}), "at versions[0].source.labels[1]: a string is expected"),
         (version(source={"kind": 3}), "at versions[0].source.kind: a string is expected"),
