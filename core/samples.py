@@ -177,7 +177,7 @@ def _open(source: SampleSource) -> tuple[str, dict[str, Array]]:
         try:
             arrays[str(name)] = regular_array(values)
         except ValueError as error:
-            text = "samples have rows of different lengths: pad or cut them to one, or give a dict by input name"
+            text = "samples have rows of different lengths: pad or cut them, or give a dict of one array per input name"
             raise SamplesError(f"samples: {str(name)!r}: {error}" if is_named else text) from error
     return "samples", arrays
 

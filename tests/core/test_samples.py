@@ -84,7 +84,9 @@ def test_what_does_not_fit_is_said(tmp_path: Path, arrays: dict[str, Any], messa
 
 
 def test_a_list_of_arrays_of_several_inputs_is_refused_with_what_would_be_right() -> None:
-    with pytest.raises(SamplesError, match="a dict of one array per input name"):
+    with pytest.raises(
+        SamplesError, match="different lengths: pad or cut them, or give a dict of one array per input name"
+    ):
         load_samples([GOOD, np.ones((5, 4))], [X, TOKENS])  # type: ignore[arg-type]
     with pytest.raises(SamplesError, match=r"^samples: 'tokens': its rows have different lengths .* cut them to one$"):
         load_samples({"x": GOOD, "tokens": [[1, 2, 3, 4], [1, 2]]}, [X, TOKENS])
