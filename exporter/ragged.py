@@ -14,9 +14,8 @@ from attnexport.core.signature import Arrays
 from attnexport.parity import distance
 
 from .model_inputs import ModelInputs
+from .reloading import SAME_DB
 from .tensorflow_errors import reason
-
-_SAME_DB = 60.0  # the same computation in another order differs by rounding alone
 
 
 def _ragged_inputs(inputs: ModelInputs) -> list[str]:
@@ -79,4 +78,4 @@ def _is_same(one: Any, other: Any) -> bool:
         return False
     if first.dtype.kind != "f":
         return np.array_equal(first, second)
-    return bool(distance(first.astype(np.float32), second.astype(np.float32)).sqnr_db >= _SAME_DB)
+    return bool(distance(first.astype(np.float32), second.astype(np.float32)).sqnr_db >= SAME_DB)

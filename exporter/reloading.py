@@ -25,7 +25,7 @@ from .models.traits import runs_otherwise_in_graphs
 from .runners import KerasRunner
 from .tracer import KerasTracer
 
-_SAME_DB = 60.0  # layers that compute the same differ by rounding alone
+SAME_DB = 60.0  # what computes the same differs by rounding alone
 _TRACED = 4  # samples
 
 
@@ -82,6 +82,6 @@ def _first_different(live: ModelInputs, loaded: ModelInputs, inputs: Arrays) -> 
         expected, actual = KerasTracer(live).trace(few), KerasTracer(loaded).trace(few)
         # By their order: Keras numbers layers without a name anew when it loads them.
         for (name, values), other in zip(expected.items(), actual.values(), strict=False):
-            if other.shape != values.shape or distance(values, other).sqnr_db < _SAME_DB:
+            if other.shape != values.shape or distance(values, other).sqnr_db < SAME_DB:
                 return name.rpartition(":")[0]
     return ""

@@ -92,7 +92,7 @@ def test_a_file_that_keras_cannot_build_is_built_by_declared_inputs(
 
 
 class Named(keras.Model):  # type: ignore[misc]
-    """Takes a dict whose keys are no names of inputs."""
+    """Takes a dict whose keys are not usable as names of inputs."""
 
     def __init__(self) -> None:
         super().__init__(name="named")
